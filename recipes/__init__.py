@@ -1,0 +1,1 @@
+"""Hydra config groups and launch scripts; installed as `verl_tir.recipes`."""

@@ -1,0 +1,154 @@
+"""The `tir:` node of the launch configuration as one validated, frozen dataclass.
+
+`TirConfig.from_node` is the only way in: it is called in the driver before Ray starts, and again by every process that
+acts on the settings, so that a wrong value stops the launch with its key, its value and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from sandbox_client import EndpointError, validate_endpoints
+from verl_tir.filters.void import VoidPolicy
+from verl_tir.rollout.observation import ObservationRule
+from verl_tir.rollout.prompt import PromptTemplate
+from verl_tir.rollout.turn import Limits
+
+_STRICT = ConfigDict(extra="forbid", validate_default=True)
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class TirConfigError(ValueError):
+    """The `tir:` node is wrong; the message names each key, its value and what is allowed."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PromptConfig:
+    template: PromptTemplate = PromptTemplate.SIMPLETIR
+    """Instructions put before the question."""
+    chat_template: bool = True
+    """Whether the tokenizer's chat template wraps the prompt; base models can do without (SimpleTIR, section 4)."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class RolloutConfig:
+    max_turns: PositiveInt = 5
+    """Generations per trajectory; the code of the last one is still run."""
+    max_turn_tokens: PositiveInt = 8192
+    """Sampled tokens per turn. The whole response is bounded by verl's `data.max_response_length`."""
+    max_tool_seconds: PositiveSeconds | None = None
+    """Wall time of a trajectory's programs, in seconds, after which no further turn begins; null for no limit."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ObservationConfig:
+    rule: ObservationRule = ObservationRule.RESULT
+    """How a program's output becomes text; `reference` is the rule that SimpleTIR's published numbers used."""
+    max_chars: Annotated[int, Field(ge=2)] = 512
+    """Characters of each output shown, head and tail."""
+    max_tokens: Annotated[int, Field(ge=2)] = 256
+    """Tokens of an observation, head and tail."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SandboxConfig:
+    endpoints: tuple[str, ...] = ()
+    """Base URLs of Sandbox Fusion services; empty for an embedded server in each agent-loop worker."""
+    run_timeout: PositiveSeconds = 3.0
+    """Wall time of one program, in seconds."""
+    memory_limit_mb: PositiveInt = 1024
+    """Memory of one program, in MiB."""
+    max_concurrency: PositiveInt = 64
+    """Calls in flight per agent-loop worker; `actor_rollout_ref.rollout.agent.num_workers` multiplies it."""
+    retry_attempts: PositiveInt = 4
+    """Attempts per call. Only faults of the service are retried, never a program that ran."""
+    retry_total_seconds: PositiveSeconds = 60.0
+    """Wall time of a call with all its attempts and waits, in seconds; after it the call is a fault."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Programs that the embedded server runs side by side; 0 for the machine's CPU count."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class FilterConfig:
+    void: VoidPolicy = VoidPolicy.MASK
+    """What a void trajectory does to the update: `mask` takes it out of the loss, `off` trains on it."""
+    poll_seconds: PositiveSeconds = 0.2
+    """Seconds between two looks at the running trajectories; verl's own value is 2."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TirConfig:
+    """Everything under `tir:`."""
+
+    recipe: str
+    """The recipe's name, as in `+tir=NAME`."""
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    observation: ObservationConfig = field(default_factory=ObservationConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    dump_dir: str | None = None
+    """Folder for one JSON line per trajectory and step, with text, turns and mask; null for none."""
+
+    @classmethod
+    def from_node(cls, node: object) -> TirConfig:
+        """Validate the `tir:` node, given as plain containers.
+
+        Raises:
+            TirConfigError: names every wrong key with its value and what is allowed.
+        """
+        if not isinstance(node, Mapping):
+            raise TirConfigError(
+                f"tir={node!r} is not a recipe's settings: the `tir` config group was not found, so the plugin is not "
+                "active in this process. Install verl-tir in it and launch with +tir=simpletir"
+            )
+        try:
+            config = _ADAPTER.validate_python(dict(node))
+        except ValidationError as error:
+            raise TirConfigError("\n".join(_explain(item) for item in error.errors())) from None
+        if config.sandbox.endpoints:
+            try:
+                validate_endpoints(config.sandbox.endpoints)
+            except EndpointError as error:
+                raise TirConfigError(f"tir.sandbox.endpoints: {error}") from None
+        return config
+
+    def limits(self, max_response_tokens: int) -> Limits:
+        """The budgets of one trajectory; `max_response_tokens` is verl's `data.max_response_length`."""
+        return Limits(
+            max_turns=self.rollout.max_turns,
+            max_turn_tokens=self.rollout.max_turn_tokens,
+            max_response_tokens=max_response_tokens,
+            max_tool_seconds=self.rollout.max_tool_seconds,
+        )
+
+
+_ADAPTER = TypeAdapter(TirConfig)
+
+
+def _explain(item: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors, in the words of the launch command."""
+    location = [str(part) for part in item["loc"]]
+    key = ".".join(["tir", *location])
+    match item["type"]:
+        case "unexpected_keyword_argument":
+            allowed = ", ".join(_keys_at(location[:-1]))
+            return f"{key}: there is no such setting; allowed here: {allowed}"
+        case "missing" | "missing_argument":
+            return f"{key}: missing; select a recipe with +tir=simpletir"
+        case _:
+            return f"{key}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def _keys_at(location: list[str]) -> list[str]:
+    node: Any = TirConfig
+    for part in location:
+        node = node.__dataclass_fields__[part].default_factory
+    return list(node.__dataclass_fields__)

@@ -1,0 +1,175 @@
+"""The adapter between verl's agent loop and the conversation: the only rollout file that imports verl."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from omegaconf import OmegaConf
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopOutput, register
+
+from verl_tir.config import TirConfig
+from verl_tir.rollout.code_block import STOP_STRINGS
+from verl_tir.rollout.conversation import Conversation, ObservationSettings, Segment, Tools, converse
+from verl_tir.rollout.generation import Piece
+from verl_tir.rollout.prompt import plain_text, templated_messages
+from verl_tir.rollout.sandbox import Sandbox
+from verl_tir.rollout.tokens import ResponseTokens
+from verl_tir.trajectory import StopReason, Trajectory
+
+logger = logging.getLogger(__name__)
+
+AGENT_LOOP_NAME = "tir"
+
+
+@dataclass(slots=True)
+class _Versions:
+    """The span of model versions that a trajectory was sampled from; verl's staleness control reads it."""
+
+    first: int | None = None
+    last: int | None = None
+
+    def update(self, fields: Mapping[str, Any]) -> None:
+        self.first = fields.get("min_global_steps") if self.first is None else self.first
+        self.last = fields.get("max_global_steps", self.last)
+
+
+class _Shared:
+    """What the trajectories of one process share: verl builds one agent loop per trajectory."""
+
+    def __init__(self, trainer_config: Any) -> None:
+        self.config = TirConfig.from_node(OmegaConf.to_container(trainer_config.tir, resolve=True))
+        self._sandbox: asyncio.Task[Sandbox] | None = None
+
+    async def sandbox(self) -> Sandbox:
+        if self._sandbox is None:
+            self._sandbox = asyncio.create_task(Sandbox.start(self.config.sandbox))
+        return await asyncio.shield(self._sandbox)
+
+
+@register(AGENT_LOOP_NAME)
+class TirAgentLoop(AgentLoopBase):
+    """Multi-turn tool-integrated reasoning: every trajectory runs on its own and waits for no other."""
+
+    _shared: ClassVar[_Shared | None] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if TirAgentLoop._shared is None:
+            TirAgentLoop._shared = _Shared(self.config)
+        self.shared = TirAgentLoop._shared
+        self.tir = self.shared.config
+
+    async def run(self, sampling_params: dict[str, Any], priority: int = 0, **row: Any) -> AgentLoopOutput:
+        """Roll one trajectory out.
+
+        Args:
+            sampling_params: verl's, for training or validation; they are kept, and the stop strings are added.
+            priority: verl's request priority.
+            row: the data set's row; `raw_prompt` holds the chat messages.
+        """
+        prompt_ids = self._prompt_ids(row["raw_prompt"])
+        versions = _Versions()
+        if len(prompt_ids) > self.rollout_config.prompt_length:
+            logger.warning(
+                "a prompt of %d tokens, template included, exceeds data.max_prompt_length=%d: the trajectory is left "
+                "out of training; raise data.max_prompt_length",
+                len(prompt_ids),
+                self.rollout_config.prompt_length,
+            )
+            conversation = Conversation(ResponseTokens(), Trajectory((), StopReason.PROMPT_TOO_LONG), [])
+        else:
+            conversation = await self._converse(prompt_ids, sampling_params, int(priority), versions)
+        return self._output(prompt_ids, conversation, versions)
+
+    def _prompt_ids(self, raw_prompt: Any) -> list[int]:
+        messages = templated_messages(list(raw_prompt), self.tir.prompt.template)
+        if self.tir.prompt.chat_template:
+            return self.continuous_token_builder.build_initial_tokens(messages)
+        return self.tokenizer.encode(plain_text(messages))
+
+    async def _converse(
+        self, prompt_ids: list[int], sampling_params: dict[str, Any], priority: int, versions: _Versions
+    ) -> Conversation:
+        sandbox = await self.shared.sandbox()
+        # One id for all turns keeps them on the server that has the prefix cached.
+        request_id = uuid4().hex
+        want_log_probs = bool(sampling_params.get("logprobs"))
+
+        async def generate(response_ids: list[int], max_tokens: int) -> Piece:
+            output = await self.server_manager.generate(
+                request_id=request_id,
+                prompt_ids=[*prompt_ids, *response_ids],
+                sampling_params={
+                    **sampling_params,
+                    "stop": list(STOP_STRINGS),
+                    "include_stop_str_in_output": True,
+                    "max_tokens": max_tokens,
+                },
+                priority=priority,
+            )
+            versions.update(output.extra_fields)
+            ids = list(output.token_ids)
+            log_probs = list(output.log_probs or []) if want_log_probs else [0.0] * len(ids)
+            return Piece(ids=ids, log_probs=log_probs, aborted=output.stop_reason == "aborted")
+
+        observation = self.tir.observation
+        return await converse(
+            Tools(
+                generate=generate,
+                run_program=sandbox.run,
+                encode=lambda text: self.tokenizer.encode(text, add_special_tokens=False),
+                decode=lambda ids: self.tokenizer.decode(
+                    ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+                ),
+                end_ids=frozenset(self.tokenizer.all_special_ids),
+            ),
+            self.tir.limits(self._response_budget(len(prompt_ids))),
+            ObservationSettings(observation.rule, observation.max_chars, observation.max_tokens),
+        )
+
+    def _response_budget(self, prompt_tokens: int) -> int:
+        """Tokens that fit behind the prompt; the engine would cut at its context length without saying so."""
+        budget = self.rollout_config.response_length
+        context = self.rollout_config.get("max_model_len")
+        return budget if context is None else max(1, min(budget, context - prompt_tokens))
+
+    def _output(self, prompt_ids: list[int], conversation: Conversation, versions: _Versions) -> AgentLoopOutput:
+        tokens, trajectory = conversation.tokens, conversation.trajectory
+        if not len(tokens):
+            # verl cannot store an empty response; one token with mask 0 trains nothing.
+            tokens.append_observation([self.tokenizer.eos_token_id])
+        extra_fields: dict[str, Any] = {
+            "tir": trajectory.to_record(),
+            "min_global_steps": versions.first,
+            "max_global_steps": versions.last,
+            # verl's own loops carry these two, and its batch code expects the same keys in every row.
+            "turn_scores": [],
+            "tool_rewards": [],
+        }
+        if self.tir.dump_dir is not None:
+            extra_fields["tir"]["segments"] = [asdict(segment) for segment in self._segments(prompt_ids, conversation)]
+        if trajectory.aborted:
+            extra_fields["reward_extra_info"] = {}
+        return AgentLoopOutput(
+            prompt_ids=prompt_ids,
+            response_ids=tokens.ids,
+            response_mask=tokens.mask,
+            response_logprobs=tokens.log_probs if self.rollout_config.calculate_log_probs else None,
+            # An aborted trajectory leaves the batch, so no reward is worth computing for it.
+            reward_score=0.0 if trajectory.aborted else None,
+            # verl counts messages: the prompt, each turn of the model and each answer of the tool.
+            num_turns=1 + sum(1 + (turn.outcome is not None) for turn in trajectory.turns),
+            metrics={
+                "generate_sequences": sum(turn.generate_seconds for turn in trajectory.turns),
+                "tool_calls": sum(turn.tool_seconds for turn in trajectory.turns),
+            },
+            extra_fields=extra_fields,
+        )
+
+    def _segments(self, prompt_ids: list[int], conversation: Conversation) -> list[Segment]:
+        return [Segment("prompt", self.tokenizer.decode(prompt_ids)), *conversation.segments]

@@ -1,0 +1,68 @@
+"""Finding the first complete Python block in a turn.
+
+The grammar (SimpleTIR, appendix "prompt template"): an opening fence ```` ```py ````, ```` ```python ```` or a bare
+```` ``` ````, lines of code, a closing fence. Fences are read line by line and in pairs, so the closing fence of a
+```` ```json ```` block never opens a block of prose; tags are case-insensitive; CRLF and trailing blanks are allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FENCE = "```"
+_PYTHON_TAGS = frozenset({"", "py", "python"})
+
+STOP_STRINGS = ("\n```\n", "\n```\r\n")
+"""Where the engine may stop generating: a line that is nothing but a fence. A hint that saves compute, not the rule:
+the line may also open a bare block or close one of another language, and then generation goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBlock:
+    """The first complete, non-blank Python block of a text."""
+
+    code: str
+    """The lines between the fences, without the newline before the closing one."""
+    end: int
+    """Offset just past the closing fence's backticks; what follows never reaches the context or the loss."""
+
+
+def first_code_block(text: str) -> CodeBlock | None:
+    """Return the first complete Python block of `text`, or None.
+
+    An opening fence may follow prose on its line, as models often write it; a closing fence starts its line. A block
+    with another tag, or without anything in it, is passed over.
+    """
+    inside_tag: str | None = None
+    code_start = 0
+    position = 0
+    while position < len(text):
+        newline = text.find("\n", position)
+        line_end = len(text) if newline < 0 else newline
+        line = text[position:line_end]
+        next_position = line_end + 1
+        if inside_tag is None:
+            # Without its newline an opening fence opens nothing: there is no line of code after it.
+            tag = _opening_tag(line) if newline >= 0 else None
+            if tag is not None:
+                inside_tag, code_start = tag, next_position
+        elif line.lstrip().startswith(FENCE):
+            code = text[code_start : max(code_start, position - 1)]
+            if inside_tag in _PYTHON_TAGS and code.strip():
+                indent = len(line) - len(line.lstrip())
+                return CodeBlock(code=code.replace("\r\n", "\n"), end=position + indent + len(FENCE))
+            # A fence with a tag cannot close a block (CommonMark 4.5), so in one of another language it opens the next.
+            tag = _opening_tag(line) if newline >= 0 and inside_tag not in _PYTHON_TAGS else None
+            inside_tag, code_start = tag or None, next_position
+        position = next_position
+    return None
+
+
+def _opening_tag(line: str) -> str | None:
+    """The lower-cased tag of the fence that `line` ends with, or None where the line opens no block."""
+    before, fence, tag = line.rpartition(FENCE)
+    # An even number of fences before the last one are inline code such as ```x```, closed on their own line.
+    if not fence or before.count(FENCE) % 2:
+        return None
+    tag = tag.strip().lower()
+    return None if any(character.isspace() for character in tag) else tag

@@ -1,0 +1,175 @@
+"""One trajectory from its prompt to its stop reason: the loop itself, free of verl, so that it can be tested alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+
+from sandbox_client import SandboxFault
+from verl_tir.reward.answer import last_boxed
+from verl_tir.rollout.generation import Generate, Piece, generate_turn
+from verl_tir.rollout.observation import Observation, ObservationRule, ProgramRun, observe
+from verl_tir.rollout.tokens import Decode, ResponseTokens, fit_observation
+from verl_tir.rollout.turn import BOXED, Limits, ParsedTurn, program_of, stop_after
+from verl_tir.trajectory import AnswerSource, Outcome, StopReason, Trajectory, Turn
+
+RunProgram = Callable[[str], Awaitable[ProgramRun]]
+"""Runs a program; raises `SandboxFault` when the service, not the program, failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationSettings:
+    rule: ObservationRule
+    max_chars: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a conversation needs from outside."""
+
+    generate: Callable[[list[int], int], Awaitable[Piece]]
+    """`generate(response_ids_so_far, max_tokens)` samples on from the prompt and those ids."""
+    run_program: RunProgram
+    encode: Callable[[str], list[int]]
+    """Tokenises an observation, without special tokens."""
+    decode: Decode
+    """Keeps special tokens and white space as they are."""
+    end_ids: Collection[int]
+    """Token ids that end a message."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """A stretch of the response, for people to read."""
+
+    role: str
+    """`model` or `tool`."""
+    text: str
+
+
+@dataclass(slots=True)
+class Conversation:
+    """A finished conversation."""
+
+    tokens: ResponseTokens
+    trajectory: Trajectory
+    segments: list[Segment]
+
+
+@dataclass(slots=True)
+class _Execution:
+    """What running a turn's code gave; all None where nothing ran."""
+
+    outcome: Outcome | None = None
+    observation: Observation | None = None
+    stdout: str = ""
+    seconds: float = 0.0
+    fault: str | None = None
+
+
+@dataclass(slots=True)
+class _Answer:
+    text: str | None = None
+    source: AnswerSource | None = None
+
+    def update(self, text: str, source: AnswerSource) -> None:
+        found = last_boxed(text)
+        if found is not None:
+            self.text, self.source = found, source
+
+
+@dataclass(slots=True)
+class _State:
+    tokens: ResponseTokens = field(default_factory=ResponseTokens)
+    turns: list[Turn] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    answer: _Answer = field(default_factory=_Answer)
+    tool_seconds: float = 0.0
+
+    def finish(self, reason: StopReason, fault: str | None = None) -> Conversation:
+        trajectory = Trajectory(tuple(self.turns), reason, self.answer.text, self.answer.source, fault)
+        return Conversation(self.tokens, trajectory, self.segments)
+
+
+async def converse(tools: Tools, limits: Limits, settings: ObservationSettings) -> Conversation:
+    """Run one trajectory; the rules and their order are those of `rollout.turn`."""
+    state = _State()
+    while True:
+        started = time.perf_counter()
+        room = limits.max_response_tokens - len(state.tokens)
+        turn = await generate_turn(
+            _continuing(tools.generate, state.tokens),
+            max_tokens=min(limits.max_turn_tokens, room),
+            decode=tools.decode,
+            end_ids=tools.end_ids,
+        )
+        generate_seconds = time.perf_counter() - started
+        state.tokens.append_model(turn.ids, turn.log_probs)
+        state.segments.append(Segment("model", tools.decode(turn.ids)))
+        state.answer.update(turn.parsed.text, AnswerSource.MODEL)
+
+        run = await _execute(turn.parsed, tools.run_program, settings)
+        state.tool_seconds += run.seconds
+        state.answer.update(run.stdout, AnswerSource.TOOL)
+
+        observation_ids: list[int] = []
+        cut, fits = False, True
+        if run.observation is not None:
+            observation_ids, cut = fit_observation(tools.encode(run.observation.text), settings.max_tokens)
+            fits = len(observation_ids) <= limits.max_response_tokens - len(state.tokens)
+            observation_ids = observation_ids if fits else []
+            state.tokens.append_observation(observation_ids)
+            state.segments.append(Segment("tool", tools.decode(observation_ids)))
+
+        state.turns.append(
+            Turn(
+                end=turn.end,
+                model_tokens=len(turn.ids),
+                observation_tokens=len(observation_ids),
+                discarded_tokens=turn.discarded,
+                has_code=turn.parsed.block is not None,
+                has_answer=turn.parsed.has_answer or BOXED in run.stdout,
+                outcome=run.outcome,
+                observation_truncated=cut or (run.observation is not None and run.observation.truncated),
+                generate_seconds=generate_seconds,
+                tool_seconds=run.seconds,
+            )
+        )
+        if run.outcome is Outcome.FAULT:
+            return state.finish(StopReason.SANDBOX_FAULT, run.fault)
+        reason = stop_after(
+            state.turns[-1],
+            turns_done=len(state.turns),
+            room=limits.max_response_tokens - len(state.tokens),
+            tool_seconds=state.tool_seconds,
+            observation_fits=fits,
+            limits=limits,
+        )
+        if reason is not None:
+            return state.finish(reason)
+
+
+def _continuing(generate: Callable[[list[int], int], Awaitable[Piece]], tokens: ResponseTokens) -> Generate:
+    """Let a turn's sampling go on from the whole response so far."""
+
+    async def from_here(turn_ids: list[int], max_tokens: int) -> Piece:
+        return await generate([*tokens.ids, *turn_ids], max_tokens)
+
+    return from_here
+
+
+async def _execute(parsed: ParsedTurn, run_program: RunProgram, settings: ObservationSettings) -> _Execution:
+    """Run the turn's code, if it has any. The one place where a sandbox fault is caught: it becomes a record."""
+    if parsed.block is None:
+        return _Execution()
+    started = time.perf_counter()
+    try:
+        run = await run_program(program_of(parsed.block.code))
+    except SandboxFault as fault:
+        seconds = time.perf_counter() - started
+        return _Execution(outcome=Outcome.FAULT, seconds=seconds, fault=f"{type(fault).__name__}: {fault}")
+    seconds = time.perf_counter() - started
+    observation = observe(run, settings.rule, settings.max_chars)
+    return _Execution(run.outcome, observation, run.stdout, seconds)

@@ -1,0 +1,82 @@
+"""Token in, token out: the ids that the engine sampled are the ids that are trained.
+
+Text is decoded only to look at it. What enters the context and the loss is always the sampled ids themselves, or a
+prefix of them, and the ids of observations, each tokenised once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+Decode = Callable[[Sequence[int]], str]
+
+
+@dataclass(slots=True)
+class ResponseTokens:
+    """The growing response: ids, mask and log-probabilities, always of equal length."""
+
+    ids: list[int] = field(default_factory=list)
+    mask: list[int] = field(default_factory=list)
+    """1 for a token that the model sampled, 0 for a token of the tool's output."""
+    log_probs: list[float] = field(default_factory=list)
+    """The engine's log-probability of each sampled token; 0.0 at observation tokens, which the mask excludes."""
+
+    def append_model(self, ids: Sequence[int], log_probs: Sequence[float]) -> None:
+        """Append sampled tokens.
+
+        Raises:
+            ValueError: as many ids as log-probabilities are needed, or training would use the wrong ones.
+        """
+        if len(ids) != len(log_probs):
+            raise ValueError(f"{len(ids)} sampled token ids came with {len(log_probs)} log-probabilities")
+        self.ids.extend(ids)
+        self.mask.extend([1] * len(ids))
+        self.log_probs.extend(log_probs)
+
+    def append_observation(self, ids: Sequence[int]) -> None:
+        self.ids.extend(ids)
+        self.mask.extend([0] * len(ids))
+        self.log_probs.extend([0.0] * len(ids))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def tokens_up_to(ids: Sequence[int], text: str, end: int, decode: Decode) -> int:
+    """How many of `ids` to keep so that their text reaches offset `end` of `text`, the decoding of all of them.
+
+    A token is never split: the one that holds the last wanted character is kept whole. The text is cut near its end
+    in the common case (the engine stopped at the fence), so the search decodes short tails and widens them.
+    """
+    surplus = len(text) - end
+    if surplus <= 0:
+        return len(ids)
+    # Largest m such that the last m tokens decode to at most `surplus` characters: those are wholly behind the cut.
+    low, high = 0, 1
+    while high < len(ids) and len(decode(ids[len(ids) - high :])) <= surplus:
+        low, high = high, high * 2
+    high = min(high, len(ids))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(decode(ids[len(ids) - middle :])) <= surplus:
+            low = middle
+        else:
+            high = middle - 1
+    keep = len(ids) - low
+    # A tail that starts inside a multi-byte character decodes longer or shorter than its share of the text, and some
+    # tokenizers drop a tail's leading blank; the whole prefix settles it.
+    while keep > 1 and len(decode(ids[: keep - 1])) >= end and decode(ids[: keep - 1])[:end] == text[:end]:
+        keep -= 1
+    while keep < len(ids) and decode(ids[:keep])[:end] != text[:end]:
+        keep += 1
+    return keep
+
+
+def fit_observation(ids: Sequence[int], max_tokens: int) -> tuple[list[int], bool]:
+    """Cut an observation to `max_tokens`, keeping its head and its tail; also say whether it cut."""
+    if len(ids) <= max_tokens:
+        return list(ids), False
+    head = max_tokens // 2
+    tail = max_tokens - head
+    return [*ids[:head], *ids[len(ids) - tail :]], True

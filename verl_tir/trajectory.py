@@ -1,0 +1,146 @@
+"""The record that every stage shares: what one trajectory did, turn by turn, and why it stopped.
+
+A bad rollout is data, not a crash: whatever happens to a trajectory ends as one `StopReason`, and the filter, the
+reward and the metrics read it from here. This module imports nothing of ours, so that every other one may import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class TurnEnd(StrEnum):
+    """Why the generation of one turn ended."""
+
+    CODE = "code"
+    """The first complete code block closed."""
+    EOS = "eos"
+    """The model ended its message."""
+    LENGTH = "length"
+    """The turn's token limit, or what was left of the response budget, was used up."""
+    ABORTED = "aborted"
+    """The inference engine gave the request up."""
+
+
+class Outcome(StrEnum):
+    """What became of a turn's program."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    """The program raised, exited non-zero or was killed for memory: an observation for the model."""
+    TIME_LIMIT = "time_limit"
+    """The program ran out of its time: an observation for the model."""
+    FAULT = "fault"
+    """The sandbox failed, not the program: never an observation."""
+
+
+class StopReason(StrEnum):
+    """Why a trajectory stopped; a closed set. The order in which they are checked is fixed in `rollout.turn`."""
+
+    ANSWER = "answer"
+    """`\\boxed{` in the model's text or in its program's output."""
+    VOID = "void"
+    """The last turn had neither a complete code block nor an answer (SimpleTIR, section 3.3)."""
+    MAX_TURNS = "max_turns"
+    """The last allowed turn's code was run and the trajectory had no answer."""
+    RESPONSE_BUDGET = "response_budget"
+    """No room was left for the observation and one more token."""
+    TOOL_TIME = "tool_time"
+    """The trajectory's programs used up `tir.rollout.max_tool_seconds`."""
+    SANDBOX_FAULT = "sandbox_fault"
+    """The sandbox failed after all retries; nothing about the model can be concluded."""
+    ENGINE_ABORT = "engine_abort"
+    """The inference engine aborted the request; nothing about the model can be concluded."""
+    PROMPT_TOO_LONG = "prompt_too_long"
+    """The templated prompt does not fit into `data.max_prompt_length`, so nothing was generated."""
+
+
+ABORTED_REASONS = frozenset({StopReason.SANDBOX_FAULT, StopReason.ENGINE_ABORT, StopReason.PROMPT_TOO_LONG})
+"""Stops that say nothing about the model: such a trajectory is left out of the loss and of its group's baseline."""
+
+
+class AnswerSource(StrEnum):
+    """Who wrote the final answer."""
+
+    MODEL = "model"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One generation and, where it held code, the run of that code."""
+
+    end: TurnEnd
+    model_tokens: int
+    """Tokens sampled and kept; they carry mask 1."""
+    observation_tokens: int
+    """Tokens of the tool's output appended after them; they carry mask 0."""
+    discarded_tokens: int
+    """Tokens sampled after the code block closed; they reach neither the context nor the loss."""
+    has_code: bool
+    has_answer: bool
+    """`\\boxed{` in the turn's text or in its program's full stdout."""
+    outcome: Outcome | None
+    """None where no program was run."""
+    observation_truncated: bool
+    generate_seconds: float
+    tool_seconds: float
+    """Wall time of the sandbox call as the rollout saw it: queue, network, retries and run."""
+
+    @property
+    def void(self) -> bool:
+        return not self.has_code and not self.has_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """What the agent loop says of one finished trajectory; token ids and masks travel beside it."""
+
+    turns: tuple[Turn, ...]
+    stop_reason: StopReason
+    answer: str | None = None
+    """The raw text inside the last `\\boxed{}`; the tool's is read from its output before truncation."""
+    answer_source: AnswerSource | None = None
+    fault: str | None = None
+    """What the sandbox fault was, for the log."""
+
+    @property
+    def void(self) -> bool:
+        return self.stop_reason is StopReason.VOID
+
+    @property
+    def aborted(self) -> bool:
+        return self.stop_reason in ABORTED_REASONS
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain data for verl's `extra_fields`, which cross process and storage borders."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Trajectory:
+        """Inverse of `to_record`.
+
+        Raises:
+            KeyError, ValueError: the record was not written by `to_record` of this version.
+        """
+        turns = tuple(
+            Turn(
+                **{
+                    **turn,
+                    "end": TurnEnd(turn["end"]),
+                    "outcome": None if turn["outcome"] is None else Outcome(turn["outcome"]),
+                }
+            )
+            for turn in record["turns"]
+        )
+        source = record["answer_source"]
+        return cls(
+            turns=turns,
+            stop_reason=StopReason(record["stop_reason"]),
+            answer=record["answer"],
+            answer_source=None if source is None else AnswerSource(source),
+            fault=record["fault"],
+        )
