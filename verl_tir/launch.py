@@ -1,0 +1,88 @@
+"""What a launch needs: the recipes on Hydra's search path, supported versions, and settings that can work together."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib.metadata import version
+from typing import Any
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.experimental.callback import Callback
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from packaging.specifiers import SpecifierSet
+
+from verl_tir.config import TirConfig, TirConfigError
+
+logger = logging.getLogger(__name__)
+
+SUPPORTED_VERL = SpecifierSet(">=0.9,<0.10", prereleases=True)
+
+_REQUIRED = {
+    "trainer.use_v1": (True, "the sampler and the agent loop are those of verl's V1 trainer"),
+    "actor_rollout_ref.rollout.name": ("vllm", "turns end at vLLM's stop strings"),
+    "actor_rollout_ref.rollout.agent.default_agent_loop": ("tir", "another loop would train without the tool"),
+    "trainer.v1.sampler.custom_sampler.path": (
+        "pkg://verl_tir.filters.sampler",
+        "another sampler would train on void and aborted trajectories",
+    ),
+    "actor_rollout_ref.rollout.multi_turn.enable": (False, "it belongs to verl's own tool loop"),
+}
+"""Keys that a recipe sets, or needs as they are by default, and what goes wrong otherwise."""
+
+
+class RecipeSearchPath(SearchPathPlugin):
+    """Puts `verl_tir.recipes` on Hydra's search path, behind verl's own configuration."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append(provider="verl-tir", path="pkg://verl_tir.recipes")
+
+
+def register_search_path() -> None:
+    """Make the config groups `tir` and `platform` visible to Hydra."""
+    Plugins.instance().register(RecipeSearchPath)
+
+
+def check_versions() -> None:
+    """Raise `RuntimeError` for a verl that this plugin was not written for."""
+    installed = version("verl")
+    if installed not in SUPPORTED_VERL:
+        raise RuntimeError(f"verl {installed} is installed, verl-tir needs verl{SUPPORTED_VERL}")
+
+
+class ValidateLaunch(Callback):
+    """A Hydra callback, set by every recipe: checks the composed configuration before Ray starts."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Stop the launch if the settings are wrong.
+
+        Raises:
+            SystemExit: with one line per wrong key. Hydra turns other exceptions of a callback into warnings.
+        """
+        try:
+            recipe = validate(config)
+        except TirConfigError as error:
+            raise SystemExit(f"verl-tir: the launch was stopped, nothing was started:\n{error}") from None
+        os.environ["VERL_TIR"] = recipe
+
+
+def validate(config: DictConfig) -> str:
+    """Check the `tir:` node and the verl keys it depends on; return the recipe's name.
+
+    Raises:
+        TirConfigError: one line per wrong key.
+    """
+    tir = TirConfig.from_node(OmegaConf.to_container(config.tir, resolve=True))
+    problems = []
+    for key, (wanted, why) in _REQUIRED.items():
+        value = OmegaConf.select(config, key)
+        if value != wanted:
+            problems.append(f"{key}={value!r}: tir={tir.recipe} needs {wanted!r}, because {why}")
+    rollout_n = config.actor_rollout_ref.rollout.n
+    if config.algorithm.adv_estimator == "grpo" and rollout_n < 2:
+        problems.append(f"actor_rollout_ref.rollout.n={rollout_n}: GRPO's baseline needs at least 2 samples a prompt")
+    if problems:
+        raise TirConfigError("\n".join(problems))
+    return tir.recipe
