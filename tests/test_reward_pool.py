@@ -1,0 +1,276 @@
+"""Comparisons that hang, explode or lose their process cost only themselves."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from verl_tir.reward import process
+from verl_tir.reward.pool import PoolClosedError, ScoringPool, Verdict, WorkerStartError
+from verl_tir.reward.worker import judge
+
+pytest.importorskip("math_verify")
+
+HANGING = "9^{9^{9^9}}"
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ScoringPool]:
+    """A pool of two with a short limit; every test leaves it usable."""
+    with contextlib.closing(ScoringPool(workers=2, timeout=1.5, memory_limit_mb=1024)) as shared:
+        yield shared
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether the condition came true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+async def during(comparison: Awaitable[Verdict], pool: ScoringPool, act: Callable[[], object]) -> Verdict:
+    """The comparison's verdict, with `act` done while it is under way in a worker."""
+    task = asyncio.ensure_future(comparison)
+    while not pool.worker_pids:
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.3)
+    act()
+    return await task
+
+
+def test_verdicts_of_normal_comparisons(pool: ScoringPool) -> None:
+    """Equal, different, and any of several accepted answers."""
+    assert asyncio.run(pool.compare("0.5", r"\frac12")) is Verdict.EQUAL
+    assert asyncio.run(pool.compare("0.6", r"\frac12")) is Verdict.DIFFERENT
+    assert asyncio.run(pool.compare("0.6", ["1", r"\frac35"])) is Verdict.EQUAL
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HANGING,
+        "9**9**9**9",
+        "100000!!",
+        "(10^9)!",
+        "{" * 10_000 + "1" + "}" * 10_000,
+        "(" * 900 + "1" + ")" * 900,
+        r"\frac{" * 300,
+        "\\left(" * 100,
+        "}{" * 500,
+        "\x00\ud800",
+        "7" * 1_000_000,
+    ],
+    ids=lambda answer: answer[:12].encode("ascii", "backslashreplace").decode(),
+)
+def test_hostile_answer_is_bounded_and_the_pool_goes_on(pool: ScoringPool, answer: str) -> None:
+    """A hostile answer earns nothing, in bounded time, and the next comparison is answered rightly."""
+    started = time.monotonic()
+    verdict = asyncio.run(pool.compare(answer, "5"))
+    assert verdict in {Verdict.UNDECIDED, Verdict.DIFFERENT}
+    assert time.monotonic() - started < 15.0
+    assert asyncio.run(pool.compare(r"\sqrt{8}", r"2\sqrt{2}")) is Verdict.EQUAL
+
+
+def test_hanging_comparison_is_undecided_and_logged(pool: ScoringPool, caplog: pytest.LogCaptureFixture) -> None:
+    """Running out of time says nothing about the answer, and the log names it."""
+    with caplog.at_level(logging.WARNING, logger="verl_tir.reward.pool"):
+        assert asyncio.run(pool.compare(HANGING, "5")) is Verdict.UNDECIDED
+    assert HANGING in caplog.text
+
+
+def test_start_up_does_not_count() -> None:
+    """A limit far below a worker's start-up time still leaves normal comparisons decided."""
+    started = time.monotonic()
+    with contextlib.closing(ScoringPool(workers=1, timeout=0.15, memory_limit_mb=1024)) as pool:
+        verdicts = [asyncio.run(pool.compare("204", "204")) for _ in range(3)]
+    assert time.monotonic() - started > 0.15
+    assert Verdict.EQUAL in verdicts
+
+
+def test_killed_worker_is_replaced_in_mid_comparison() -> None:
+    """A worker killed from outside leaves its comparison undecided and the next one answered by a new process."""
+    with contextlib.closing(ScoringPool(workers=1, timeout=30.0, memory_limit_mb=1024)) as pool:
+        assert asyncio.run(pool.compare("1", "1.0")) is Verdict.EQUAL
+        (victim,) = pool.worker_pids
+        hanging = pool.compare(HANGING, "5")
+        assert asyncio.run(during(hanging, pool, lambda: os.kill(victim, signal.SIGKILL))) is Verdict.UNDECIDED
+        assert asyncio.run(pool.compare("1", "1.0")) is Verdict.EQUAL
+        assert victim not in pool.worker_pids
+
+
+def test_worker_killed_while_idle_costs_no_comparison() -> None:
+    """A worker that died between comparisons is replaced before the next."""
+    with contextlib.closing(ScoringPool(workers=1, timeout=30.0, memory_limit_mb=1024)) as pool:
+        asyncio.run(pool.compare("1", "1.0"))
+        (victim,) = pool.worker_pids
+        os.kill(victim, signal.SIGKILL)
+        assert wait_until(lambda: not is_running(victim))
+        assert asyncio.run(pool.compare("1", "1.0")) is Verdict.EQUAL
+
+
+def test_fifty_comparisons_at_once(pool: ScoringPool) -> None:
+    """Comparisons queue for two workers; one that hangs among them is the only one undecided."""
+
+    async def all_at_once() -> list[Verdict]:
+        normal = [pool.compare(f"{n}.0", str(n if n % 2 else -n)) for n in range(1, 51)]
+        return await asyncio.gather(*normal, pool.compare(HANGING, "5"))
+
+    verdicts = asyncio.run(all_at_once())
+    assert verdicts == [Verdict.EQUAL, Verdict.DIFFERENT] * 25 + [Verdict.UNDECIDED]
+    assert len(pool.worker_pids) <= 2
+
+
+def test_event_loops_of_several_threads_share_a_pool(pool: ScoringPool) -> None:
+    """Each of four threads with a loop of its own gets its verdicts."""
+    verdicts: list[Verdict] = []
+
+    def compare_in_own_loop() -> None:
+        verdicts.append(asyncio.run(pool.compare("2.0", "2")))
+
+    threads = [threading.Thread(target=compare_in_own_loop) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert verdicts == [Verdict.EQUAL] * 4
+
+
+def test_waiting_does_not_block_the_calling_loop(pool: ScoringPool) -> None:
+    """While a comparison hangs, the loop that waits for it goes on."""
+
+    async def ticks_meanwhile() -> int:
+        task = asyncio.ensure_future(pool.compare(HANGING, "5"))
+        ticks = 0
+        while not task.done():
+            await asyncio.sleep(0.02)
+            ticks += 1
+        return ticks
+
+    assert asyncio.run(ticks_meanwhile()) > 10
+
+
+def test_cancelled_comparison_frees_its_place() -> None:
+    """A caller that gives up takes the hanging worker with it."""
+    with contextlib.closing(ScoringPool(workers=1, timeout=60.0, memory_limit_mb=1024)) as pool:
+
+        async def give_up() -> Verdict:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(pool.compare(HANGING, "5"), 3.0)
+            return await asyncio.wait_for(pool.compare("1", "1.0"), 30.0)
+
+        assert asyncio.run(give_up()) is Verdict.EQUAL
+
+
+def test_closing_ends_the_workers() -> None:
+    """After closing no process is left, a comparison under way says so, and so does a later one."""
+    pool = ScoringPool(workers=1, timeout=60.0, memory_limit_mb=1024)
+
+    async def close_in_mid_comparison() -> tuple[int, ...]:
+        task = asyncio.ensure_future(pool.compare(HANGING, "5"))
+        while not pool.worker_pids:
+            await asyncio.sleep(0.05)
+        pids = pool.worker_pids
+        await pool.aclose()
+        with pytest.raises(PoolClosedError):
+            await task
+        with pytest.raises(PoolClosedError):
+            await pool.compare("1", "1")
+        return pids
+
+    pids = asyncio.run(close_in_mid_comparison())
+    pool.close()
+    assert pids
+    assert not any(is_running(pid) for pid in pids)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a busy worker outlives its parent by its time limit")
+@pytest.mark.parametrize("answer", ["1.0", HANGING], ids=["idle", "busy"])
+def test_workers_die_with_their_parent(answer: str) -> None:
+    """A parent killed without warning leaves no worker behind, whether idle or in mid-comparison."""
+    program = (
+        "import asyncio, sys, time\n"
+        "from verl_tir.reward.pool import ScoringPool\n"
+        "async def main():\n"
+        "    pool = ScoringPool(workers=1, timeout=600.0, memory_limit_mb=1024)\n"
+        "    await pool.compare('1', '1.0')\n"
+        "    print(*pool.worker_pids, flush=True)\n"
+        "    await pool.compare(sys.argv[1], '1')\n"
+        "    await asyncio.sleep(600)\n"
+        "asyncio.run(main())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program, answer]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        time.sleep(0.3)
+        assert is_running(worker)
+        parent.kill()
+    assert wait_until(lambda: not is_running(worker))
+
+
+def test_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken installation is an exception that names the likely cause, never an undecided comparison."""
+    monkeypatch.setattr(process.sys, "executable", "/bin/false")
+    with contextlib.closing(ScoringPool(workers=1, timeout=1.0, memory_limit_mb=1024)) as pool:
+        with pytest.raises(WorkerStartError, match="math-verify"):
+            asyncio.run(pool.compare("1", "1"))
+        monkeypatch.setattr(process.sys, "executable", "/no/such/program")
+        with pytest.raises(WorkerStartError, match="/no/such/program"):
+            asyncio.run(pool.compare("1", "1"))
+
+
+@pytest.mark.parametrize(
+    ("workers", "timeout", "memory_limit_mb", "message"),
+    [(0, 1.0, 1024, "workers=0"), (1, 0.0, 1024, "timeout=0.0"), (1, 1.0, 8, "memory_limit_mb=8")],
+)
+def test_settings_out_of_range_are_refused(workers: int, timeout: float, memory_limit_mb: int, message: str) -> None:
+    """The error names the setting and its value."""
+    with pytest.raises(ValueError, match=message):
+        ScoringPool(workers, timeout, memory_limit_mb)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the limits of another process")
+def test_memory_is_bounded() -> None:
+    """A worker's address space has its limit; a comparison that needs more ends, and the next one is answered."""
+    with contextlib.closing(ScoringPool(workers=1, timeout=20.0, memory_limit_mb=256)) as pool:
+        assert asyncio.run(pool.compare("1", "1.0")) is Verdict.EQUAL
+        (worker,) = pool.worker_pids
+        assert resource.prlimit(worker, resource.RLIMIT_AS)[0] == 256 * 2**20
+        # Eight billion bits, a gigabyte.
+        assert asyncio.run(pool.compare("2^{8000000000}", "5")) is not Verdict.EQUAL
+        assert asyncio.run(pool.compare("1", "1.0")) is Verdict.EQUAL
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_exhausted_worker_leaves_its_comparison_undecided(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Running out of memory or stack says nothing about the answer."""
+
+    def exhausted(answer: str, accepted: list[str]) -> bool:
+        raise error
+
+    monkeypatch.setattr("verl_tir.reward.worker.is_equivalent", exhausted)
+    assert judge("1", ["1"]) is Verdict.UNDECIDED

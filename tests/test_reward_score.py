@@ -1,0 +1,136 @@
+"""The contract between verl and the reward function."""
+
+import asyncio
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from verl_tir.reward.pool import ScoringPool
+from verl_tir.reward.score import compute_score
+from verl_tir.reward.verdict import Verdict
+
+pytest.importorskip("math_verify")
+
+KEYS = ["score", "acc", "boxed", "tool_given", "undecided"]
+
+
+def score(solution: str, ground_truth: Any = "5", extra_info: Any = None, **settings: Any) -> dict[str, float]:
+    """One score, called by keyword as verl calls it."""
+    return asyncio.run(
+        compute_score(
+            data_source="math", solution_str=solution, ground_truth=ground_truth, extra_info=extra_info, **settings
+        )
+    )
+
+
+def record(answer: str | None, source: str | None) -> Mapping[str, Any]:
+    """What the rollout writes into extra_info."""
+    return {"tir": {"answer": answer, "answer_source": source}, "num_turns": 2}
+
+
+@pytest.mark.parametrize(
+    ("solution", "extra_info", "expected"),
+    [
+        (r"so \boxed{5}", None, [1, 1, 1, 0, 0]),
+        (r"so \boxed{6}", {}, [0, 0, 1, 0, 0]),
+        ("so 5", {"tir": None}, [0, 0, 0, 0, 0]),
+        ("\nCode execution result: 5\n", {}, [0, 0, 0, 0, 0]),
+        (r"\boxed{6}", record("5", "tool"), [1, 1, 1, 1, 0]),
+        (r"\boxed{6}", record("5", "model"), [1, 1, 1, 0, 0]),
+        (r"\boxed{5}", record("6", "tool"), [0, 0, 1, 1, 0]),
+        (r"\boxed{5}", record(None, None), [0, 0, 0, 0, 0]),
+        (r"\boxed{5}", record("", "model"), [0, 0, 1, 0, 0]),
+    ],
+)
+def test_recorded_answer_beats_the_text(solution: str, extra_info: Any, expected: list[float]) -> None:
+    """What the rollout recorded counts alone; without a record the text's last box does, and a bare number never."""
+    result = score(solution, extra_info=extra_info)
+    assert list(result) == KEYS
+    assert list(result.values()) == expected
+    assert all(type(value) is float for value in result.values())
+
+
+def test_rewards_are_configurable() -> None:
+    """A right answer, a wrong one and none at all get the configured rewards."""
+    settings = {"correct_reward": 2, "wrong_reward": -1}
+    assert score(r"\boxed{5}", **settings)["score"] == 2.0
+    assert score(r"\boxed{6}", **settings)["score"] == -1.0
+    assert score("5", **settings)["score"] == -1.0
+
+
+def test_undecided_comparison_scores_as_wrong_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison without a result is marked for the sampler to leave out."""
+
+    async def undecided(pool: ScoringPool, answer: str, accepted: list[str]) -> Verdict:
+        return Verdict.UNDECIDED
+
+    monkeypatch.setattr(ScoringPool, "compare", undecided)
+    assert list(score(r"\boxed{5}", wrong_reward=-1.0).values()) == [-1.0, 0.0, 1.0, 0.0, 1.0]
+
+
+class Array:
+    """As much of a numpy array as the reward function looks at."""
+
+    def __init__(self, items: list[Any]):
+        self._items = items
+
+    def tolist(self) -> list[Any]:
+        """The items."""
+        return self._items
+
+
+@pytest.mark.parametrize("ground_truth", ["5", 5, 5.0, ["4", "5"], ("5",), Array(["7", "5"]), r"\frac{10}{2}"])
+def test_ground_truths_of_every_kind(ground_truth: Any) -> None:
+    """Text, numbers, and lists of accepted answers are ground truths."""
+    assert score(r"\boxed{5}", ground_truth)["acc"] == 1.0
+
+
+@pytest.mark.parametrize("ground_truth", [None, [], {"answer": "5"}, True, ["5", None]])
+def test_ground_truth_of_a_wrong_type_is_refused(ground_truth: Any) -> None:
+    """The error names the data source."""
+    with pytest.raises(TypeError, match="'math'"):
+        score(r"\boxed{5}", ground_truth)
+
+
+@pytest.mark.parametrize("bad", ["5", {"answer_source": "tool"}, {"answer": 5}])
+def test_record_of_a_wrong_type_is_refused(bad: Any) -> None:
+    """A broken record is a fault of the rollout, not a wrong answer."""
+    with pytest.raises(TypeError, match="tir"):
+        score(r"\boxed{5}", extra_info={"tir": bad})
+
+
+def test_unknown_setting_is_refused_and_verls_own_are_not() -> None:
+    """A misspelt key is named together with the keys there are; what verl itself adds is ignored."""
+    with pytest.raises(TypeError, match=r"'corect_reward'.*reward_kwargs.*correct_reward"):
+        score(r"\boxed{5}", corect_reward=1.0)
+    result = score(r"\boxed{5}", reward_router_address="host:1", reward_model_tokenizer=None)
+    assert result["acc"] == 1.0
+
+
+def test_verl_loads_and_calls_the_function() -> None:
+    """verl finds the function by its package path, keeps it asynchronous and hands it the configured settings."""
+    omegaconf = pytest.importorskip("omegaconf")
+    reward = pytest.importorskip("verl.trainer.ppo.reward")
+    function = {
+        "path": "pkg://verl_tir.reward.score",
+        "name": "compute_score",
+        "reward_kwargs": {"wrong_reward": -1.0},
+    }
+    config = omegaconf.OmegaConf.create({"reward": {"custom_reward_function": function}})
+    loaded = reward.get_custom_reward_fn(config)
+    assert inspect.iscoroutinefunction(loaded)
+    arguments = {"data_source": "math", "solution_str": r"\boxed{6}", "ground_truth": "5", "extra_info": {}}
+    assert asyncio.run(loaded(**arguments))["score"] == -1.0
+
+
+def test_verl_reduces_the_extra_keys() -> None:
+    """Every key becomes a validation mean."""
+    metrics = pytest.importorskip("verl.trainer.ppo.metric_utils")
+    results = [score(rf"\boxed{{{n}}}") for n in (5, 6)]
+    columns = {key: [result[key] for result in results] for key in KEYS}
+    reduced = metrics.process_validation_metrics(["math", "math"], ["a", "a"], columns)["math"]
+    assert reduced["acc"]["mean@2"] == 0.5
+    assert reduced["boxed"]["mean@2"] == 1.0
+    assert reduced["undecided"]["mean@2"] == 0.0

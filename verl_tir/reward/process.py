@@ -1,0 +1,151 @@
+"""One scoring worker, seen from the pool: start it, ask it, end it."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from verl_tir.reward.verdict import Verdict
+from verl_tir.reward.worker import READY
+
+# Seconds. Importing sympy takes one or two; a cold network file system under load can take a minute.
+START_TIMEOUT = 120.0
+# An address space below this does not hold the imports alone.
+MIN_MEMORY_LIMIT_MB = 256
+
+
+class ScoringError(RuntimeError):
+    """Scoring is not possible, whatever the answer."""
+
+
+class WorkerStartError(ScoringError):
+    """The worker program does not come up here."""
+
+
+class WorkerLostError(ScoringError):
+    """A worker died, or ran out of time, before it gave its verdict."""
+
+
+@dataclass(frozen=True)
+class WorkerLimits:
+    """What one comparison may use."""
+
+    timeout: float
+    """Wall time of one comparison, in seconds. The worker's start-up does not count."""
+    memory_limit_mb: int
+    """Address space of the worker process, in MiB."""
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:
+            raise ValueError(f"timeout={self.timeout!r} (seconds for one comparison) must be above 0")
+        if self.memory_limit_mb < MIN_MEMORY_LIMIT_MB:
+            raise ValueError(f"memory_limit_mb={self.memory_limit_mb!r} must be at least {MIN_MEMORY_LIMIT_MB}")
+
+
+class WorkerProcess:
+    """A running worker and its socket. Belongs to one event loop."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self.served = 0
+        """Comparisons that this worker has answered."""
+
+    @classmethod
+    async def start(cls, limits: WorkerLimits) -> "WorkerProcess":
+        """Start a worker and wait until it is ready.
+
+        Raises:
+            WorkerStartError: it exited or stayed silent; what it had to say is on this process's stderr.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # The process last: whatever ends this coroutine before, there is nothing yet to end.
+            reader, writer = await asyncio.open_connection(sock=ours)
+            try:
+                process = _spawn(theirs.fileno(), limits)
+            except OSError as error:
+                writer.close()
+                raise WorkerStartError(f"scoring worker cannot be started: {error}") from error
+        worker = cls(process, reader, writer)
+        ready = False
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                ready = await worker._receive() == READY
+        except (TimeoutError, ConnectionError) as error:
+            raise WorkerStartError(f"scoring worker not ready after {START_TIMEOUT} s: {error!r}") from error
+        finally:
+            if not ready:
+                worker.end()
+        if not ready:
+            raise WorkerStartError(
+                f"scoring worker {process.pid} exited at start-up; its error is above in this process's stderr "
+                "(is math-verify installed for this interpreter?)"
+            )
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None and not self._reader.at_eof()
+
+    async def compare(self, answer: str, accepted: list[str], timeout: float) -> Verdict:
+        """The worker's verdict, within `timeout` seconds. After an exception the worker is of no more use.
+
+        Raises:
+            WorkerLostError: no verdict came.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                self._writer.write(json.dumps([answer, accepted]).encode() + b"\n")
+                await self._writer.drain()
+                reply = await self._receive()
+        except TimeoutError as error:
+            raise WorkerLostError(f"no verdict within {timeout} s") from error
+        except ConnectionError as error:
+            raise WorkerLostError(f"worker {self.pid} died") from error
+        if reply is None:
+            raise WorkerLostError(f"worker {self.pid} died")
+        self.served += 1
+        return Verdict(reply)
+
+    def end(self) -> None:
+        """Kill the process and close the socket."""
+        self._writer.close()
+        self._process.kill()
+        # Reaped in a thread: a large process takes its time to go.
+        asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+
+    async def _receive(self) -> str | None:
+        line = await self._reader.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+
+def _spawn(descriptor: int, limits: WorkerLimits) -> "subprocess.Popen[bytes]":
+    command = [
+        sys.executable,
+        "-m",
+        "verl_tir.reward.worker",
+        f"--socket={descriptor}",
+        f"--parent={os.getpid()}",
+        f"--timeout={limits.timeout}",
+        f"--memory-limit-mb={limits.memory_limit_mb}",
+    ]
+    # Ray puts a job's packages on sys.path, not in the environment; a worker must find what its parent finds.
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+        env={**os.environ, "PYTHONPATH": path},
+    )

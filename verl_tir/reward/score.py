@@ -1,0 +1,127 @@
+"""The reward function that verl calls.
+
+reward.custom_reward_function.path=pkg://verl_tir.reward.score
+reward.custom_reward_function.name=compute_score
+"""
+
+import numbers
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from verl_tir.reward.answer import last_boxed
+from verl_tir.reward.pool import ScoringPool
+from verl_tir.reward.verdict import Verdict
+
+# verl passes these when a reward model is configured; a rule has no use for them.
+_IGNORED_FROM_VERL = frozenset({"reward_router_address", "reward_model_tokenizer"})
+
+_pools: dict[tuple[Any, ...], ScoringPool] = {}
+_pools_guard = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _FinalAnswer:
+    """What the trajectory answered."""
+
+    text: str | None
+    """What stands between the braces of the box; None where there is no complete box."""
+    is_from_tool: bool
+    """Whether a program printed it, rather than the model."""
+
+
+async def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: Any,
+    extra_info: Mapping[str, Any] | None = None,
+    *,
+    correct_reward: float = 1.0,
+    wrong_reward: float = 0.0,
+    timeout: float = 5.0,
+    workers: int = 1,
+    memory_limit_mb: int = 2048,
+    **kwargs: Any,
+) -> dict[str, float]:
+    r"""Reward of one response: `correct_reward` if its boxed answer is the ground truth, else `wrong_reward`.
+
+    The keyword-only arguments are the keys that `reward.custom_reward_function.reward_kwargs` takes.
+
+    Args:
+        data_source: name of the data set, for messages only.
+        solution_str: the decoded response. Read only where the rollout recorded no answer.
+        ground_truth: the accepted answer as text or number, or a sequence of accepted answers.
+        extra_info: may hold under `"tir"` what the rollout recorded: `"answer"`, the text between the braces of the
+            final box, taken from the whole text (a response shows tool output cut short), or None; and
+            `"answer_source"`, `"model"`, `"tool"` or None.
+        correct_reward: score of a correct answer.
+        wrong_reward: score of a wrong, missing or undecided answer.
+        timeout: wall time of one comparison, in seconds.
+        workers: comparisons at the same time in this process.
+        memory_limit_mb: address space of one comparison's process, in MiB.
+        kwargs: what else verl passes.
+
+    Returns:
+        Always the same keys, all floats, since verl averages them: `score`; `acc`, 1 if correct; `boxed`, 1 if there is
+        an answer; `tool_given`, 1 if a program printed it; `undecided`, 1 if the comparison could not be finished. An
+        undecided row has `wrong_reward` as its score and is not evidence against the answer: leave it out of training.
+
+    Raises:
+        TypeError: an unknown key in `reward_kwargs`, or a ground truth or record of a wrong type.
+        ValueError: a setting out of range.
+        ScoringError: comparisons are not possible at all.
+    """
+    if unknown := sorted(kwargs.keys() - _IGNORED_FROM_VERL):
+        raise TypeError(
+            f"unknown key {', '.join(map(repr, unknown))} in reward.custom_reward_function.reward_kwargs: remove it, "
+            "or use one of correct_reward, wrong_reward, timeout, workers, memory_limit_mb"
+        )
+    accepted = _accepted_answers(ground_truth, data_source)
+    answer = _final_answer(solution_str, extra_info or {})
+    verdict = Verdict.DIFFERENT
+    if answer.text is not None:
+        verdict = await _pool(workers, timeout, memory_limit_mb).compare(answer.text, accepted)
+    is_correct = verdict is Verdict.EQUAL
+    return {
+        "score": float(correct_reward if is_correct else wrong_reward),
+        "acc": float(is_correct),
+        "boxed": float(answer.text is not None),
+        "tool_given": float(answer.is_from_tool),
+        "undecided": float(verdict is Verdict.UNDECIDED),
+    }
+
+
+def _final_answer(solution_str: str, extra_info: Mapping[str, Any]) -> _FinalAnswer:
+    record = extra_info.get("tir")
+    # verl fills a field that some rows of a batch lack with None.
+    if record is None:
+        return _FinalAnswer(last_boxed(solution_str), is_from_tool=False)
+    if not isinstance(record, Mapping) or "answer" not in record:
+        raise TypeError(f'extra_info["tir"] must be a mapping with the key "answer", not {record!r:.200}')
+    text = record["answer"]
+    if text is not None and not isinstance(text, str):
+        raise TypeError(f'extra_info["tir"]["answer"] must be text or None, not {text!r:.200}')
+    return _FinalAnswer(text, is_from_tool=text is not None and record.get("answer_source") == "tool")
+
+
+def _accepted_answers(ground_truth: Any, data_source: str) -> list[str]:
+    # Data sets loaded through parquet give arrays and numpy numbers.
+    plain = ground_truth.tolist() if hasattr(ground_truth, "tolist") else ground_truth
+    several = list(plain) if isinstance(plain, list | tuple) else [plain]
+    if not several or not all(isinstance(one, str | numbers.Real) and not isinstance(one, bool) for one in several):
+        raise TypeError(
+            f"ground truth of a row of data source {data_source!r} must be text, a number, or a non-empty list of "
+            f"these, not {ground_truth!r:.200}"
+        )
+    return [str(one) for one in several]
+
+
+def _pool(workers: int, timeout: float, memory_limit_mb: int) -> ScoringPool:
+    # With the process id, since a pool does not outlive a fork.
+    key = (os.getpid(), workers, timeout, memory_limit_mb)
+    with _pools_guard:
+        if key not in _pools:
+            _pools[key] = ScoringPool(workers, timeout, memory_limit_mb)
+        return _pools[key]
