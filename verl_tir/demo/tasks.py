@@ -1,0 +1,128 @@
+"""The demo's problems and the transcripts that the tiny model is warmed up on, good and bad ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from verl_tir.rollout.observation import PREFIX, SUFFIX, TIMEOUT_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An arithmetic problem too large to do in one's head, and small for a program."""
+
+    question: str
+    expression: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a transcript."""
+
+    text: str
+    trained: bool
+    """False for what the tool wrote: as in the rollout, the model does not learn to write it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    problem: Problem
+    spans: tuple[Span, ...]
+    """The response without its end-of-message token."""
+    ends: bool
+    """Whether the model ends the message; after an answer in the tool's output the loop does."""
+
+
+def problems(seed: int) -> Iterator[Problem]:
+    """An endless stream of problems `a*b+c` and `a*b-c`, the same for the same seed."""
+    rng = random.Random(seed)
+    while True:
+        a, b, c = rng.randint(12, 99), rng.randint(12, 99), rng.randint(1, 99)
+        sign = rng.choice("+-")
+        expression = f"{a}*{b}{sign}{c}"
+        yield Problem(f"What is {expression}?", expression, str(a * b + c if sign == "+" else a * b - c))
+
+
+def split(seed: int, train: int, validation: int) -> tuple[list[Problem], list[Problem]]:
+    """Two disjoint lists of distinct problems."""
+    seen: dict[str, Problem] = {}
+    stream = problems(seed)
+    while len(seen) < train + validation:
+        problem = next(stream)
+        seen.setdefault(problem.question, problem)
+    chosen = list(seen.values())
+    return chosen[:train], chosen[train:]
+
+
+def verl_row(problem: Problem, index: int, part: str) -> dict[str, object]:
+    """A problem in the format of verl's data files."""
+    return {
+        "data_source": "verl_tir_demo",
+        "prompt": [{"role": "user", "content": problem.question}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": problem.answer},
+        "extra_info": {"split": part, "index": index},
+    }
+
+
+def transcripts(seed: int) -> Iterator[Transcript]:
+    """An endless stream of transcripts, mixed so that a model copying them writes working code about half the time."""
+    rng = random.Random(seed)
+    kinds = [_good, _final_answer, _wrong_expression, _failing, _guess, _void]
+    weights = [4, 1, 1, 1, 1, 4]
+    for problem in problems(seed + 1):
+        yield rng.choices(kinds, weights)[0](problem, rng)
+
+
+def _transcript(problem: Problem, *parts: str, ends: bool = True) -> Transcript:
+    """Parts alternate between the model and the tool, the model first.
+
+    The newline that begins an observation is trained too: the rollout stops generating at the newline behind a fence
+    and cuts it off, and the observation brings its own.
+    """
+    spans: list[Span] = []
+    for index, text in enumerate(parts):
+        spans += [Span(text, True)] if index % 2 == 0 else [Span(text[:1], True), Span(text[1:], False)]
+    return Transcript(problem, tuple(spans), ends)
+
+
+def _observation(text: str) -> str:
+    return f"{PREFIX}{text}{SUFFIX}"
+
+
+def _good(problem: Problem, rng: random.Random) -> Transcript:
+    code = f"```py\nprint({problem.expression})\n```"
+    return _transcript(problem, code, _observation(problem.answer + "\n"), f"\\boxed{{{problem.answer}}}")
+
+
+def _final_answer(problem: Problem, rng: random.Random) -> Transcript:
+    code = f"```py\nfinal_answer({problem.expression})\n```"
+    return _transcript(problem, code, _observation(f"\\boxed{{{problem.answer}}}\n"), ends=False)
+
+
+def _wrong_expression(problem: Problem, rng: random.Random) -> Transcript:
+    wrong = next(problems(rng.randrange(2**30)))
+    code = f"```py\nprint({wrong.expression})\n```"
+    return _transcript(problem, code, _observation(wrong.answer + "\n"), f"\\boxed{{{wrong.answer}}}")
+
+
+def _failing(problem: Problem, rng: random.Random) -> Transcript:
+    if rng.random() < 0.2:
+        return _transcript(problem, "```py\nwhile True: pass\n```", _observation(TIMEOUT_TEXT), "Too slow.")
+    error = "NameError: name 'x' is not defined"
+    retry = f"```py\nprint({problem.expression})\n```"
+    boxed = f"\\boxed{{{problem.answer}}}"
+    return _transcript(
+        problem, "```py\nprint(x)\n```", _observation(error), retry, _observation(problem.answer + "\n"), boxed
+    )
+
+
+def _guess(problem: Problem, rng: random.Random) -> Transcript:
+    return _transcript(problem, f"\\boxed{{{rng.randint(100, 9900)}}}")
+
+
+def _void(problem: Problem, rng: random.Random) -> Transcript:
+    return _transcript(problem, rng.choice(["Let me think.", f"It is {problem.expression}.", "The sum is large."]))
