@@ -1,0 +1,331 @@
+"""The sandbox client against servers that fail in every way a server can."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+
+import pytest
+from aiohttp import web
+
+from sandbox_client import (
+    ExecutionStatus,
+    Limits,
+    RetryPolicy,
+    SandboxClient,
+    SandboxDeadlineExceeded,
+    SandboxInternalError,
+    SandboxOverloaded,
+    SandboxProtocolError,
+    SandboxUnreachable,
+    Timeouts,
+)
+
+QUICK = RetryPolicy(attempts=3, total_timeout=10.0, wait_initial=0.01, wait_max=1.0, wait_jitter=0.01)
+SHORT = Timeouts(connect=1.0, total=0.3, margin=0.1)
+ROOMY = Timeouts(connect=1.0, total=5.0, margin=0.1)
+
+
+def success(stdout="2\n"):
+    run_result = {"status": "Finished", "execution_time": 0.1, "return_code": 0, "stdout": stdout, "stderr": ""}
+    return web.json_response({"status": "Success", "message": "", "run_result": run_result})
+
+
+class FakeServer:
+    """Answers /run_code with what `answers` yield in turn, the last one for ever."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.calls = []
+        self.in_flight = self.most_in_flight = 0
+
+    async def __aenter__(self):
+        app = web.Application()
+        app.router.add_post("/run_code", self.handle)
+        app.router.add_get("/v1/ping", self.handle)
+        self.runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *exc_info):
+        await self.runner.cleanup()
+
+    async def handle(self, request):
+        self.calls.append(time.monotonic())
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        try:
+            return await answer(request)
+        finally:
+            self.in_flight -= 1
+
+
+def answering(make):
+    async def answer(request):
+        return make()
+
+    return answer
+
+
+async def resets(request):
+    # Closing with unread data makes the kernel send a reset and not a farewell.
+    request.transport.abort()
+    return web.Response()
+
+
+async def hangs(request):
+    await asyncio.sleep(30)
+    return success()
+
+
+async def is_slow(request):
+    await asyncio.sleep(0.05)
+    return success()
+
+
+async def breaks_off(request):
+    answer = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
+    await answer.prepare(request)
+    await answer.write(b'{"status": ')
+    request.transport.close()
+    return answer
+
+
+def failing(status, **headers):
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return answering(lambda: web.Response(status=status, text="no", headers=headers))
+
+
+def body(value):
+    return answering(lambda: web.json_response(value))
+
+
+works = answering(success)
+sandbox_error = body({"status": "SandboxError", "message": "disk full", "run_result": None})
+
+FAULTY = {
+    "reset": (resets, SandboxUnreachable),
+    "broken off": (breaks_off, SandboxUnreachable),
+    "hanging": (hangs, SandboxDeadlineExceeded),
+    "500": (failing(500), SandboxInternalError),
+    "502": (failing(502), SandboxInternalError),
+    "SandboxError": (sandbox_error, SandboxInternalError),
+    "503": (failing(503), SandboxOverloaded),
+    "429": (failing(429), SandboxOverloaded),
+    "not JSON": (answering(lambda: web.Response(text="<html>")), SandboxProtocolError),
+    "missing field": (body({"status": "Success", "run_result": {"status": "Finished"}}), SandboxProtocolError),
+    "404": (failing(404), SandboxProtocolError),
+    "422": (failing(422), SandboxProtocolError),
+    "redirect": (failing(307, Location="http://elsewhere/"), SandboxProtocolError),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_each_failure_has_its_fault(name):
+    """Every failure of a server is the documented fault, retried unless it is one of protocol, and counted."""
+    answer, kind = FAULTY[name]
+
+    async def scenario():
+        async with FakeServer(answer) as server, SandboxClient([server.url], timeouts=SHORT, retry=QUICK) as client:
+            with pytest.raises(kind) as caught:
+                await client.run_code("print(1)", run_timeout=0.1)
+            return server, client.stats, caught.value
+
+    server, stats, fault = asyncio.run(scenario())
+    expected = 1 if kind is SandboxProtocolError else 3
+    assert type(fault) is kind
+    assert (fault.attempts, fault.endpoint, len(server.calls)) == (expected, server.url, expected)
+    assert (stats.calls, stats.faulted, stats.retries) == (1, 1, expected - 1)
+    counts = (
+        stats.unreachable + stats.overloaded + stats.internal_error + stats.deadline_exceeded + stats.protocol_error
+    )
+    assert counts == expected
+
+
+@pytest.mark.parametrize("name", [name for name, (_, kind) in FAULTY.items() if kind is not SandboxProtocolError])
+def test_a_passing_failure_is_survived(name):
+    """One retryable failure costs an attempt and not the result."""
+
+    async def scenario():
+        async with (
+            FakeServer(FAULTY[name][0], works) as server,
+            SandboxClient([server.url], timeouts=SHORT, retry=QUICK) as client,
+        ):
+            return await client.run_code("print(1)", run_timeout=0.1)
+
+    execution = asyncio.run(scenario())
+    assert (execution.status, execution.stdout, execution.attempts) == (ExecutionStatus.SUCCESS, "2\n", 2)
+
+
+def unused_port():
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        return taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("url", [f"http://127.0.0.1:{unused_port()}", "http://no-such-host.invalid:80"])
+def test_nobody_there_is_unreachable(url):
+    """A refused connection and an unknown name are SandboxUnreachable, soon."""
+
+    async def scenario():
+        async with SandboxClient([url], timeouts=ROOMY, retry=QUICK) as client:
+            await client.run_code("print(1)", run_timeout=1.0)
+
+    with pytest.raises(SandboxUnreachable):
+        asyncio.run(scenario())
+
+
+def test_something_other_than_http_is_a_protocol_error():
+    """A port that speaks another protocol is no sandbox, and asking again does not make it one."""
+
+    async def talk(reader, writer):
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def scenario():
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, SandboxClient([url], timeouts=ROOMY, retry=QUICK) as client:
+            await client.run_code("print(1)", run_timeout=1.0)
+
+    with pytest.raises(SandboxProtocolError) as caught:
+        asyncio.run(scenario())
+    assert caught.value.attempts == 1
+
+
+def test_retry_after_is_honoured():
+    """The client stays away for as long as the server asks."""
+
+    async def scenario():
+        async with (
+            FakeServer(failing(503, Retry_After="1"), works) as server,
+            SandboxClient([server.url], timeouts=ROOMY, retry=QUICK) as client,
+        ):
+            await client.run_code("print(1)", run_timeout=1.0)
+            return server.calls
+
+    first, second = asyncio.run(scenario())
+    assert 1.0 <= second - first < 2.0
+
+
+def test_retry_after_is_capped():
+    """A server that asks for an hour gets what the policy allows."""
+    policy = RetryPolicy(attempts=2, total_timeout=10.0, wait_initial=0.01, wait_max=0.1, wait_jitter=0.01)
+
+    async def scenario():
+        async with (
+            FakeServer(failing(429, Retry_After="3600"), works) as server,
+            SandboxClient([server.url], timeouts=ROOMY, retry=policy) as client,
+        ):
+            return await client.run_code("print(1)", run_timeout=1.0)
+
+    assert asyncio.run(scenario()).latency < 2.0
+
+
+def test_total_time_is_capped():
+    """No attempt begins that could not hear the program out before the policy's time is over."""
+    policy = RetryPolicy(attempts=100, total_timeout=1.0, wait_initial=0.01, wait_max=0.05, wait_jitter=0.0)
+
+    async def scenario():
+        async with FakeServer(hangs) as server, SandboxClient([server.url], timeouts=SHORT, retry=policy) as client:
+            started = time.monotonic()
+            with pytest.raises(SandboxDeadlineExceeded) as caught:
+                await client.run_code("print(1)", run_timeout=0.1)
+            return time.monotonic() - started, caught.value.attempts
+
+    elapsed, attempts = asyncio.run(scenario())
+    assert elapsed < 2.0
+    assert 2 <= attempts <= 4
+
+
+@pytest.mark.parametrize("status", ["Finished", "TimeLimitExceeded"])
+def test_a_program_that_ran_is_never_run_again(status):
+    """A failure of the program is a result: one call, one attempt."""
+    run_result = {"status": status, "execution_time": 1.0, "return_code": None, "stdout": "", "stderr": "boom"}
+    failed = body({"status": "Failed", "message": "", "run_result": run_result})
+
+    async def scenario():
+        async with FakeServer(failed) as server, SandboxClient([server.url], timeouts=ROOMY, retry=QUICK) as client:
+            execution = await client.run_code("1/0", run_timeout=1.0)
+            return execution, len(server.calls)
+
+    execution, calls = asyncio.run(scenario())
+    assert (execution.status is not ExecutionStatus.SUCCESS, execution.attempts, calls) == (True, 1, 1)
+
+
+def test_the_next_attempt_goes_elsewhere():
+    """With one endpoint down, every call still succeeds, at the other."""
+
+    async def scenario():
+        async with FakeServer(works) as good, FakeServer(failing(500)) as bad:
+            async with SandboxClient([bad.url, good.url], timeouts=ROOMY, retry=QUICK) as client:
+                results = [await client.run_code("print(1)", run_timeout=1.0) for _ in range(6)]
+            return good, bad, results
+
+    good, bad, results = asyncio.run(scenario())
+    assert {result.endpoint for result in results} == {good.url}
+    assert max(result.attempts for result in results) == 2
+    assert len(bad.calls) >= 1
+
+
+def test_a_stuck_endpoint_gets_no_more_calls():
+    """Calls flow around an endpoint that answers nothing."""
+
+    async def scenario():
+        async with FakeServer(is_slow) as good, FakeServer(hangs) as stuck:
+            async with SandboxClient([stuck.url, good.url], timeouts=ROOMY, retry=QUICK) as client:
+                hanging = asyncio.create_task(client.run_code("print(1)", run_timeout=1.0))
+                await asyncio.sleep(0.05)
+                for _ in range(10):
+                    await client.run_code("print(1)", run_timeout=1.0)
+                hanging.cancel()
+            return len(good.calls), len(stuck.calls)
+
+    good, stuck = asyncio.run(scenario())
+    assert (good, stuck) == (10, 1)
+
+
+def test_concurrency_is_limited():
+    """No more calls are in flight than the limit says, and all are made."""
+
+    async def scenario():
+        async with FakeServer(is_slow) as server:
+            limits = Limits(max_concurrency=4)
+            async with SandboxClient([server.url], timeouts=ROOMY, limits=limits, retry=QUICK) as client:
+                await asyncio.gather(*(client.run_code("print(1)", run_timeout=1.0) for _ in range(20)))
+            return server.most_in_flight, client.stats
+
+    most, stats = asyncio.run(scenario())
+    assert (most, stats.calls, stats.success) == (4, 20, 20)
+
+
+def test_headers_are_sent():
+    """Configured headers, such as credentials, go with every call."""
+    seen = []
+
+    async def look(request):
+        seen.append((request.headers["Authorization"], json.loads(await request.text())["code"]))
+        return success()
+
+    async def scenario():
+        headers = {"Authorization": "Bearer 1"}
+        async with FakeServer(look) as server, SandboxClient([server.url], headers=headers) as client:
+            await client.run_code("print(1)", run_timeout=1.0)
+
+    asyncio.run(scenario())
+    assert seen == [("Bearer 1", "print(1)")]
+
+
+def test_a_wrong_ping_is_a_protocol_error():
+    """An endpoint that does not say pong is not a sandbox."""
+
+    async def scenario():
+        async with FakeServer(body("ping")) as server, SandboxClient([server.url]) as client:
+            await client.ping(server.url)
+
+    with pytest.raises(SandboxProtocolError, match="ping"):
+        asyncio.run(scenario())

@@ -1,0 +1,259 @@
+"""What one program can do to the next, to its neighbours and to the machine, at every isolation level."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.frames import Job, RunStatus
+from verl_tir.sandbox_server.isolation import UNISOLATED, Isolation, Protection, candidates
+from verl_tir.sandbox_server.pool import PoolClosed, QueueFull, QueueTimeout, WorkerPool
+from verl_tir.sandbox_server.private_files import hidden_directories, outermost
+from verl_tir.sandbox_server.processes import children
+
+CONFIG = ServerConfig(workers=1, preload=("numpy", "numpy.random"), shutdown_grace=0.2)
+LEVELS = {
+    "strongest": candidates(is_root=os.getuid() == 0),
+    "user namespace": (Isolation(True, True, user_namespace=True, own_user=False), UNISOLATED),
+    "own user": (Isolation(False, False, user_namespace=False, own_user=os.getuid() == 0), UNISOLATED),
+    "none": (UNISOLATED,),
+}
+
+
+@contextlib.asynccontextmanager
+async def started(levels=LEVELS["strongest"], config=CONFIG):
+    pool = WorkerPool(config, levels)
+    try:
+        await pool.start()
+        yield pool
+    finally:
+        await pool.close()
+
+
+def job(code, run_timeout=10.0, **options):
+    return Job(code=code, run_timeout=run_timeout, memory_limit_mb=512, **options)
+
+
+def run(*programs, levels=LEVELS["strongest"], run_timeout=10.0):
+    """The reports of `programs`, run one after the other by one worker."""
+
+    async def scenario():
+        async with started(levels) as pool:
+            return [await pool.run(job(code, run_timeout)) for code in programs]
+
+    return asyncio.run(scenario())
+
+
+def commands():
+    """The command lines of all processes on this machine."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as line:
+            found.append(line.read())
+    return found
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_level_runs_programs_and_ends_their_daemons(level):
+    """At each level a program runs, and a daemon that it leaves behind, in a session of its own, does not survive."""
+    marker = f"3{os.getpid()}.{list(LEVELS).index(level)}"
+    daemon = f"import subprocess\nsubprocess.Popen(['sleep', '{marker}'], start_new_session=True)\n"
+    double_fork = (
+        f"import os\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0: os.execlp('sleep', 'sleep', '{marker}')\n"
+    )
+    ended, forked, overran, after = run(
+        daemon + "print('hi')",
+        double_fork + "  os._exit(0)\nos.wait()",
+        daemon + "while True: pass",
+        "print(1)",
+        levels=LEVELS[level],
+        run_timeout=1.0,
+    )
+    assert (ended.stdout, forked.return_code, overran.status, after.stdout) == ("hi\n", 0, RunStatus.TIME_LIMIT, "1\n")
+    assert not [line for line in commands() if marker.encode() in line]
+
+
+@pytest.mark.parametrize("level", ["strongest", "none"])
+def test_nothing_passes_from_program_to_program(level):
+    """Modules, environment, working directory and random numbers are as new for every program."""
+    spoil = (
+        "import math, os, sys, builtins, numpy\n"
+        "math.pi = 3; numpy.e = 2; builtins.print = None; os.environ['LEFT'] = '1'; sys.path.append('/left')\n"
+        "sys.setrecursionlimit(50); open('left', 'w').write('x'); os.chmod('.', 0)"
+    )
+    look = (
+        "import math, os, sys, numpy, random\n"
+        "print(math.pi > 3, numpy.e > 2, 'LEFT' in os.environ, '/left' in sys.path, sys.getrecursionlimit())\n"
+        "print(len(os.listdir('.')), os.getcwd())\n"
+        "print(random.random()); print(numpy.random.random())"
+    )
+    reports = run(spoil, look, look, levels=LEVELS[level])
+    assert [report.return_code for report in reports] == [0, 0, 0], reports
+    (clean, where, *draws), (clean_again, where_else, *other_draws) = (r.stdout.splitlines() for r in reports[1:])
+    assert clean == clean_again == "True True False False 1000"
+    assert where.split()[0] == where_else.split()[0] == "1"
+    assert where != where_else
+    assert not set(draws) & set(other_draws)
+
+
+@pytest.mark.parametrize("level", ["strongest", "none"])
+def test_a_tree_deeper_than_any_path_is_removed(level):
+    """Thousands of nested directories do not stop the cleaning."""
+    dig = "import os\nfor _ in range(3000): os.mkdir('d' * 20); os.chdir('d' * 20)\nos.chmod('..', 0)"
+
+    async def scenario():
+        async with started(LEVELS[level]) as pool:
+            return [await pool.run(job(dig)) for _ in range(2)], set(Path("/tmp").glob("verl-tir-sandbox-*"))
+
+    before = set(Path("/tmp").glob("verl-tir-sandbox-*"))
+    reports, during = asyncio.run(scenario())
+    assert [(report.return_code, report.retiring) for report in reports] == [(0, False)] * 2
+    assert not {root for root in during - before if root.exists()}
+
+
+def test_secrets_of_the_server_stay_with_it(monkeypatch):
+    """The server's environment is nowhere to be found in the program's, not even in /proc."""
+    monkeypatch.setenv("API_TOKEN", "s3cr3t")
+    code = "import os\nprint(dict(os.environ), open('/proc/self/environ').read(), open('/proc/self/maps').read()[:1])"
+    (report,) = run(code)
+    assert report.return_code == 0
+    assert "s3cr3t" not in report.stdout
+
+
+def run_walled_off(*programs, run_timeout=10.0):
+    """As `run`, with every protection in force; skips the test where the machine does not allow that."""
+
+    async def scenario():
+        async with started() as pool:
+            if missing := pool.isolation.missing():
+                pytest.skip("not allowed here: " + "; ".join(missing))
+            return [await pool.run(job(code, run_timeout)) for code in programs]
+
+    return asyncio.run(scenario())
+
+
+def test_files_outside_the_working_directory_do_not_pass_either():
+    """What a program leaves in /tmp and /dev/shm is gone for the next, and it cannot see the machine's own."""
+    leave = "import os\nfor d in ('/tmp', '/dev/shm'):\n  os.makedirs(d + '/left/deep'); os.chmod(d + '/left', 0)"
+    look = "import os\nprint(len(os.listdir('/tmp')), os.listdir('/dev/shm'), os.path.exists('/tmp/left'))"
+    _, report = run_walled_off(leave, look)
+    assert report.stdout == "1 [] False\n"
+
+
+def test_programs_are_walled_off():
+    """A program is nobody in particular, without a network and with only its own processes in sight."""
+    code = (
+        "import os, socket\n"
+        "print(os.getuid() >= 65000, {*filter(str.isdigit, os.listdir('/proc'))} == {'1', str(os.getpid())})\n"
+        "try: open('/etc/left', 'w')\nexcept OSError as e: print(e.errno)\n"
+        "try: socket.create_connection(('192.0.2.1', 80), 2)\nexcept OSError as e: print(e.errno)\n"
+        "try: os.setuid(0)\nexcept OSError as e: print(e.errno)\n"
+    )
+    (report,) = run_walled_off(code)
+    assert report.stdout == "True True\n13\n101\n1\n"
+
+
+def test_a_fork_bomb_is_contained():
+    """A program that only forks ends at its limits, and the worker goes on."""
+    bomb, after = run_walled_off("import os\nwhile True: os.fork()", "print(1)", run_timeout=1.0)
+    assert bomb.status is RunStatus.TIME_LIMIT or bomb.return_code != 0
+    assert after.stdout == "1\n"
+
+
+def worker_pids():
+    return [pid for keeper in children() for pid in descendants(keeper)]
+
+
+def descendants(pid):
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as listing:
+        below = [int(child) for child in listing.read().split()]
+        return below + [lower for child in below for lower in descendants(child)]
+    return []
+
+
+def test_a_lost_worker_is_an_error_and_is_replaced():
+    """Killing every process below the server ends calls with Error, not with silence, and later calls succeed."""
+
+    async def scenario():
+        async with started() as pool:
+            call = asyncio.create_task(pool.run(job("import time; time.sleep(30)", 40.0)))
+            await asyncio.sleep(0.5)
+            for pid in [*worker_pids(), *children()]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            started_waiting = time.monotonic()
+            lost = await call
+            waited = time.monotonic() - started_waiting
+            return lost, waited, await pool.run(job("print(1)"))
+
+    lost, waited, after = asyncio.run(scenario())
+    assert (lost.status, waited < 5.0) == (RunStatus.ERROR, True)
+    assert "lost" in lost.stderr
+    assert after.stdout == "1\n"
+
+
+def test_a_caller_who_leaves_frees_the_worker():
+    """When a call is cancelled its program is killed, so that the next one need not wait for it."""
+
+    async def scenario():
+        async with started() as pool:
+            call = asyncio.create_task(pool.run(job("import time; time.sleep(30)", 40.0)))
+            await asyncio.sleep(0.3)
+            call.cancel()
+            async with asyncio.timeout(5.0):
+                return await pool.run(job("print(1)"))
+
+    assert asyncio.run(scenario()).stdout == "1\n"
+
+
+def test_the_queue_is_bounded_in_length_and_time():
+    """A call beyond the queue is refused at once, one that waits too long then, and closing ends the rest."""
+    config = ServerConfig(workers=1, queue_size=1, queue_timeout=0.4, preload=(), shutdown_grace=0.1)
+
+    async def scenario():
+        async with started(config=config) as pool:
+            running = asyncio.create_task(pool.run(job("import time; time.sleep(30)", 40.0)))
+            waiting = asyncio.create_task(pool.run(job("print(1)")))
+            await asyncio.sleep(0.1)
+            with pytest.raises(QueueFull):
+                await pool.run(job("print(2)"))
+            with pytest.raises(QueueTimeout):
+                await waiting
+        with pytest.raises(PoolClosed):
+            await pool.run(job("print(3)"))
+        return await running
+
+    assert asyncio.run(scenario()).status is RunStatus.ERROR
+
+
+def test_levels_are_ordered_and_say_what_they_lack():
+    """The strongest level comes first and lacks nothing that its user can have; the last one needs nothing."""
+    for is_root in (True, False):
+        strengths = [len(level.in_force()) for level in candidates(is_root)]
+        assert strengths == sorted(strengths, reverse=True)
+        for level in candidates(is_root):
+            assert {*level.in_force(), *level.missing()} == set(Protection)
+    assert candidates(True)[0].missing() == ()
+    assert candidates(True)[-1] == candidates(False)[-1] == UNISOLATED
+
+
+def test_outermost_directories():
+    """A directory inside another needs no mention of its own."""
+    assert outermost({"/a/b", "/a", "/ab", "/c/d/e"}) == ("/a", "/ab", "/c/d/e")
+
+
+def test_a_barred_home_is_hidden_around_the_interpreter(tmp_path):
+    """What keeps other users from the interpreter is covered, and so is the home; the system is not."""
+    home = tmp_path / "home"
+    python = home / "python"
+    python.mkdir(parents=True)
+    home.chmod(0o700)
+    hidden = hidden_directories((str(python),), "/usr")
+    assert any(home.is_relative_to(directory) for directory in hidden)
+    assert "/usr" not in hidden
+    assert "/" not in hidden

@@ -1,0 +1,207 @@
+"""How the embedded server starts, fills up and ends, and that nothing outlives it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sandbox_client import ExecutionStatus, RetryPolicy, SandboxClient, SandboxOverloaded, Timeouts
+from verl_tir.sandbox_server import EmbeddedSandbox, SandboxStartError, ServerConfig
+from verl_tir.sandbox_server.__main__ import parse_arguments
+from verl_tir.sandbox_server.launcher import server_arguments
+
+BARE = ServerConfig(port=0, workers=1, preload=(), shutdown_grace=0.5)
+ROOT = Path(__file__).resolve().parents[1]
+PATIENT = RetryPolicy(attempts=30, total_timeout=20.0, wait_initial=0.05, wait_max=0.3, wait_jitter=0.1)
+ONCE = RetryPolicy(attempts=1, total_timeout=20.0)
+TIMEOUTS = Timeouts(total=20.0, margin=1.0)
+
+
+def call(endpoint, *programs, retry=PATIENT, run_timeout=10.0):
+    """The executions, or faults, of `programs` sent at once."""
+
+    async def scenario():
+        async with SandboxClient([endpoint], retry=retry, timeouts=TIMEOUTS) as client:
+            calls = (client.run_code(code, run_timeout=run_timeout) for code in programs)
+            return await asyncio.gather(*calls, return_exceptions=True), client.stats
+
+    return asyncio.run(scenario())
+
+
+def descendants(pid):
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as listing:
+        below = [int(child) for child in listing.read().split()]
+        return below + [lower for child in below for lower in descendants(child)]
+    return []
+
+
+def running(pids):
+    """Those of `pids` that still run; a zombie that nobody reaps does not."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as stat:
+            if stat.read().rpartition(")")[2].split()[0] not in "ZX":
+                found.append(pid)
+    return found
+
+
+def scratch_roots(pids):
+    """The scratch root in the command line of each zygote among `pids`."""
+    roots = set()
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as line:
+            roots |= {Path(word) for word in line.read().split("\0") if "verl-tir-sandbox-" in word}
+    return roots
+
+
+def eventually(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+@contextlib.contextmanager
+def busy_server(config=BARE):
+    """A server that runs a long program with a child of its own; yields it, its processes and its scratch roots."""
+    with EmbeddedSandbox(config) as sandbox:
+        program = "import subprocess\nsubprocess.run(['sleep', '60'])"
+        threading.Thread(target=call, args=(sandbox.endpoint, program), kwargs={"retry": ONCE}, daemon=True).start()
+        # zygote, keeper, worker, program, sleep
+        assert eventually(lambda: len(running(descendants(sandbox.pid))) == 5)
+        processes = [sandbox.pid, *descendants(sandbox.pid)]
+        yield sandbox, processes, scratch_roots(processes)
+
+
+def test_closing_leaves_nothing():
+    """After close() no process and no directory of the server is left, although a program was running."""
+    with busy_server() as (sandbox, processes, roots):
+        assert len(roots) == 1
+        sandbox.close()
+        assert not running(processes)
+        assert not [root for root in roots if root.exists()]
+        with pytest.raises(RuntimeError, match="not running"):
+            _ = sandbox.endpoint
+
+
+def test_sigterm_ends_the_server_in_order():
+    """SIGTERM gives exit status 0 and leaves nothing."""
+    with busy_server() as (sandbox, processes, roots):
+        os.kill(sandbox.pid, signal.SIGTERM)
+        assert sandbox._process.wait(10) == 0
+        assert not running(processes)
+        assert not [root for root in roots if root.exists()]
+
+
+def test_a_killed_server_leaves_nothing():
+    """Even when the server is killed outright, its processes end and its directory goes."""
+    with busy_server() as (sandbox, processes, roots):
+        os.kill(sandbox.pid, signal.SIGKILL)
+        assert eventually(lambda: not running(processes))
+        assert eventually(lambda: not [root for root in roots if root.exists()])
+
+
+def test_the_server_dies_with_its_parent():
+    """A parent that is killed takes the server along, without having closed it."""
+    code = (
+        "import time\nfrom verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig\n"
+        "sandbox = EmbeddedSandbox(ServerConfig(port=0, workers=1, preload=()))\nsandbox.start()\n"
+        "print(sandbox.pid, flush=True)\ntime.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True)
+    with parent:
+        server = int(parent.stdout.readline())
+        processes = [server, *descendants(server)]
+        assert len(running(processes)) >= 4  # server, zygote, keeper, worker
+        parent.kill()
+    assert eventually(lambda: not running(processes))
+
+
+def test_a_running_program_may_finish_within_the_grace():
+    """Shutting down does not throw away a result that is about to come."""
+
+    async def scenario():
+        with EmbeddedSandbox(BARE) as sandbox:
+            async with SandboxClient([sandbox.endpoint], retry=ONCE, timeouts=TIMEOUTS) as client:
+                call = asyncio.create_task(client.run_code("import time; time.sleep(0.4); print(1)", run_timeout=5.0))
+                await asyncio.sleep(0.2)
+                os.kill(sandbox.pid, signal.SIGTERM)
+                return await call
+
+    assert asyncio.run(scenario()).stdout == "1\n"
+
+
+def test_a_full_queue_is_overload_and_passes():
+    """With the queue full, calls are turned away with 429; a client that comes back gets them done."""
+    config = ServerConfig(port=0, workers=1, queue_size=1, preload=())
+    programs = ["import time; time.sleep(0.2); print(1)"] * 6
+    with EmbeddedSandbox(config) as sandbox:
+        outcomes, stats = call(sandbox.endpoint, *programs, retry=ONCE)
+        turned_away = [outcome for outcome in outcomes if isinstance(outcome, SandboxOverloaded)]
+        assert (len(turned_away), stats.overloaded, stats.success) == (4, 4, 2)
+        assert {fault.retry_after for fault in turned_away} == {1.0}
+        outcomes, stats = call(sandbox.endpoint, *programs)
+    assert [outcome.status for outcome in outcomes] == [ExecutionStatus.SUCCESS] * 6
+    assert stats.retries == stats.overloaded > 0
+
+
+def test_a_server_that_cannot_start_says_why():
+    """The launcher's error carries the server's own words, and comes without delay."""
+    started = time.monotonic()
+    with pytest.raises(SandboxStartError, match=r"(?s)exit status 1.*cannot preload 'no_such_module'.*--preload"):
+        EmbeddedSandbox(ServerConfig(port=0, workers=1, preload=("no_such_module",))).start()
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SandboxStartError, match="address already in use"):
+            EmbeddedSandbox(ServerConfig(port=port, workers=1, preload=())).start()
+    assert time.monotonic() - started < 15.0
+
+
+def test_a_server_that_takes_too_long_is_ended():
+    """The launcher gives up in its time and leaves no process behind."""
+    sandbox = EmbeddedSandbox(BARE, start_timeout=0.05)
+    before = set(descendants(os.getpid()))
+    with pytest.raises(SandboxStartError, match=r"within 0.05 s"):
+        sandbox.start()
+    assert eventually(lambda: not set(running(descendants(os.getpid()))) - before)
+
+
+def test_every_setting_is_a_flag():
+    """A configuration survives the trip through the command line."""
+    config = ServerConfig("::1", 0, 3, 5, 1.5, 7.0, 300, 400, 6, 77, 8, 99, 9, 0.1, ("math", "json"))
+    invocation = parse_arguments([*server_arguments(config), "--announce-fd", "5"])
+    assert (invocation.config, invocation.announce_fd, invocation.exit_on_stdin_eof) == (config, 5, False)
+    assert parse_arguments(["--preload="]).config.preload == ()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"workers": 0}, {"queue_size": -1}, {"max_run_timeout": 0.0}, {"max_memory_limit_mb": 10}, {"workers": 501}],
+)
+def test_settings_without_sense_are_refused(setting):
+    """A server setting that makes no sense raises, naming itself."""
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        ServerConfig(**setting)
+
+
+@pytest.mark.parametrize("run_timeout", [0, -1, 19.5, float("nan")])
+def test_run_timeouts_that_leave_no_margin_are_refused(run_timeout):
+    """A program whose time limit the client could not await is refused before it is sent."""
+    (outcome,), stats = call("http://127.0.0.1:9", "print(1)", run_timeout=run_timeout)
+    assert isinstance(outcome, ValueError)
+    assert "run_timeout" in str(outcome)
+    assert stats.calls == 0
+
+
+def test_a_client_that_is_not_open_says_so():
+    """Forgetting `async with` is told in these words."""
+    with pytest.raises(RuntimeError, match="async with"):
+        asyncio.run(SandboxClient(["http://127.0.0.1:9"]).run_code("print(1)", run_timeout=1.0))

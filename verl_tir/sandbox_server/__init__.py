@@ -1,0 +1,19 @@
+"""An embedded, Sandbox Fusion-compatible server that runs Python programs.
+
+`EmbeddedSandbox` starts one as a subprocess; `python -m verl_tir.sandbox_server` runs one in the foreground.
+
+Processes, from the outside in. Each ends when the one before it does, because each holds one end of a socket:
+
+    server    asyncio and HTTP; admits calls, never runs a program      app.py, pool.py
+    zygote    imports the preload modules once, forks workers           zygote.py
+    keeper    enters the worker's namespaces, adopts what it leaves     zygote.py
+    worker    one program at a time: fork, limit, collect, kill, reap   worker.py
+    program   a fresh fork, so no state passes to the next              child.py
+
+Linux only: it needs fork, prctl and /proc.
+"""
+
+from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
+
+__all__ = ["EmbeddedSandbox", "SandboxStartError", "ServerConfig"]

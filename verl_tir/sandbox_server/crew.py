@@ -1,0 +1,225 @@
+"""Starting the zygote and hiring workers from it."""
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.frames import Cancel, Hello, Hire, Job, Report, RunStatus, encode, pack, receive_async
+from verl_tir.sandbox_server.isolation import UNISOLATED, Isolation
+from verl_tir.sandbox_server.scratch import remove
+
+logger = logging.getLogger(__name__)
+
+_PRELOAD_PATIENCE = 60.0  # seconds; a cold disk makes imports slow
+_HELLO_PATIENCE = 10.0  # seconds for a fork and a handful of system calls
+_OVERTIME = 15.0  # seconds beyond a job's own limit after which its worker counts as lost
+_READ_BUFFER = 1 << 20  # bytes
+_KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL")
+
+# Writes a file and imports a module that is surely not loaded yet: an interpreter that the program's user cannot read
+# shows itself here and not in somebody's training run.
+_TRIAL = Job(code="import colorsys\nopen('t', 'w').close()\nprint(1 + 1)", run_timeout=10.0, memory_limit_mb=512)
+
+
+class WorkerLost(Exception):
+    """A worker, or the zygote that should make one, ended or fell silent."""
+
+
+class SandboxSetupError(Exception):
+    """The server cannot run programs on this machine."""
+
+
+class Worker:
+    """The server's end of one worker."""
+
+    def __init__(self, index: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.index = index
+        self._reader = reader
+        self._writer = writer
+
+    async def run(self, job: Job) -> Report:
+        """Run `job` and return its report; raises WorkerLost."""
+        frame = await self._exchange(pack(job), job.run_timeout + _OVERTIME)
+        if not isinstance(frame, Report):
+            raise WorkerLost(f"it answered {type(frame).__name__} to a job")
+        return frame
+
+    async def hello(self) -> None:
+        """Wait for the worker's first frame; raises WorkerLost when it is not a good one."""
+        frame = await self._exchange(b"", _HELLO_PATIENCE)
+        if not (isinstance(frame, Hello) and frame.ready):
+            raise WorkerLost(getattr(frame, "detail", "") or "it did not say hello")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker has not hung up."""
+        return not self._reader.at_eof()
+
+    def cancel(self) -> None:
+        """Have the running program killed; the report still comes."""
+        self._writer.write(pack(Cancel()))
+
+    def close(self) -> None:
+        """End the worker, and with it the program that it runs."""
+        self._writer.close()
+
+    async def _exchange(self, message: bytes, patience: float) -> object:
+        try:
+            self._writer.write(message)
+            async with asyncio.timeout(patience):
+                await self._writer.drain()
+                return await receive_async(self._reader)
+        except (EOFError, OSError) as error:  # TimeoutError is an OSError
+            raise WorkerLost(f"{type(error).__name__} {error}".strip()) from error
+
+
+class Crew:
+    """Owns the zygote process and the scratch root; makes workers at the strongest isolation that works here."""
+
+    def __init__(self, config: ServerConfig, levels: tuple[Isolation, ...]) -> None:
+        """`levels`: what to try, strongest first."""
+        self._config = config
+        self._levels = levels
+        self.isolation = UNISOLATED  # until start() has found better
+        self._scratch_root = ""
+        self._zygote: asyncio.subprocess.Process | None = None
+        self._control: socket.socket | None = None
+        self._starting = asyncio.Lock()
+        self._workers: list[Worker] = []
+
+    async def start(self) -> None:
+        """Start the zygote and find the isolation. Raises SandboxSetupError."""
+        try:
+            await self._start_zygote()
+            self.isolation = await self._strongest_isolation()
+        except WorkerLost as error:
+            await self.close()
+            raise SandboxSetupError(f"the sandbox server cannot run programs here: {error}") from error
+
+    async def hire(self, index: int) -> Worker:
+        """A new worker, ready for jobs; the zygote is started again if it has ended. Raises WorkerLost."""
+        async with self._starting:
+            if self._zygote is None or self._zygote.returncode is not None:
+                logger.warning("the zygote has ended; starting another")
+                await self._start_zygote()
+        worker = await self._order(index, self.isolation)
+        self._workers = [known for known in self._workers if known.index != index] + [worker]
+        return worker
+
+    async def close(self) -> None:
+        """End workers, zygote and programs, and remove the scratch root."""
+        for worker in self._workers:
+            worker.close()
+        if self._control is not None:
+            self._control.close()
+        if self._zygote is not None:
+            try:
+                async with asyncio.timeout(_HELLO_PATIENCE):
+                    await self._zygote.wait()
+            except TimeoutError:
+                logger.warning("the zygote does not end; killing it")
+                self._zygote.kill()
+                await self._zygote.wait()
+        if self._scratch_root:
+            remove(Path(self._scratch_root))
+
+    async def _start_zygote(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if not os.path.isdir(self._scratch_root):  # a zygote that ends removes it
+            self._scratch_root = tempfile.mkdtemp(prefix="verl-tir-sandbox-")
+            os.chmod(self._scratch_root, 0o711)
+        # One message is one packet, so that a worker's socket cannot arrive with another worker's order.
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        arguments = [str(theirs.fileno()), self._scratch_root, *self._config.preload]
+        self._zygote = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "verl_tir.sandbox_server.zygote",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            # A terminal's interrupt is for the server, which then ends the rest in order.
+            start_new_session=True,
+            pass_fds=(theirs.fileno(),),
+            env=zygote_environment(),
+        )
+        theirs.close()
+        try:
+            async with asyncio.timeout(_PRELOAD_PATIENCE):
+                ready = await asyncio.get_running_loop().sock_recv(self._control, 1)
+        except OSError as error:  # TimeoutError is an OSError
+            raise WorkerLost(f"the zygote did not start: {type(error).__name__} {error}") from error
+        if not ready:
+            raise WorkerLost("the zygote did not start; its own message stands above this one in the log")
+
+    async def _strongest_isolation(self) -> Isolation:
+        refusal = "no isolation level was tried"
+        for isolation in self._levels:
+            try:
+                worker = await self._order(0, isolation)
+                report = await worker.run(_TRIAL)
+                worker.close()
+            except WorkerLost as error:
+                refusal = str(error)
+            else:
+                if report.status is RunStatus.FINISHED and report.stdout == "2\n":
+                    _log_isolation(isolation)
+                    return isolation
+                refusal = f"a trial program ended with {report.return_code}: {report.stderr.strip()}"
+            logger.warning("this machine does not allow (%s): %s", "; ".join(isolation.in_force()), refusal)
+        raise WorkerLost(refusal)
+
+    async def _order(self, index: int, isolation: Isolation) -> Worker:
+        config = self._config
+        hire = Hire(
+            index=index,
+            isolation=isolation,
+            scratch_root=self._scratch_root,
+            max_processes=config.max_processes,
+            max_open_files=config.max_open_files,
+            max_file_mb=config.max_file_mb,
+            max_output_bytes=config.max_output_bytes,
+        )
+        mine, theirs = socket.socketpair()
+        try:
+            socket.send_fds(self._control, [encode(hire)], [theirs.fileno()])
+        except OSError as error:
+            mine.close()
+            raise WorkerLost(f"the zygote does not take orders: {error}") from error
+        finally:
+            theirs.close()
+        reader, writer = await asyncio.open_connection(sock=mine, limit=_READ_BUFFER)
+        worker = Worker(index, reader, writer)
+        try:
+            await worker.hello()
+        except WorkerLost:
+            worker.close()
+            raise
+        return worker
+
+
+def zygote_environment() -> dict[str, str]:
+    """The environment of the zygote: no secrets, for a program can read its own initial environment in /proc."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    package_root = str(Path(__file__).parents[2])
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(filter(None, (package_root, kept.get("PYTHONPATH")))),
+        # The same program prints a set in the same order whichever worker runs it.
+        "PYTHONHASHSEED": "0",
+        # Threads do not survive a fork, and their stacks count as address space.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+
+
+def _log_isolation(isolation: Isolation) -> None:
+    logger.info("protections in force: %s", "; ".join(isolation.in_force()) or "resource limits only")
+    if isolation.missing():
+        logger.warning("protections missing on this machine: %s", "; ".join(isolation.missing()))

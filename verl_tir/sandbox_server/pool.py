@@ -1,0 +1,145 @@
+"""The server's side of the workers: who is free, who waits, and what to do when one is lost."""
+
+import asyncio
+import logging
+import os
+from collections import deque
+
+from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.crew import Crew, Worker, WorkerLost
+from verl_tir.sandbox_server.frames import Job, Report, RunStatus
+from verl_tir.sandbox_server.isolation import Isolation, candidates
+
+logger = logging.getLogger(__name__)
+
+_REPLACE_PAUSE = (0.0, 0.1, 0.5, 2.0)  # seconds before each try to replace a worker; the last one repeats
+
+
+class QueueFull(Exception):
+    """As many calls wait as may; the caller should come back."""
+
+
+class QueueTimeout(Exception):
+    """No worker came free in `queue_timeout`."""
+
+
+class PoolClosed(Exception):
+    """The server is shutting down."""
+
+
+class WorkerPool:
+    """Runs jobs on a fixed number of workers, first come, first served."""
+
+    def __init__(self, config: ServerConfig, levels: tuple[Isolation, ...] | None = None) -> None:
+        """`levels`: the isolation levels to try, strongest first; by default all that this user may have."""
+        self._config = config
+        self._crew = Crew(config, levels or candidates(is_root=os.getuid() == 0))
+        self._idle: deque[Worker] = deque()
+        self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self._running: set[asyncio.Task[Report]] = set()
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def isolation(self) -> Isolation:
+        """The level that programs run at; meaningful once started."""
+        return self._crew.isolation
+
+    async def start(self) -> None:
+        """Start the zygote and the workers. Raises SandboxSetupError when no program can be run."""
+        await self._crew.start()
+        for index in range(self._config.workers):
+            self._release(await self._crew.hire(index))
+
+    async def run(self, job: Job) -> Report:
+        """Run `job` when its turn comes; when the caller is cancelled, the program is killed.
+
+        A lost worker is a Report with status Error. Raises QueueFull, QueueTimeout or PoolClosed.
+        """
+        worker = await self._acquire()
+        task = asyncio.create_task(self._run_on(worker, job))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            # The worker answers in any case, and must be heard before it can be used again.
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            worker.cancel()
+            raise
+
+    async def close(self) -> None:
+        """Refuse new calls and those that wait, let running ones finish within the grace, then end every process."""
+        self._closed = True
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_exception(PoolClosed("the sandbox server is shutting down"))
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._config.shutdown_grace)
+        for task in self._replacing:
+            task.cancel()
+        await self._crew.close()
+
+    async def _acquire(self) -> Worker:
+        if self._closed:
+            raise PoolClosed("the sandbox server is shutting down")
+        while self._idle:
+            worker = self._idle.popleft()
+            if worker.alive:
+                return worker
+            self._lose(worker, "it ended while idle")
+        if len(self._waiting) >= self._config.queue_size:
+            raise QueueFull(f"{len(self._waiting)} calls wait already; raise --queue-size or --workers")
+        waiter: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(self._config.queue_timeout):
+                return await waiter
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._release(waiter.result())
+            if isinstance(error, TimeoutError):
+                raise QueueTimeout(f"no worker came free in {self._config.queue_timeout} s") from error
+            raise
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+
+    def _release(self, worker: Worker) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(worker)
+                return
+        self._idle.append(worker)
+
+    async def _run_on(self, worker: Worker, job: Job) -> Report:
+        try:
+            report = await worker.run(job)
+        except WorkerLost as lost:
+            self._lose(worker, str(lost))
+            return Report(RunStatus.ERROR, stderr=f"the sandbox worker was lost: {lost}")
+        if report.retiring:
+            self._lose(worker, "it could not clean up behind a program")
+        else:
+            self._release(worker)
+        return report
+
+    def _lose(self, worker: Worker, why: str) -> None:
+        worker.close()
+        if self._closed:
+            return
+        logger.warning("worker %d is lost and will be replaced: %s", worker.index, why)
+        task = asyncio.create_task(self._replace(worker.index))
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)
+
+    async def _replace(self, index: int) -> None:
+        tries = 0
+        while not self._closed:
+            await asyncio.sleep(_REPLACE_PAUSE[min(tries, len(_REPLACE_PAUSE) - 1)])
+            tries += 1
+            try:
+                self._release(await self._crew.hire(index))
+                return
+            except WorkerLost as error:
+                logger.error("worker %d cannot be replaced, will try again: %s", index, error)

@@ -1,0 +1,136 @@
+"""The template process: imports what programs will want once, and forks workers that have it in memory already.
+
+Run as `python -m verl_tir.sandbox_server.zygote CONTROL_FD SCRATCH_ROOT MODULE...`, by the server only. The control
+socket carries one Hire per worker to make, with the worker's own socket attached; when it closes, all is over.
+"""
+
+import contextlib
+import gc
+import importlib
+import logging
+import os
+import signal
+import site
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from verl_tir.sandbox_server import linux, private_files, processes, worker
+from verl_tir.sandbox_server.frames import Hello, Hire, decode, pack
+from verl_tir.sandbox_server.isolation import Isolation
+from verl_tir.sandbox_server.scratch import remove
+
+logger = logging.getLogger(__name__)
+
+_MESSAGE_BYTES = 1 << 16
+_FAREWELL = 8.0  # seconds that keepers get to end; killing a program's processes may take a worker five
+
+
+def program_import_path() -> tuple[str, ...]:
+    """What programs may import: the interpreter's own directories, nothing that the launching job added."""
+    roots = {*private_files.interpreter_paths(), os.path.realpath(site.getuserbase())}
+    return tuple(p for p in sys.path if any(Path(os.path.realpath(p)).is_relative_to(root) for root in roots))
+
+
+def preload(modules: tuple[str, ...]) -> None:
+    """Import `modules` and make the heap ready to share. Exits with a message when one cannot be imported."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            sys.exit(f"cannot preload {name!r}: {error}; install it, or leave it out of --preload")
+    sys.path[:] = program_import_path()
+    # Objects that the collector never visits are pages that forks never copy.
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+
+
+def serve(control: socket.socket, scratch_root: str) -> None:
+    """Make workers until the server closes the control socket; then wait for them and remove the scratch root."""
+    control.send(b"!")  # any byte says that preloading is done
+    while True:
+        message, handles, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 1)
+        if not message:
+            break
+        _reap()
+        sock = socket.socket(fileno=handles[0])
+        if os.fork() == 0:
+            control.close()
+            _keep(sock, decode(message))
+        sock.close()
+    deadline = time.monotonic() + _FAREWELL
+    while not _reap() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    if os.path.isdir(scratch_root):  # the server removes it too, when it still can
+        remove(Path(scratch_root))
+
+
+def _reap() -> bool:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return True
+    return False
+
+
+def _keep(sock: socket.socket, hire: Hire) -> NoReturn:
+    """The keeper: make the namespaces, fork the worker into them, outlive it, and end what it could not."""
+    try:
+        os.chdir("/")
+        linux.set_child_subreaper()
+        _enter_namespaces(hire.isolation)
+        pid = os.fork()
+        if pid == 0:
+            _work(sock, hire)
+        sock.close()
+        os.waitpid(pid, 0)
+        # An emptied pid namespace ends its processes by itself; otherwise they have come to this process.
+        processes.kill_all(own_namespace=False)
+    except OSError as error:
+        _refuse(sock, error)
+    os._exit(0)
+
+
+def _work(sock: socket.socket, hire: Hire) -> NoReturn:
+    try:
+        if hire.isolation.namespaces:
+            linux.set_parent_death_signal(signal.SIGKILL)
+        else:
+            linux.set_child_subreaper()
+        if hire.isolation.private_files:
+            private_files.enter(hire.max_file_mb)
+        worker.serve(sock, hire)
+    except OSError as error:
+        _refuse(sock, error)
+    os._exit(0)
+
+
+def _refuse(sock: socket.socket, error: OSError) -> None:
+    with contextlib.suppress(OSError):  # the server may be gone, or the socket closed by this process already
+        sock.sendall(pack(Hello(ready=False, detail=str(error))))
+
+
+def _enter_namespaces(isolation: Isolation) -> None:
+    uid, gid = os.getuid(), os.getgid()
+    if flags := isolation.namespace_flags():
+        linux.unshare(flags)
+    if isolation.user_namespace:
+        for name, line in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+            Path(f"/proc/self/{name}").write_text(line)
+
+
+def main(arguments: list[str]) -> None:
+    """Entry point; see the module's docstring for the arguments."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    control = socket.socket(fileno=int(arguments[0]))
+    control.set_inheritable(False)
+    preload(tuple(arguments[2:]))
+    serve(control, arguments[1])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
