@@ -1,0 +1,58 @@
+"""The launch command of the demo: verl's own, with the recipe, the CPU platform and the sizes of a toy."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much text a problem and its response take, in tokens of the tiny model."""
+
+    max_prompt_length: int
+    max_response_length: int
+
+
+TOY = Sizes(max_prompt_length=64, max_response_length=96)
+REAL = Sizes(max_prompt_length=3072, max_response_length=256)
+"""For real problems: the tiny tokenizer needs about one token per character or two."""
+
+
+def launch_command(
+    *, run: Path, model: Path, train: Path, val: Path, endpoint: str, steps: int, seed: int, sizes: Sizes
+) -> list[str]:
+    """verl's trainer on 16 prompts x 8 samples a step; everything not named is the recipe's or verl's."""
+    overrides = {
+        "+tir": "simpletir",
+        "+platform": "cpu",
+        # The tiny model knows no English; its warm start taught it the format, so no instructions are put before it.
+        "tir.prompt.template": "none",
+        "tir.rollout.max_turn_tokens": sizes.max_response_length,
+        "tir.sandbox.endpoints": f"[{endpoint}]",
+        "tir.sandbox.run_timeout": 1.0,
+        "tir.dump_dir": run / "trajectories",
+        "data.train_files": train,
+        "data.val_files": val,
+        "data.train_batch_size": 16,
+        "data.seed": seed,
+        "data.max_prompt_length": sizes.max_prompt_length,
+        "data.max_response_length": sizes.max_response_length,
+        "actor_rollout_ref.model.path": model,
+        "actor_rollout_ref.actor.ppo_mini_batch_size": 16,
+        "actor_rollout_ref.actor.optim.lr": 3e-4,
+        "actor_rollout_ref.rollout.n": 8,
+        "actor_rollout_ref.rollout.seed": seed,
+        "trainer.logger": "[console,file]",
+        "trainer.project_name": "verl_tir_demo",
+        "trainer.experiment_name": run.name,
+        "trainer.total_training_steps": steps,
+        "trainer.total_epochs": 1000,
+        "trainer.test_freq": steps,
+        "trainer.save_freq": -1,
+        "trainer.default_local_dir": run / "checkpoints",
+        "hydra.run.dir": run / "hydra",
+    }
+    words = [f"{key}={value}" for key, value in overrides.items()]
+    return [sys.executable, "-m", "verl.trainer.main_ppo", *words]
