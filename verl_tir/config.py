@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from sandbox_client import EndpointError, validate_endpoints
+from sandbox_client import validate_endpoints
 from verl_tir.filters.void import VoidPolicy
 from verl_tir.rollout.observation import ObservationRule
 from verl_tir.rollout.prompt import PromptTemplate
@@ -23,6 +23,7 @@ _STRICT = ConfigDict(extra="forbid", validate_default=True)
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
+Endpoints = Annotated[tuple[str, ...], AfterValidator(lambda urls: validate_endpoints(urls) if urls else urls)]
 
 
 class TirConfigError(ValueError):
@@ -59,7 +60,7 @@ class ObservationConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class SandboxConfig:
-    endpoints: tuple[str, ...] = ()
+    endpoints: Endpoints = ()
     """Base URLs of Sandbox Fusion services; empty for an embedded server in each agent-loop worker."""
     run_timeout: PositiveSeconds = 3.0
     """Wall time of one program, in seconds."""
@@ -69,7 +70,7 @@ class SandboxConfig:
     """Calls in flight per agent-loop worker; `actor_rollout_ref.rollout.agent.num_workers` multiplies it."""
     retry_attempts: PositiveInt = 4
     """Attempts per call. Only faults of the service are retried, never a program that ran."""
-    retry_total_seconds: PositiveSeconds = 60.0
+    retry_total_seconds: PositiveSeconds = 240.0
     """Wall time of a call with all its attempts and waits, in seconds; after it the call is a fault."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Programs that the embedded server runs side by side; 0 for the machine's CPU count."""
@@ -79,6 +80,9 @@ class SandboxConfig:
 class FilterConfig:
     void: VoidPolicy = VoidPolicy.MASK
     """What a void trajectory does to the update: `mask` takes it out of the loss, `off` trains on it."""
+    max_failed_groups: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of a batch's prompt groups whose agent loop may raise before the run stops. Sandbox faults do not count:
+    they end a trajectory, not a group."""
     poll_seconds: PositiveSeconds = 0.2
     """Seconds between two looks at the running trajectories; verl's own value is 2."""
 
@@ -110,15 +114,9 @@ class TirConfig:
                 "active in this process. Install verl-tir in it and launch with +tir=simpletir"
             )
         try:
-            config = _ADAPTER.validate_python(dict(node))
+            return _ADAPTER.validate_python(dict(node))
         except ValidationError as error:
             raise TirConfigError("\n".join(_explain(item) for item in error.errors())) from None
-        if config.sandbox.endpoints:
-            try:
-                validate_endpoints(config.sandbox.endpoints)
-            except EndpointError as error:
-                raise TirConfigError(f"tir.sandbox.endpoints: {error}") from None
-        return config
 
     def limits(self, max_response_tokens: int) -> Limits:
         """The budgets of one trajectory; `max_response_tokens` is verl's `data.max_response_length`."""
@@ -144,7 +142,8 @@ def _explain(item: Mapping[str, Any]) -> str:
         case "missing" | "missing_argument":
             return f"{key}: missing; select a recipe with +tir=simpletir"
         case _:
-            return f"{key}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+            message = item["msg"].removeprefix("Value error, ")
+            return f"{key}={item['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _keys_at(location: list[str]) -> list[str]:

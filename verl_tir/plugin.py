@@ -1,7 +1,7 @@
 """verl's entry point (`verl.plugins`): makes `+tir=...` work in every process that imports verl, or stops the launch.
 
 verl logs a plugin's load error at DEBUG and goes on; `+tir=simpletir` is then a plain new key and vanilla GRPO trains
-with exit code 0. So nothing may fail here quietly: this module imports the standard library only, and whatever goes
+with exit code 0. So nothing may fail here quietly: this module needs the standard library only, and whatever goes
 wrong behind it ends the process with `SystemExit`, which verl's `except Exception` does not catch.
 """
 
@@ -9,25 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
+from verl_tir.selection import PLATFORM_VARIABLE, RECIPE_VARIABLE, selected
+
 logger = logging.getLogger(__name__)
-
-RECIPE_VARIABLE = "VERL_TIR"
-"""Environment variable that carries the selected recipe from the driver to every Ray worker."""
-PLATFORM_VARIABLE = "VERL_PLATFORM"
-"""verl's own environment variable for the hardware platform."""
-
-_OVERRIDE = re.compile(r"^\+{0,2}(tir|platform)(?:@[^=]*)?=(.+)$")
-
-
-def selected(group: str, argv: Sequence[str]) -> str | None:
-    """The option of a config group (`tir` or `platform`) that a Hydra command line selects, or None."""
-    options = [match[2] for match in map(_OVERRIDE.match, argv[1:]) if match and match[1] == group]
-    return options[-1] if options else None
 
 
 class StopLaunch:
@@ -48,8 +36,9 @@ class StopLaunch:
             logger.warning("the verl-tir plugin could not load and stays out of this run", exc_info=error)
             return True
         message = (
-            f"verl-tir: tir={self.recipe} was asked for, but the plugin cannot act in this process (pid {os.getpid()}): "
-            f"{type(error).__name__}: {error}\nStopped, because verl would train without it. Check with: verl-tir doctor"
+            f"verl-tir: tir={self.recipe} was asked for, but the plugin cannot act in process {os.getpid()}: "
+            f"{type(error).__name__}: {error}\n"
+            "Stopped, because verl would train without it. Check with: verl-tir doctor"
         )
         # A Ray worker's exit message does not reach the driver, its stderr does.
         logger.critical(message, exc_info=error)

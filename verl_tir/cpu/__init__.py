@@ -27,7 +27,7 @@ def activate() -> None:
             f"platform=cpu was selected, but this machine has an accelerator ({accelerator}): drop +platform=cpu"
         )
     os.environ["VERL_PLATFORM"] = "cpu"
-    # verl registers its FSDP engine for "cuda" and "npu" only, though the class itself asks the platform for its device.
+    # verl registers its FSDP engine for "cuda" and "npu" only, though the class asks the platform for its device.
     os.environ["VERL_ENGINE_DEVICE"] = "cuda"
 
     from verl_tir.cpu import distribution, platform, process_group

@@ -1,7 +1,7 @@
 """Weights that verl can update in vLLM on a CPU; loaded through vLLM's entry point `vllm.general_plugins`.
 
 vLLM's CPU backend packs linear weights when it loads them and drops the originals, so that verl's weight sync, which
-loads new values into the original parameters, fails. Keeping them and computing with plain `linear` makes the sync work.
+loads new values into the original parameters, fails. With the originals kept and plain `linear`, it works.
 """
 
 from __future__ import annotations

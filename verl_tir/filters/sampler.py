@@ -32,6 +32,10 @@ class EmptyBatchError(RuntimeError):
     """No trajectory of a batch is usable, so there is nothing to train on or to validate."""
 
 
+class FailedRolloutsError(RuntimeError):
+    """Too many agent loops raised: a programming or installation error, not a bad rollout."""
+
+
 class _TirSampling:
     """Mixed into verl's replay buffers: samples as they do, then applies the plan to the batch."""
 
@@ -47,8 +51,18 @@ class _TirSampling:
 
         Raises:
             EmptyBatchError: every trajectory of the batch was aborted.
+            FailedRolloutsError: more agent loops raised than `tir.filter.max_failed_groups` allows.
         """
-        batch, metrics = super().sample(global_steps, partition_id, batch_size)
+        try:
+            batch, metrics = super().sample(global_steps, partition_id, batch_size)
+        except RuntimeError:
+            # verl found no trajectory at all; where loops raised, say so.
+            self._check_failures(len(self.failure_keys[partition_id]), batch_size)
+            raise
+        # verl's asynchronous buffer replaces failed groups and counts them, the synchronous one goes on without them.
+        evicted = metrics.get(f"{self._metrics_prefix(partition_id)}/rollout_failure/evicted_samples", 0)
+        failed = len(self.failure_keys[partition_id]) + evicted
+        self._check_failures(failed, batch_size)
         fields = tq.kv_batch_get(
             keys=batch.keys, partition_id=partition_id, select_fields=["extra_fields", "rm_scores"]
         )
@@ -74,8 +88,17 @@ class _TirSampling:
             _mask_rows(batch, plan)
         if self.tir.dump_dir is not None:
             _dump(Path(self.tir.dump_dir), partition_id, global_steps, rows, records, plan)
-        metrics = {**metrics, **summarize(scored), **_plan_metrics(plan, rows, batch_size * self.rollout_n)}
+        metrics |= summarize(scored) | _plan_metrics(plan, len(rows)) | {f"{PREFIX}filter/failed_groups": float(failed)}
         return _without(batch, plan.drop), metrics
+
+    def _check_failures(self, failed: int, batch_size: int) -> None:
+        if failed > self.tir.filter.max_failed_groups * batch_size:
+            raise FailedRolloutsError(
+                f"{failed} of {batch_size} prompt groups raised in the agent loop (allowed share: "
+                f"tir.filter.max_failed_groups={self.tir.filter.max_failed_groups}). The traceback is in the log of the "
+                "AgentLoopWorkerTQ, at 'Error in _run_prompt'; 'Agent loop tir not registered' means that verl-tir is "
+                "not installed on that worker's node"
+            )
 
 
 class TirReplayBuffer(_TirSampling, ReplayBuffer):
@@ -142,16 +165,12 @@ def _without(batch: KVBatchMeta, drop: Sequence[str]) -> KVBatchMeta:
     )
 
 
-def _plan_metrics(plan: Plan, rows: Sequence[Row], expected_rows: int) -> dict[str, float]:
+def _plan_metrics(plan: Plan, rows: int) -> dict[str, float]:
     if plan.signal_anchor is not None:
-        logger.warning(
-            "every trajectory of this batch of %d is void or aborted: the update has no signal and zero gradient",
-            len(rows),
-        )
+        logger.warning("all %d trajectories of this batch are void or aborted: the update has zero gradient", rows)
     return {
         f"{PREFIX}filter/masked_rows": float(len(plan.mask)),
         f"{PREFIX}filter/dropped_rows": float(len(plan.drop)),
-        f"{PREFIX}filter/missing_rows": float(max(0, expected_rows - len(rows))),
         f"{PREFIX}filter/loss_anchors": float(len(plan.loss_anchors)),
         f"{PREFIX}filter/updates_without_signal": float(plan.signal_anchor is not None),
     }

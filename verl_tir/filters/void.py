@@ -106,5 +106,6 @@ def _closest_to_mean(rows: Sequence[Row]) -> Row:
     for row in rows:
         rewards.setdefault(row.group, []).append(row.reward)
     means = {group: sum(values) / len(values) for group, values in rewards.items()}
-    # Among equals the longest, so that verl's spread statistics over the batch's tokens are defined.
-    return min(rows, key=lambda row: (abs(row.reward - means[row.group]), -row.model_tokens))
+    # A row without tokens carries nothing. Among equals the longest, so that verl's spread statistics over the batch's
+    # tokens are defined.
+    return min(rows, key=lambda row: (row.model_tokens == 0, abs(row.reward - means[row.group]), -row.model_tokens))

@@ -1,0 +1,19 @@
+"""Which recipe and which platform a launch selects; the standard library only, as `plugin` must not fail to load."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+RECIPE_VARIABLE = "VERL_TIR"
+"""Environment variable that carries the selected recipe from the driver to every Ray worker."""
+PLATFORM_VARIABLE = "VERL_PLATFORM"
+"""verl's own environment variable for the hardware platform."""
+
+_OVERRIDE = re.compile(r"^\+{0,2}(tir|platform)(?:@[^=]*)?=(.+)$")
+
+
+def selected(group: str, argv: Sequence[str]) -> str | None:
+    """The option of a config group (`tir` or `platform`) that a Hydra command line selects, or None."""
+    options = [match[2] for match in map(_OVERRIDE.match, argv[1:]) if match and match[1] == group]
+    return options[-1] if options else None
