@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,18 +36,28 @@ class WarmStart:
     """How the tiny model is warmed up."""
 
     seed: int = 0
-    steps: int = 700
+    steps: int = 300
     batch_size: int = 16
-    learning_rate: float = 3e-3
+    learning_rate: float = 1.5e-3
 
 
 Progress = Callable[[int, float], None]
 """`progress(step, loss)` after each step; the loss is in nats per token."""
 
 
-def build(folder: Path, warm_start: WarmStart, progress: Progress = lambda step, loss: None) -> None:
-    """Write a warmed-up model and its tokenizer to `folder` in Hugging Face's format; the same for the same seed."""
+def build(
+    folder: Path,
+    warm_start: WarmStart,
+    stream: Iterator[Transcript] | None = None,
+    progress: Progress = lambda step, loss: None,
+) -> None:
+    """Write a warmed-up model and its tokenizer to `folder` in Hugging Face's format; the same for the same seed.
+
+    `stream` gives the transcripts to learn from; by default the demo's own.
+    """
     torch.manual_seed(warm_start.seed)
+    # torch's threads wait for each other by spinning: on cores that others use too, all of them is far slower than half.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     tokenizer = train_tokenizer(warm_start.seed)
     model = Qwen2ForCausalLM(
         Qwen2Config(
@@ -67,7 +78,7 @@ def build(folder: Path, warm_start: WarmStart, progress: Progress = lambda step,
         )
     )
     started = time.perf_counter()
-    _train(model, tokenizer, warm_start, progress)
+    _train(model, tokenizer, warm_start, stream or transcripts(warm_start.seed), progress)
     logger.info("warm start of %d steps took %.1f s", warm_start.steps, time.perf_counter() - started)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
@@ -109,7 +120,11 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
 
 
 def _train(
-    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, warm_start: WarmStart, progress: Progress
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    warm_start: WarmStart,
+    stream: Iterator[Transcript],
+    progress: Progress,
 ) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=warm_start.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     warm_up = max(1, warm_start.steps // 20)
@@ -117,7 +132,6 @@ def _train(
         optimizer,
         lambda step: min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * step / warm_start.steps))),
     )
-    stream = transcripts(warm_start.seed)
     for step in range(warm_start.steps):
         ids, labels = _batch(list(itertools.islice(stream, warm_start.batch_size)), tokenizer)
         logits = model(ids).logits[:, :-1]

@@ -112,7 +112,7 @@ def _warm_model(settings: DemoSettings, console: Console) -> Path:
         build(
             folder,
             warm_start,
-            lambda step, loss: progress.update(task, completed=step, loss=f"loss {loss:.2f} nats/token"),
+            progress=lambda step, loss: progress.update(task, completed=step, loss=f"loss {loss:.2f} nats/token"),
         )
     done.write_text(json.dumps({"seed": warm_start.seed, "steps": warm_start.steps}), encoding="utf-8")
     return folder

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,7 +42,8 @@ def problems(seed: int) -> Iterator[Problem]:
     """An endless stream of problems `a*b+c` and `a*b-c`, the same for the same seed."""
     rng = random.Random(seed)
     while True:
-        a, b, c = rng.randint(12, 99), rng.randint(12, 99), rng.randint(1, 99)
+        # Two digits each: at a fixed distance, a two-layer model learns to copy an expression in seconds.
+        a, b, c = (rng.randint(10, 99) for _ in range(3))
         sign = rng.choice("+-")
         expression = f"{a}*{b}{sign}{c}"
         yield Problem(f"What is {expression}?", expression, str(a * b + c if sign == "+" else a * b - c))
@@ -68,12 +71,15 @@ def verl_row(problem: Problem, index: int, part: str) -> dict[str, object]:
     }
 
 
-def transcripts(seed: int) -> Iterator[Transcript]:
-    """An endless stream of transcripts, mixed so that a model copying them writes working code about half the time."""
+def transcripts(seed: int, stream: Iterator[Problem] | None = None) -> Iterator[Transcript]:
+    """An endless stream of transcripts, mixed so that a model copying them writes working code about half the time.
+
+    `stream` gives the problems; by default the endless stream of another seed.
+    """
     rng = random.Random(seed)
-    kinds = [_good, _final_answer, _wrong_expression, _failing, _guess, _void]
+    kinds = [_good, _final_answer, _incomplete, _failing, _guess, _void]
     weights = [4, 1, 1, 1, 1, 4]
-    for problem in problems(seed + 1):
+    for problem in problems(seed + 1) if stream is None else stream:
         yield rng.choices(kinds, weights)[0](problem, rng)
 
 
@@ -103,10 +109,11 @@ def _final_answer(problem: Problem, rng: random.Random) -> Transcript:
     return _transcript(problem, code, _observation(f"\\boxed{{{problem.answer}}}\n"), ends=False)
 
 
-def _wrong_expression(problem: Problem, rng: random.Random) -> Transcript:
-    wrong = next(problems(rng.randrange(2**30)))
-    code = f"```py\nprint({wrong.expression})\n```"
-    return _transcript(problem, code, _observation(wrong.answer + "\n"), f"\\boxed{{{wrong.answer}}}")
+def _incomplete(problem: Problem, rng: random.Random) -> Transcript:
+    """Code that leaves the last number out: it runs, and its answer is wrong."""
+    product = re.split("[+-]", problem.expression)[0]
+    value = str(math.prod(map(int, product.split("*"))))
+    return _transcript(problem, f"```py\nprint({product})\n```", _observation(value + "\n"), f"\\boxed{{{value}}}")
 
 
 def _failing(problem: Problem, rng: random.Random) -> Transcript:
@@ -121,8 +128,8 @@ def _failing(problem: Problem, rng: random.Random) -> Transcript:
 
 
 def _guess(problem: Problem, rng: random.Random) -> Transcript:
-    return _transcript(problem, f"\\boxed{{{rng.randint(100, 9900)}}}")
+    return _transcript(problem, f"\\boxed{{{problem.expression[:2]}}}")
 
 
 def _void(problem: Problem, rng: random.Random) -> Transcript:
-    return _transcript(problem, rng.choice(["Let me think.", f"It is {problem.expression}.", "The sum is large."]))
+    return _transcript(problem, rng.choice(["Let me think.", f"It is {problem.expression}."]))
