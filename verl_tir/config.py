@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from sandbox_client import validate_endpoints
@@ -22,8 +22,10 @@ from verl_tir.rollout.turn import Limits
 _STRICT = ConfigDict(extra="forbid", validate_default=True)
 
 PositiveInt = Annotated[int, Field(ge=1)]
-PositiveSeconds = Annotated[float, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Endpoints = Annotated[tuple[str, ...], AfterValidator(lambda urls: validate_endpoints(urls) if urls else urls)]
+# An unquoted `off` in a YAML file is the boolean false.
+Void = Annotated[VoidPolicy, BeforeValidator(lambda value: VoidPolicy.OFF if value is False else value)]
 
 
 class TirConfigError(ValueError):
@@ -78,7 +80,7 @@ class SandboxConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class FilterConfig:
-    void: VoidPolicy = VoidPolicy.MASK
+    void: Void = VoidPolicy.MASK
     """What a void trajectory does to the update: `mask` takes it out of the loss, `off` trains on it."""
     max_failed_groups: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of a batch's prompt groups whose agent loop may raise before the run stops. Sandbox faults do not count:

@@ -124,7 +124,7 @@ class Trajectory:
         """Inverse of `to_record`.
 
         Raises:
-            KeyError, ValueError: the record was not written by `to_record` of this version.
+            KeyError, TypeError, ValueError: the record was not written by `to_record` of this version.
         """
         turns = tuple(
             Turn(

@@ -36,7 +36,7 @@ class WarmStart:
     """How the tiny model is warmed up."""
 
     seed: int = 0
-    steps: int = 300
+    steps: int = 500
     batch_size: int = 16
     learning_rate: float = 1.5e-3
 

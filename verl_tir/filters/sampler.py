@@ -95,7 +95,7 @@ class _TirSampling:
         if failed > self.tir.filter.max_failed_groups * batch_size:
             raise FailedRolloutsError(
                 f"{failed} of {batch_size} prompt groups raised in the agent loop (allowed share: "
-                f"tir.filter.max_failed_groups={self.tir.filter.max_failed_groups}). The traceback is in the log of the "
+                f"tir.filter.max_failed_groups={self.tir.filter.max_failed_groups}). The traceback is in the log of "
                 "AgentLoopWorkerTQ, at 'Error in _run_prompt'; 'Agent loop tir not registered' means that verl-tir is "
                 "not installed on that worker's node"
             )

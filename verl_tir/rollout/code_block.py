@@ -47,12 +47,12 @@ def first_code_block(text: str) -> CodeBlock | None:
             if tag is not None:
                 inside_tag, code_start = tag, next_position
         elif line.lstrip().startswith(FENCE):
-            code = text[code_start : max(code_start, position - 1)]
+            code = text[code_start:position]
             if inside_tag in _PYTHON_TAGS and code.strip():
-                indent = len(line) - len(line.lstrip())
-                return CodeBlock(code=code.replace("\r\n", "\n"), end=position + indent + len(FENCE))
-            # A fence with a tag cannot close a block (CommonMark 4.5), so in one of another language it opens the next.
-            tag = _opening_tag(line) if newline >= 0 and inside_tag not in _PYTHON_TAGS else None
+                code = code.replace("\r\n", "\n").removesuffix("\n")
+                return CodeBlock(code=code, end=line_end - len(line.lstrip().lstrip("`")))
+            # A fence with a tag cannot close a block (CommonMark 4.5), so behind one that is not run it opens the next.
+            tag = _opening_tag(line) if newline >= 0 else None
             inside_tag, code_start = tag or None, next_position
         position = next_position
     return None
@@ -65,4 +65,5 @@ def _opening_tag(line: str) -> str | None:
     if not fence or before.count(FENCE) % 2:
         return None
     tag = tag.strip().lower()
-    return None if any(character.isspace() for character in tag) else tag
+    # Prose such as "wrap the code in ```." names no language.
+    return tag if not tag or (tag.split() == [tag] and any(map(str.isalnum, tag))) else None

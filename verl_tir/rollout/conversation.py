@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from sandbox_client import SandboxFault
 from verl_tir.reward.answer import last_boxed
-from verl_tir.rollout.generation import Generate, Piece, generate_turn
+from verl_tir.rollout.generation import Generate, GeneratedTurn, Piece, generate_turn
 from verl_tir.rollout.observation import Observation, ObservationRule, ProgramRun, observe
 from verl_tir.rollout.tokens import Decode, ResponseTokens, fit_observation
-from verl_tir.rollout.turn import BOXED, Limits, ParsedTurn, program_of, stop_after
-from verl_tir.trajectory import AnswerSource, Outcome, StopReason, Trajectory, Turn
+from verl_tir.rollout.turn import BOXED, Limits, program_of, stop_after
+from verl_tir.trajectory import AnswerSource, Outcome, StopReason, Trajectory, Turn, TurnEnd
 
 RunProgram = Callable[[str], Awaitable[ProgramRun]]
 """Runs a program; raises `SandboxFault` when the service, not the program, failed."""
@@ -110,7 +110,7 @@ async def converse(tools: Tools, limits: Limits, settings: ObservationSettings) 
         state.segments.append(Segment("model", tools.decode(turn.ids)))
         state.answer.update(turn.parsed.text, AnswerSource.MODEL)
 
-        run = await _execute(turn.parsed, tools.run_program, settings)
+        run = await _execute(turn, tools.run_program, settings)
         state.tool_seconds += run.seconds
         state.answer.update(run.stdout, AnswerSource.TOOL)
 
@@ -160,13 +160,14 @@ def _continuing(generate: Callable[[list[int], int], Awaitable[Piece]], tokens: 
     return from_here
 
 
-async def _execute(parsed: ParsedTurn, run_program: RunProgram, settings: ObservationSettings) -> _Execution:
+async def _execute(turn: GeneratedTurn, run_program: RunProgram, settings: ObservationSettings) -> _Execution:
     """Run the turn's code, if it has any. The one place where a sandbox fault is caught: it becomes a record."""
-    if parsed.block is None:
+    # An aborted turn is thrown away, so its code is not run even where it is complete.
+    if turn.parsed.block is None or turn.end is TurnEnd.ABORTED:
         return _Execution()
     started = time.perf_counter()
     try:
-        run = await run_program(program_of(parsed.block.code))
+        run = await run_program(program_of(turn.parsed.block.code))
     except SandboxFault as fault:
         seconds = time.perf_counter() - started
         return _Execution(outcome=Outcome.FAULT, seconds=seconds, fault=f"{type(fault).__name__}: {fault}")

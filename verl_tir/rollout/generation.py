@@ -21,6 +21,11 @@ class Piece:
     log_probs: list[float]
     aborted: bool
 
+    def __post_init__(self) -> None:
+        # Checked before anything is cut off: a surplus of one piece would hide a lack in another.
+        if len(self.ids) != len(self.log_probs):
+            raise ValueError(f"{len(self.ids)} sampled token ids came with {len(self.log_probs)} log-probabilities")
+
 
 Generate = Callable[[list[int], int], Awaitable[Piece]]
 """`generate(ids_of_this_turn_so_far, max_tokens)`; stops at `STOP_STRINGS`, at the end of message or at the limit."""

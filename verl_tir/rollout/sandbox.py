@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sandbox_client import Execution, ExecutionStatus, Limits, RetryPolicy, SandboxClient, Timeouts
 from verl_tir.config import SandboxConfig
@@ -20,6 +20,20 @@ _OUTCOMES = {
     ExecutionStatus.FAILED: Outcome.FAILED,
     ExecutionStatus.TIME_LIMIT: Outcome.TIME_LIMIT,
 }
+
+_QUEUE_SECONDS = 60.0
+"""How long a program may wait in a server's queue, beyond its own run time, before the call counts as unanswered."""
+
+
+def _server_config(config: SandboxConfig) -> ServerConfig:
+    """An embedded server that accepts whatever the settings ask of it."""
+    server = ServerConfig(port=0)
+    return replace(
+        server,
+        workers=config.workers or server.workers,
+        max_run_timeout=max(server.max_run_timeout, config.run_timeout),
+        max_memory_limit_mb=max(server.max_memory_limit_mb, config.memory_limit_mb),
+    )
 
 
 @dataclass(slots=True)
@@ -41,14 +55,14 @@ class Sandbox:
         server = None
         endpoints = config.endpoints
         if not endpoints:
-            settings = ServerConfig(port=0, workers=config.workers) if config.workers else ServerConfig(port=0)
-            server = EmbeddedSandbox(settings)
+            server = EmbeddedSandbox(_server_config(config))
             await asyncio.get_running_loop().run_in_executor(None, server.start)
             endpoints = (server.endpoint,)
             logger.warning("tir.sandbox.endpoints is empty: programs run in an embedded sandbox at %s", server.endpoint)
+        timeouts = Timeouts()
         client = SandboxClient(
             endpoints,
-            timeouts=Timeouts(),
+            timeouts=replace(timeouts, total=max(timeouts.total, config.run_timeout + _QUEUE_SECONDS)),
             limits=Limits(max_concurrency=config.max_concurrency),
             retry=RetryPolicy(attempts=config.retry_attempts, total_timeout=config.retry_total_seconds),
         )

@@ -4,7 +4,7 @@ After each turn the loop asks, in this order (SimpleTIR, section 3.2 and its pub
 
 1. The engine aborted the request                    → stop, ENGINE_ABORT.
 2. No complete code block and no `\\boxed{`           → stop, VOID. A turn cut by a token limit counts the same.
-3. There is code: it is run, also beside a `\\boxed{` and also on the last turn. The sandbox failed → stop, SANDBOX_FAULT.
+3. There is code: it is run, also beside a `\\boxed{` and on the last turn. The sandbox failed → stop, SANDBOX_FAULT.
 4. The observation is appended if it fits into the response budget. Whether or not it fits:
 5. `\\boxed{` in the turn or in the full stdout       → stop, ANSWER.
 6. The observation did not fit, or no token is left  → stop, RESPONSE_BUDGET.
@@ -18,6 +18,7 @@ void turn, because the model acted.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from verl_tir.rollout.code_block import CodeBlock, first_code_block
@@ -27,6 +28,11 @@ BOXED = "\\boxed{"
 
 FINAL_ANSWER_PRELUDE = "def final_answer(answer): print('\\\\boxed{' + str(answer) + '}')\n"
 """Prepended to every program: `final_answer(x)` prints `\\boxed{x}` (SimpleTIR's prompt promises it)."""
+
+# A whole import statement, over its lines, with the semicolon before another statement on the last of them.
+_FUTURE_IMPORT = re.compile(
+    r"^from[ \t]+__future__[ \t]+import[ \t]*(?:\([^()]*\)|(?:\\\n|[^\n;#\\])*)[ \t]*(?:;[ \t]*)?", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +56,8 @@ def parse_turn(text: str) -> ParsedTurn:
 
 def program_of(code: str) -> str:
     """The program to run for a block of code: `final_answer` is defined, `from __future__` imports stay first."""
-    if "__future__" not in code:
-        return FINAL_ANSWER_PRELUDE + code
-    lines = code.splitlines(keepends=True)
-    last_future = max((i for i, line in enumerate(lines) if line.startswith("from __future__")), default=-1)
-    head, tail = lines[: last_future + 1], lines[last_future + 1 :]
-    if head and not head[-1].endswith("\n"):
-        head[-1] += "\n"
-    return "".join([*head, FINAL_ANSWER_PRELUDE, *tail])
+    future = max((match.end() for match in _FUTURE_IMPORT.finditer(code)), default=0)
+    return (f"{code[:future]}\n" if future else "") + FINAL_ANSWER_PRELUDE + code[future:]
 
 
 @dataclass(frozen=True, slots=True)
