@@ -85,6 +85,8 @@ class FilterConfig:
     max_failed_groups: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of a batch's prompt groups whose agent loop may raise before the run stops. Sandbox faults do not count:
     they end a trajectory, not a group."""
+    max_aborted_ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of a batch's trajectories that the sandbox or the engine may abort before the run stops."""
     poll_seconds: PositiveSeconds = 0.2
     """Seconds between two looks at the running trajectories; verl's own value is 2."""
 

@@ -56,7 +56,7 @@ def build(
     `stream` gives the transcripts to learn from; by default the demo's own.
     """
     torch.manual_seed(warm_start.seed)
-    # torch's threads wait for each other by spinning: on cores that others use too, all of them is far slower than half.
+    # torch's threads wait for each other by spinning: on cores that others use too, half of them are faster than all.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     tokenizer = train_tokenizer(warm_start.seed)
     model = Qwen2ForCausalLM(

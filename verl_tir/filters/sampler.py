@@ -28,8 +28,8 @@ from verl_tir.trajectory import Trajectory
 logger = logging.getLogger(__name__)
 
 
-class EmptyBatchError(RuntimeError):
-    """No trajectory of a batch is usable, so there is nothing to train on or to validate."""
+class OutageError(RuntimeError):
+    """So many trajectories of a batch were aborted that the rest is no fair sample of the policy."""
 
 
 class FailedRolloutsError(RuntimeError):
@@ -50,7 +50,7 @@ class _TirSampling:
         """Sample `batch_size` prompt groups and apply the void rule.
 
         Raises:
-            EmptyBatchError: every trajectory of the batch was aborted.
+            OutageError: more trajectories were aborted than `tir.filter.max_aborted_ratio` allows.
             FailedRolloutsError: more agent loops raised than `tir.filter.max_failed_groups` allows.
         """
         try:
@@ -74,6 +74,7 @@ class _TirSampling:
             for record, reward in zip(records, rewards, strict=True)
         ]
         rows = [_row(key, item, record) for key, item, record in zip(batch.keys, scored, records, strict=True)]
+        self._check_aborted(rows, scored)
         validating = partition_id == "val"
         plan = plan_batch(
             rows,
@@ -82,14 +83,26 @@ class _TirSampling:
             # Validation has no baseline: a row is as good alone.
             rollout_n=1 if validating else self.rollout_n,
         )
-        if not plan.train and not plan.mask:
-            raise EmptyBatchError(_why_empty(scored))
         if not validating:
             _mask_rows(batch, plan)
         if self.tir.dump_dir is not None:
             _dump(Path(self.tir.dump_dir), partition_id, global_steps, rows, records, plan)
         metrics |= summarize(scored) | _plan_metrics(plan, len(rows)) | {f"{PREFIX}filter/failed_groups": float(failed)}
         return _without(batch, plan.drop), metrics
+
+    def _check_aborted(self, rows: Sequence[Row], scored: Sequence[Scored]) -> None:
+        """A dead sandbox aborts those that write code: training on the others would teach the model not to."""
+        aborted = [item.trajectory for row, item in zip(rows, scored, strict=True) if row.aborted]
+        allowed = self.tir.filter.max_aborted_ratio
+        if len(aborted) > allowed * len(rows) or len(aborted) == len(rows):
+            reasons = Counter(str(item.stop_reason) if item.aborted else "undecided reward" for item in aborted)
+            faults = [item.fault for item in aborted if item.fault is not None]
+            last = f"; last fault: {faults[-1]}" if faults else ""
+            raise OutageError(
+                f"{len(aborted)} of the batch's {len(rows)} trajectories say nothing about the model (allowed share: "
+                f"tir.filter.max_aborted_ratio={allowed}): {dict(reasons)}{last}. Check the sandbox with "
+                "verl-tir doctor, then resume from the last checkpoint"
+            )
 
     def _check_failures(self, failed: int, batch_size: int) -> None:
         if failed > self.tir.filter.max_failed_groups * batch_size:
@@ -174,16 +187,6 @@ def _plan_metrics(plan: Plan, rows: int) -> dict[str, float]:
         f"{PREFIX}filter/loss_anchors": float(len(plan.loss_anchors)),
         f"{PREFIX}filter/updates_without_signal": float(plan.signal_anchor is not None),
     }
-
-
-def _why_empty(scored: Sequence[Scored]) -> str:
-    reasons = Counter(str(item.trajectory.stop_reason) for item in scored)
-    faults = [item.trajectory.fault for item in scored if item.trajectory.fault is not None]
-    last = f"; last fault: {faults[-1]}" if faults else ""
-    return (
-        f"none of the batch's {len(scored)} trajectories can be used: they stopped with {dict(reasons)}{last}. "
-        "Check the sandbox with: verl-tir doctor"
-    )
 
 
 def _dump(

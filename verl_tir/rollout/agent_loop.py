@@ -122,7 +122,8 @@ class TirAgentLoop(AgentLoopBase):
             Tools(
                 generate=generate,
                 run_program=sandbox.run,
-                encode=lambda text: self.tokenizer.encode(text, add_special_tokens=False),
+                # A program that prints "<|im_end|>" must not end the message: special tokens are spelled out as text.
+                encode=lambda text: self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True),
                 decode=lambda ids: self.tokenizer.decode(
                     ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
                 ),

@@ -42,8 +42,7 @@ def first_code_block(text: str) -> CodeBlock | None:
         line = text[position:line_end]
         next_position = line_end + 1
         if inside_tag is None:
-            # Without its newline an opening fence opens nothing: there is no line of code after it.
-            tag = _opening_tag(line) if newline >= 0 else None
+            tag = _opening_tag(line)
             if tag is not None:
                 inside_tag, code_start = tag, next_position
         elif line.lstrip().startswith(FENCE):
@@ -52,8 +51,7 @@ def first_code_block(text: str) -> CodeBlock | None:
                 code = code.replace("\r\n", "\n").removesuffix("\n")
                 return CodeBlock(code=code, end=line_end - len(line.lstrip().lstrip("`")))
             # A fence with a tag cannot close a block (CommonMark 4.5), so behind one that is not run it opens the next.
-            tag = _opening_tag(line) if newline >= 0 else None
-            inside_tag, code_start = tag or None, next_position
+            inside_tag, code_start = _opening_tag(line) or None, next_position
         position = next_position
     return None
 

@@ -75,7 +75,8 @@ class _Answer:
     source: AnswerSource | None = None
 
     def update(self, text: str, source: AnswerSource) -> None:
-        found = last_boxed(text)
+        """Take the answer of a text that ends the trajectory; of no other, or it would outlive its turn."""
+        found = last_boxed(text) if BOXED in text else None
         if found is not None:
             self.text, self.source = found, source
 
@@ -119,9 +120,11 @@ async def converse(tools: Tools, limits: Limits, settings: ObservationSettings) 
         if run.observation is not None:
             observation_ids, cut = fit_observation(tools.encode(run.observation.text), settings.max_tokens)
             fits = len(observation_ids) <= limits.max_response_tokens - len(state.tokens)
-            observation_ids = observation_ids if fits else []
-            state.tokens.append_observation(observation_ids)
-            state.segments.append(Segment("tool", tools.decode(observation_ids)))
+            if fits:
+                state.tokens.append_observation(observation_ids)
+                state.segments.append(Segment("tool", tools.decode(observation_ids)))
+            else:
+                observation_ids = []
 
         state.turns.append(
             Turn(

@@ -10,8 +10,6 @@ from verl_tir.rollout.tokens import Decode, tokens_up_to
 from verl_tir.rollout.turn import ParsedTurn, parse_turn
 from verl_tir.trajectory import TurnEnd
 
-_LONGEST_STOP = max(map(len, STOP_STRINGS))
-
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -60,7 +58,7 @@ async def generate_turn(
         log_probs.extend(piece.log_probs)
         seen, text = len(text), decode(ids)
         parsed = parse_turn(text)
-        end = _end(piece, ids, parsed, text[max(0, seen - _LONGEST_STOP) :], max_tokens, end_ids)
+        end = _end(piece, ids, parsed, text[seen:], max_tokens, end_ids)
         if end is None:
             continue
         keep = len(ids) if parsed.block is None else tokens_up_to(ids, text, parsed.block.end, decode)

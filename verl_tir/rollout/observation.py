@@ -59,7 +59,7 @@ def observe(run: ProgramRun, rule: ObservationRule, max_chars: int) -> Observati
     if run.outcome is Outcome.TIME_LIMIT:
         error, error_cut = TIMEOUT_TEXT, False
     elif not error:
-        error = f"exit code {run.return_code}"
+        error = "failed" if run.return_code is None else f"exit code {run.return_code}"
     separator = "" if not stdout or stdout.endswith("\n") else "\n"
     return _observation(f"{stdout}{separator}{error}", stdout_cut or error_cut)
 
@@ -74,8 +74,7 @@ def truncate_middle(text: str, max_chars: int) -> tuple[str, bool]:
 
 
 def _last_line(stderr: str) -> str:
-    lines = stderr.strip().splitlines()
-    return lines[-1] if lines else ""
+    return stderr.strip().rpartition("\n")[2]
 
 
 def _observation(text: str, truncated: bool) -> Observation:
