@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 
+# isort: off
 # verl imports external modules before its plugins, and its FSDP engine asks for the platform when it is imported.
-import verl_tir.plugin  # noqa: F401, I001
+import verl_tir.plugin  # noqa: F401
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngine, FSDPEngineWithLMHead
 from verl.workers.rollout.llm_server import LLMServerClient
+# isort: on
 
 _FOLDER = Path(os.environ["TIR_RECORD_FOLDER"])
 _count = itertools.count()

@@ -1,0 +1,224 @@
+"""The `tir:` node: its defaults are the recipe's, and a wrong value is named with its key and what is allowed."""
+
+import dataclasses
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from verl_tir.config import TirConfig, TirConfigError
+from verl_tir.filters.void import VoidPolicy
+from verl_tir.rollout.observation import ObservationRule
+from verl_tir.rollout.prompt import PromptTemplate
+from verl_tir.rollout.turn import Limits
+
+MINIMAL = {"recipe": "simpletir"}
+RECIPE = Path(str(files("verl_tir.recipes"))) / "tir" / "simpletir.yaml"
+
+
+def _node(overrides: dict[str, Any]) -> dict[str, Any]:
+    """A minimal node with some dotted keys set."""
+    node: dict[str, Any] = dict(MINIMAL)
+    for key, value in overrides.items():
+        *sections, name = key.split(".")
+        at = node
+        for section in sections:
+            at = at.setdefault(section, {})
+        at[name] = value
+    return node
+
+
+def _recipe_node() -> dict[str, Any]:
+    return OmegaConf.to_container(OmegaConf.load(RECIPE).tir)
+
+
+def test_defaults_are_the_recipes() -> None:
+    """The recipe spells out every key, so that it can be read and overridden, and means what the code does anyway."""
+    defaults = dataclasses.asdict(TirConfig(**MINIMAL))
+    defaults["sandbox"]["endpoints"] = list(defaults["sandbox"]["endpoints"])
+    assert _recipe_node() == defaults
+
+
+def test_recipe_is_valid() -> None:
+    """The recipe as it is in the package passes its own validation."""
+    assert TirConfig.from_node(_recipe_node()) == TirConfig(**MINIMAL)
+
+
+def test_config_is_frozen() -> None:
+    """No process can change a setting that another has validated."""
+    config = TirConfig.from_node(MINIMAL)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.dump_dir = "x"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.rollout.max_turns = 9
+
+
+def test_settings_are_read() -> None:
+    """Every section's keys reach the field of the same name, with words turned into enums."""
+    config = TirConfig.from_node(
+        _node(
+            {
+                "prompt.template": "none",
+                "prompt.chat_template": False,
+                "rollout.max_turns": 1,
+                "rollout.max_tool_seconds": 7,
+                "observation.rule": "reference",
+                "observation.max_chars": 2,
+                "sandbox.endpoints": ["http://10.0.0.5:8080/run_code", "https://sandbox.internal"],
+                "sandbox.workers": 0,
+                "filter.void": "off",
+                "dump_dir": "/tmp/dump",
+            }
+        )
+    )
+    assert config.prompt.template is PromptTemplate.NONE
+    assert config.prompt.chat_template is False
+    assert config.observation.rule is ObservationRule.REFERENCE
+    assert config.observation.max_chars == 2
+    assert config.sandbox.endpoints == ("http://10.0.0.5:8080", "https://sandbox.internal")
+    assert config.filter.void is VoidPolicy.OFF
+    assert config.dump_dir == "/tmp/dump"
+    assert config.limits(100) == Limits(
+        max_turns=1, max_turn_tokens=8192, max_response_tokens=100, max_tool_seconds=7.0
+    )
+
+
+NO_ENDPOINT = "put in the address of a running sandbox"
+
+# id: key, value, what the message says besides
+WRONG = {
+    "zero turns": ("rollout.max_turns", 0, "greater than or equal to 1"),
+    "negative tokens": ("rollout.max_turn_tokens", -5, "greater than or equal to 1"),
+    "zero tool seconds": ("rollout.max_tool_seconds", 0, "greater than 0"),
+    "tool seconds not a number": ("rollout.max_tool_seconds", float("nan"), "finite"),
+    "infinite timeout": ("sandbox.run_timeout", float("inf"), "finite"),
+    "negative timeout": ("sandbox.run_timeout", -1.5, "greater than 0"),
+    "no memory": ("sandbox.memory_limit_mb", 0, "greater than or equal to 1"),
+    "no concurrency": ("sandbox.max_concurrency", 0, "greater than or equal to 1"),
+    "no attempt": ("sandbox.retry_attempts", 0, "greater than or equal to 1"),
+    "no time for a call": ("sandbox.retry_total_seconds", 0, "greater than 0"),
+    "negative workers": ("sandbox.workers", -1, "greater than or equal to 0"),
+    "too few characters": ("observation.max_chars", 1, "greater than or equal to 2"),
+    "too few tokens": ("observation.max_tokens", 1, "greater than or equal to 2"),
+    "no poll": ("filter.poll_seconds", 0, "greater than 0"),
+    "half a turn": ("rollout.max_turns", 2.5, "integer"),
+    "word for a number": ("rollout.max_turns", "five", "integer"),
+    "null for a number": ("rollout.max_turns", None, "integer"),
+    "list for a number": ("rollout.max_turns", [5], "integer"),
+    "word for a boolean": ("prompt.chat_template", "maybe", "boolean"),
+    "unknown policy": ("filter.void", "drop", "'mask' or 'off'"),
+    "policy of YAML's on": ("filter.void", True, "'mask' or 'off'"),
+    "unknown rule": ("observation.rule", "stderr", "'result' or 'reference'"),
+    "unknown template": ("prompt.template", "torl", "'simpletir' or 'none'"),
+    "number for a folder": ("dump_dir", 5, "string"),
+    "null for a section": ("rollout", None, "dictionary"),
+    "number for a section": ("rollout", 5, "dictionary"),
+    "null recipe": ("recipe", None, "string"),
+    "one endpoint, not a list": ("sandbox.endpoints", "http://10.0.0.5:8080", "tuple"),
+    "endpoint without scheme": ("sandbox.endpoints", ["10.0.0.5:8080"], "http://10.0.0.5:8080"),
+    "placeholder": ("sandbox.endpoints", ["http://your-sandbox:8080"], NO_ENDPOINT),
+    "address to listen on": ("sandbox.endpoints", ["http://0.0.0.0:8080"], "name the machine"),
+    "endpoint twice": ("sandbox.endpoints", ["http://a.b:1", "http://a.b:1/"], "list it once"),
+    "empty endpoint": ("sandbox.endpoints", [""], "write one such as"),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "allowed"), WRONG.values(), ids=WRONG)
+def test_wrong_value_is_named(key: str, value: object, allowed: str) -> None:
+    """One line says which key, as it is written on the command line, which value, and what is allowed."""
+    with pytest.raises(TirConfigError) as error:
+        TirConfig.from_node(_node({key: value}))
+    message = str(error.value)
+    assert message.startswith(f"tir.{key}={value!r}: ")
+    assert allowed in message
+    assert "\n" not in message
+
+
+SECTIONS = [field.name for field in dataclasses.fields(TirConfig) if dataclasses.is_dataclass(field.default_factory)]
+
+
+@pytest.mark.parametrize("section", ["", *SECTIONS])
+def test_unknown_key_is_named(section: str) -> None:
+    """A misspelt key is never ignored, and the message lists the keys that there are."""
+    key = f"{section}.max_turn".removeprefix(".")
+    with pytest.raises(TirConfigError) as error:
+        TirConfig.from_node(_node({key: 1}))
+    at = TirConfig(**MINIMAL)
+    allowed = ", ".join(field.name for field in dataclasses.fields(getattr(at, section) if section else at))
+    assert str(error.value) == f"tir.{key}: there is no such setting; allowed here: {allowed}"
+
+
+def test_missing_recipe_is_named() -> None:
+    """Without a recipe's name nothing was selected."""
+    with pytest.raises(TirConfigError, match=r"^tir\.recipe: missing; select a recipe with \+tir=simpletir$"):
+        TirConfig.from_node({})
+
+
+@pytest.mark.parametrize("node", ["simpletir", None, 5, ["simpletir"]], ids=repr)
+def test_node_that_is_no_group_is_explained(node: object) -> None:
+    """`+tir=simpletir` leaves a bare string where the plugin is not active, and the message says so."""
+    with pytest.raises(TirConfigError, match=re.escape(f"tir={node!r} is not a recipe's settings")) as error:
+        TirConfig.from_node(node)
+    assert "Install verl-tir" in str(error.value)
+
+
+def test_all_errors_are_listed() -> None:
+    """One launch is enough to see everything that is wrong."""
+    node = _node(
+        {
+            "rollout.max_turns": 0,
+            "filter.void": "drop",
+            "observation.mood": 1,
+            "sandbox.endpoints": ["http://your-sandbox:8080"],
+            "sandbox.run_timeout": -1,
+        }
+    )
+    with pytest.raises(TirConfigError) as error:
+        TirConfig.from_node(node)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 5
+    for key in (
+        "rollout.max_turns=0",
+        "filter.void=",
+        "observation.mood:",
+        "sandbox.endpoints=",
+        "sandbox.run_timeout=",
+    ):
+        assert sum(line.startswith(f"tir.{key}") for line in lines) == 1
+
+
+# id: what is written behind `tir.` on the command line, what it means
+OVERRIDES = {
+    "number": ("rollout.max_turns=7", 7),
+    "quoted number": ("rollout.max_turns='7'", 7),
+    "whole number for seconds": ("sandbox.run_timeout=5", 5.0),
+    "scientific": ("sandbox.run_timeout=1e1", 10.0),
+    "quoted seconds": ("sandbox.run_timeout='2.5'", 2.5),
+    "null": ("rollout.max_tool_seconds=null", None),
+    "off": ("filter.void=off", VoidPolicy.OFF),
+    "boolean": ("prompt.chat_template=false", False),
+    "list": ("sandbox.endpoints=['http://a.b:1']", ("http://a.b:1",)),
+    "empty list": ("sandbox.endpoints=[]", ()),
+}
+
+
+@pytest.mark.parametrize(("override", "value"), OVERRIDES.values(), ids=OVERRIDES)
+def test_command_line_values(override: str, value: object) -> None:
+    """Values as Hydra parses them; digits in quotes count as numbers, as `${oc.env:...}` has no others to give."""
+    parsed = OverridesParser.create().parse_override(override)
+    config: Any = TirConfig.from_node(_node({parsed.key_or_group: parsed.value()}))
+    for part in parsed.key_or_group.split("."):
+        config = getattr(config, part)
+    assert config == value
+    assert type(config) is type(value)
+
+
+@pytest.mark.parametrize("word", ["off", "'off'", "Off"])
+def test_off_in_a_yaml_file(word: str) -> None:
+    """YAML reads a bare `off` as false; the policy of that name is meant all the same."""
+    written = OmegaConf.create(f"recipe: mine\nfilter:\n  void: {word}\n")
+    assert TirConfig.from_node(OmegaConf.to_container(written)).filter.void is VoidPolicy.OFF
