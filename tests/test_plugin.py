@@ -1,0 +1,189 @@
+"""The plugin acts in every process or stops the launch: real launch commands, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from verl_tir.demo.processes import end_marked
+from verl_tir.plugin import StopLaunch, activate
+from verl_tir.selection import selected
+
+LAUNCH = [sys.executable, "-m", "verl.trainer.main_ppo"]
+
+
+def launch(
+    *overrides: str, cwd: Path, path: Path | None = None, timeout: float = 120, mark: str = "verl-tir-launch-test"
+) -> subprocess.CompletedProcess[str]:
+    """Run verl's launch command; modules in `path` come before the installed ones."""
+    environment = {**os.environ, "VERL_TIR_RUN": mark}
+    if path is not None:
+        environment["PYTHONPATH"] = str(path)
+    try:
+        return subprocess.run(
+            [*LAUNCH, *overrides],
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+    finally:
+        end_marked(mark)
+
+
+def config_of(output: str) -> dict:
+    """The YAML that `--cfg job` printed, behind verl's import messages."""
+    return yaml.safe_load(output[output.index("actor_rollout_ref:") :])
+
+
+def test_the_recipe_is_composed_into_verls_configuration(tmp_path: Path) -> None:
+    """`+tir=simpletir` selects rollout, filter, reward and SimpleTIR's numbers, as `--cfg job` shows."""
+    done = launch("+tir=simpletir", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    config = config_of(done.stdout)
+    rollout, actor = config["actor_rollout_ref"]["rollout"], config["actor_rollout_ref"]["actor"]
+    assert rollout["agent"]["default_agent_loop"] == "tir"
+    assert (rollout["temperature"], rollout["n"], rollout["calculate_log_probs"]) == (1.0, 16, True)
+    assert (actor["clip_ratio_low"], actor["clip_ratio_high"], actor["clip_ratio_c"]) == (0.2, 0.28, 3.0)
+    assert not actor["use_kl_loss"]
+    assert not config["algorithm"]["use_kl_in_reward"]
+    assert actor["entropy_coeff"] == 0
+    assert actor["optim"]["betas"] == [0.9, 0.99]
+    assert (config["algorithm"]["adv_estimator"], actor["loss_agg_mode"]) == ("grpo", "token-mean")
+    assert config["reward"]["custom_reward_function"]["path"] == "pkg://verl_tir.reward.score"
+    assert config["trainer"]["v1"]["sampler"]["custom_sampler"]["path"] == "pkg://verl_tir.filters.sampler"
+
+
+def test_every_key_of_the_recipe_yields_to_the_command_line(tmp_path: Path) -> None:
+    """What stands behind `+tir=simpletir` wins, for verl's keys and for ours."""
+    done = launch(
+        "+tir=simpletir",
+        "actor_rollout_ref.actor.clip_ratio_high=0.3",
+        "tir.rollout.max_turns=10",
+        "--cfg",
+        "job",
+        cwd=tmp_path,
+    )
+    config = config_of(done.stdout)
+    assert config["actor_rollout_ref"]["actor"]["clip_ratio_high"] == 0.3
+    assert config["tir"]["rollout"]["max_turns"] == 10
+
+
+def test_without_a_recipe_verl_is_untouched(tmp_path: Path) -> None:
+    """Installed beside verl, the plugin changes nothing of a launch that does not ask for it."""
+    config = config_of(launch("--cfg", "job", cwd=tmp_path).stdout)
+    assert "tir" not in config
+    assert config["actor_rollout_ref"]["rollout"]["agent"]["default_agent_loop"] == "single_turn_agent"
+
+
+def test_wrong_settings_stop_the_launch(tmp_path: Path) -> None:
+    """Every wrong key is named with its value and what is allowed, before anything starts."""
+    done = launch(
+        "+tir=simpletir",
+        "tir.rollout.max_turns=0",
+        "tir.observation.rule=both",
+        "tir.sandbox.endpoints=[http://your-sandbox:8080]",
+        cwd=tmp_path,
+    )
+    assert done.returncode != 0
+    assert "tir.rollout.max_turns=0: input should be greater than or equal to 1" in done.stdout
+    assert "tir.observation.rule='both': input should be 'result' or 'reference'" in done.stdout
+    assert "tir.sandbox.endpoints" in done.stdout
+    assert "your-sandbox" in done.stdout
+    assert "Started a local Ray instance" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent", "would train without the tool"),
+        ("trainer.v1.sampler.custom_sampler.path=null", "would train on void and aborted trajectories"),
+        ("actor_rollout_ref.rollout.name=sglang", "vLLM's stop strings"),
+        ("actor_rollout_ref.rollout.n=1", "at least 2 samples"),
+    ],
+)
+def test_verl_settings_that_undo_the_recipe_stop_the_launch(tmp_path: Path, override: str, reason: str) -> None:
+    """A recipe whose parts are overridden away would train something else under its name."""
+    done = launch("+tir=simpletir", override, cwd=tmp_path)
+    assert done.returncode != 0
+    assert override.split("=")[0] in done.stdout
+    assert reason in done.stdout
+
+
+def test_a_plugin_that_cannot_load_stops_the_launch(tmp_path: Path) -> None:
+    """verl swallows the error of a broken plugin; the launch ends all the same, with the cause."""
+    (tmp_path / "stamina.py").write_text("raise RuntimeError('broken on purpose')\n")
+    done = launch("+tir=simpletir", cwd=tmp_path, path=tmp_path)
+    assert done.returncode != 0
+    assert "tir=simpletir was asked for, but the plugin cannot act" in done.stdout
+    assert "broken on purpose" in done.stdout
+
+
+def test_a_broken_plugin_does_not_disturb_a_launch_without_it(tmp_path: Path) -> None:
+    """Who does not ask for the plugin gets a warning, and verl as it is."""
+    (tmp_path / "stamina.py").write_text("raise RuntimeError('broken on purpose')\n")
+    done = launch("--cfg", "job", cwd=tmp_path, path=tmp_path)
+    assert done.returncode == 0
+    assert "stays out of this run" in done.stdout
+
+
+@pytest.mark.e2e
+def test_a_plugin_that_cannot_load_in_a_ray_worker_stops_the_run(tmp_path: Path) -> None:
+    """A node whose environment is broken ends the run with the cause, and does not train vanilla GRPO."""
+    (tmp_path / "stamina.py").write_text(
+        "import sys\n"
+        "if 'default_worker' in sys.argv[0]:\n"
+        "    raise RuntimeError('broken on purpose in a Ray worker')\n"
+        f"sys.path.remove({str(tmp_path)!r})\n"
+        "del sys.modules['stamina']\n"
+        "import stamina\n"
+    )
+    done = launch("+tir=simpletir", "+platform=cpu", cwd=tmp_path, path=tmp_path)
+    assert done.returncode != 0
+    assert "tir=simpletir was asked for, but the plugin cannot act" in done.stdout
+    assert "broken on purpose in a Ray worker" in done.stdout
+
+
+def test_activation_raises_what_verl_cannot_swallow() -> None:
+    """The end of the process is a SystemExit, which `except Exception` lets through."""
+    with pytest.raises(SystemExit, match=r"tir=simpletir .* ValueError: no"), StopLaunch("simpletir"):
+        raise ValueError("no")
+
+
+def test_activation_lets_a_keyboard_interrupt_through() -> None:
+    """Ctrl-C while the plugin loads is not a load error."""
+    with pytest.raises(KeyboardInterrupt), StopLaunch("simpletir"):
+        raise KeyboardInterrupt
+
+
+def test_cpu_platform_refuses_a_machine_with_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`+platform=cpu` on a GPU machine would leave the GPU idle, so the launch is stopped."""
+    monkeypatch.setattr("verl_tir.cpu.find_accelerator", lambda: "/dev/nvidia0")
+    with pytest.raises(SystemExit, match="this machine has an accelerator"):
+        activate(["main_ppo", "+tir=simpletir", "+platform=cpu"], {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tir", "platform"),
+    [
+        (["+tir=simpletir"], "simpletir", None),
+        (["tir=torl", "+platform=cpu"], "torl", "cpu"),
+        (["++tir=a", "+tir=b"], "b", None),
+        (["+tir@_global_=simpletir"], "simpletir", None),
+        (["tir.rollout.max_turns=3", "~tir"], None, None),
+        (["data.path=/x/tir=y"], None, None),
+    ],
+)
+def test_selection_reads_hydras_overrides(arguments: list[str], tir: str | None, platform: str | None) -> None:
+    """The group's option is found in each of Hydra's forms, and nothing else is taken for it."""
+    assert selected("tir", ["main_ppo", *arguments]) == tir
+    assert selected("platform", ["main_ppo", *arguments]) == platform
