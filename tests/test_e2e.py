@@ -7,29 +7,24 @@ returned and what the trainer trained.
 from __future__ import annotations
 
 import itertools
-import json
-import os
+import math
 import re
 import statistics
-import subprocess
-import sys
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas
 import pytest
 
-from verl_tir.demo.model import WarmStart, build
-from verl_tir.demo.processes import end_marked
-from verl_tir.demo.tasks import split, transcripts, verl_row
+from verl_tir.demo.tasks import Span, Transcript, split, transcripts
 from verl_tir.rollout.observation import PREFIX, SUFFIX
+
+if TYPE_CHECKING:
+    from conftest import RunVerl
 
 pytestmark = pytest.mark.e2e
 
 STEPS, PROMPTS, SAMPLES = 2, 4, 8
-MARK = "verl-tir-e2e"
 
 
 @dataclass(frozen=True)
@@ -54,78 +49,28 @@ class Recording:
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    """Grow a tiny model, run verl's trainer on it for two steps, and read what was recorded."""
-    folder = tmp_path_factory.mktemp("e2e")
-    records = folder / "records"
-    records.mkdir()
+def recording(run_verl: RunVerl) -> Recording:
+    """Two steps on a model that writes code, answers and void turns."""
     problems, _ = split(seed=0, train=PROMPTS, validation=1)
-    # A few problems are enough to learn by heart what the demo's model learns to copy.
-    stream = transcripts(0, itertools.cycle(problems))
-    build(folder / "model", WarmStart(steps=150), stream)
-    rows = [verl_row(problem, index, "train") for index, problem in enumerate(problems)]
-    pandas.DataFrame(rows).to_parquet(folder / "problems.parquet")
-    overrides = {
-        "+tir": "simpletir",
-        "+platform": "cpu",
-        "tir.prompt.template": "none",
-        "tir.sandbox.run_timeout": 1.0,
-        "tir.dump_dir": folder / "dump",
-        "data.train_files": folder / "problems.parquet",
-        "data.val_files": folder / "problems.parquet",
-        "data.train_batch_size": PROMPTS,
-        "data.max_prompt_length": 64,
-        "data.max_response_length": 96,
-        "actor_rollout_ref.model.path": folder / "model",
-        # Two optimiser steps for each batch, so that the void rule meets mini-batches.
-        "actor_rollout_ref.actor.ppo_mini_batch_size": PROMPTS // 2,
-        "actor_rollout_ref.actor.optim.lr": 1e-3,
-        "actor_rollout_ref.rollout.n": SAMPLES,
-        "trainer.logger": "[file]",
-        "trainer.total_training_steps": STEPS,
-        "trainer.val_before_train": False,
-        "hydra.run.dir": folder / "hydra",
-    }
-    environment = {
-        **os.environ,
-        "VERL_TIR_RUN": MARK,
-        "VERL_FILE_LOGGER_PATH": str(folder / "metrics.jsonl"),
-        "VERL_USE_EXTERNAL_MODULES": "tir_recorder",
-        "TIR_RECORD_FOLDER": str(records),
-        "PYTHONPATH": str(Path(__file__).parent / "recording"),
-    }
-    environment.pop("CUDA_VISIBLE_DEVICES", None)
-    log = folder / "verl.log"
-    words = [f"{key}={value}" for key, value in overrides.items()]
-    try:
-        with log.open("wb") as output:
-            done = subprocess.run(
-                [sys.executable, "-m", "verl.trainer.main_ppo", *words],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=600,
-                check=False,
-            )
-    finally:
-        end_marked(MARK)
-    assert done.returncode == 0, log.read_text(errors="replace")[-6000:]
-
-    def read(kind: str) -> list[dict[str, Any]]:
-        return [json.loads(path.read_text()) for path in sorted(records.glob(f"{kind}-*.json"))]
-
-    def read_lines(path: Path) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-
+    run = run_verl(
+        problems,
+        # A few problems are enough to learn by heart what the demo's model learns to copy.
+        transcripts(0, itertools.cycle(problems)),
+        {
+            # Two optimiser steps for each batch, so that the void rule meets mini-batches.
+            "actor_rollout_ref.actor.ppo_mini_batch_size": PROMPTS // 2,
+            "actor_rollout_ref.rollout.n": SAMPLES,
+            "trainer.total_training_steps": STEPS,
+        },
+    )
+    assert run.status == 0, run.log[-6000:]
     return Recording(
-        sampled=read("sampled"),
-        rolled_out=read("rolled_out"),
-        trained=read("trained"),
-        updated=read("updated"),
-        metrics=[line["data"] for line in read_lines(folder / "metrics.jsonl")],
-        dump=read_lines(folder / "dump" / "train.jsonl"),
+        sampled=run.records("sampled"),
+        rolled_out=run.records("rolled_out"),
+        trained=run.records("trained"),
+        updated=run.records("updated"),
+        metrics=run.metrics,
+        dump=run.dump,
     )
 
 
@@ -243,7 +188,6 @@ def test_void_rows_are_masked_and_stay_in_the_baseline(recording: Recording) -> 
             for row in trained[tuple(item["prompt"] + item["response"])]:
                 if item in voids:
                     assert not any(row["response_mask"])
-                    assert not any(row["loss_mask"])
                     assert not any(row["slopes"])
                     assert not any(row["advantages"])
                 elif len({i["step"] for i in by_same_ids(recording, item)}) == 1:
@@ -251,6 +195,15 @@ def test_void_rows_are_masked_and_stay_in_the_baseline(recording: Recording) -> 
                     for value, kept in zip(row["advantages"], item["mask"], strict=True):
                         assert value == pytest.approx(wanted * kept, abs=1e-4)
     assert void_beside_reward > 0, "no group had a void trajectory and a spread of rewards"
+
+
+def test_void_rows_count_in_no_mini_batchs_tokens_but_for_anchors(recording: Recording) -> None:
+    """verl divides by the tokens of `loss_mask`: a masked row has none there, or one where a mini-batch needs it."""
+    masked = [row for row in recording.trained_rows() if not any(row["response_mask"])]
+    assert masked
+    counted = [sum(row["loss_mask"]) for row in masked]
+    assert set(counted) <= {0, 1}
+    assert sum(counted) == sum(metrics["tir/filter/loss_anchors"] for metrics in recording.metrics)
 
 
 def by_same_ids(recording: Recording, item: dict[str, Any]) -> list[dict[str, Any]]:
@@ -263,10 +216,10 @@ def by_same_ids(recording: Recording, item: dict[str, Any]) -> list[dict[str, An
 
 
 def test_weights_changed_and_reached_the_engine(recording: Recording) -> None:
-    """Each optimiser step moved the weights, and after it vLLM samples with the trainer's probabilities."""
+    """The optimiser moved the weights, and after each step vLLM samples with the trainer's probabilities."""
     assert len(recording.updated) == 2 * STEPS
-    assert all(update["largest_change"] > 0 for update in recording.updated)
-    assert all(update["grad_norm"] > 0 for update in recording.updated)
+    assert all(math.isfinite(update["grad_norm"]) for update in recording.updated)
+    assert any(update["grad_norm"] > 0 and update["largest_change"] > 0 for update in recording.updated)
     for metrics in recording.metrics:
         assert metrics["training/rollout_probs_diff_max"] < 1e-3
 
@@ -280,3 +233,28 @@ def test_metrics_agree_with_the_trajectories(recording: Recording) -> None:
         assert metrics["tir/filter/masked_rows"] == len(void)
         assert {line["fate"] for line in void} == {"mask"}
         assert metrics["critic/rewards/mean"] == pytest.approx(statistics.mean(line["reward"] for line in lines))
+
+
+def test_a_batch_that_is_void_throughout_changes_nothing_and_the_run_goes_on(run_verl: RunVerl) -> None:
+    """Where stock verl raises or divides by zero, the update has zero gradient, finite metrics and a count."""
+    problems, _ = split(seed=0, train=2, validation=1)
+    void = (Transcript(problem, (Span("Let me think.", True),), True) for problem in itertools.cycle(problems))
+    run = run_verl(
+        problems,
+        void,
+        {
+            "actor_rollout_ref.actor.ppo_mini_batch_size": 1,
+            "actor_rollout_ref.actor.optim.weight_decay": 0.0,
+            "actor_rollout_ref.rollout.n": 4,
+            "trainer.total_training_steps": 2,
+        },
+    )
+    assert run.status == 0, run.log[-6000:]
+    assert [metrics["tir/void_ratio"] for metrics in run.metrics] == [1.0, 1.0]
+    assert [metrics["tir/filter/updates_without_signal"] for metrics in run.metrics] == [1.0, 1.0]
+    for metrics in run.metrics:
+        assert not [name for name, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)]
+    assert all(batch["loss"] == 0 and not any(map(any, batch["slopes"])) for batch in run.records("trained"))
+    updates = run.records("updated")
+    assert len(updates) == 4
+    assert all(update["grad_norm"] == 0 and update["largest_change"] == 0 for update in updates)

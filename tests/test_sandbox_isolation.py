@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -140,9 +141,14 @@ def run_walled_off(*programs, run_timeout=10.0):
 def test_files_outside_the_working_directory_do_not_pass_either():
     """What a program leaves in /tmp and /dev/shm is gone for the next, and it cannot see the machine's own."""
     leave = "import os\nfor d in ('/tmp', '/dev/shm'):\n  os.makedirs(d + '/left/deep'); os.chmod(d + '/left', 0)"
-    look = "import os\nprint(len(os.listdir('/tmp')), os.listdir('/dev/shm'), os.path.exists('/tmp/left'))"
-    _, report = run_walled_off(leave, look)
-    assert report.stdout == "1 [] False\n"
+    with tempfile.NamedTemporaryFile(dir="/tmp") as machines_own:
+        # Not the whole listing: where the interpreter itself lies in /tmp, its folder is shown there.
+        look = (
+            "import os\n"
+            f"print(os.path.exists('/tmp/left'), os.path.exists({machines_own.name!r}), os.listdir('/dev/shm'))"
+        )
+        _, report = run_walled_off(leave, look)
+    assert report.stdout == "False False []\n"
 
 
 def test_programs_are_walled_off():

@@ -1,0 +1,72 @@
+# `make setup` builds .venv; `make demo` and `make test` run in it. pip's own configuration is used as it is.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PINS := constraints/cpu.txt
+LOG := $(VENV)/setup.log
+TORCH := $(shell sed -n '/^torch==/p' $(PINS))
+# Asked only if pip's configured indexes and wheel folders do not have torch's CPU build.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+VERSION_OK := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(VERSION_OK)' 2>/dev/null && echo $$p && exit; done; echo python3)
+PIP := $(PY) -m pip install --quiet --no-deps --disable-pip-version-check
+ARGS ?=
+
+.PHONY: help setup demo test test-fast lint wheel clean
+
+help:
+	@echo "make setup      .venv with stock verl, vLLM and Ray for the CPU, and verl-tir (PYTHON=... to choose the Python)"
+	@echo "make demo       train a tiny model with tools on this machine"
+	@echo "make test       all tests (ARGS='-k name' to choose)"
+	@echo "make test-fast  the tests that do not run verl and vLLM"
+	@echo "make lint       ruff"
+	@echo "make wheel      dist/*.whl"
+	@echo "make clean      remove build outputs (.venv stays; remove it by hand)"
+
+setup: $(VENV)/.installed
+	@:
+
+$(PY):
+	@$(PYTHON) -c '$(VERSION_OK)' 2>/dev/null || { echo "make setup: needs Python 3.11 or 3.12, and '$(PYTHON)' is neither; install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setup: creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "make setup: $(PYTHON) cannot create a virtual environment; on Debian and Ubuntu install its -venv package" >&2; exit 1; }
+
+# torch comes first and only as +cpu, so that nothing later can pull the CUDA build.
+$(VENV)/.pins: $(PINS) | $(PY)
+	@echo "setup: $(TORCH), about 200 MB"
+	@$(PIP) "$(TORCH)" >$(LOG) 2>&1 \
+	  || { echo "setup: not on pip's configured indexes; trying $(TORCH_INDEX)"; \
+	       $(PIP) --retries 2 --index-url "$(TORCH_INDEX)" "$(TORCH)" >>$(LOG) 2>&1; } \
+	  || { echo "make setup: torch's CPU build $(TORCH) was found neither on pip's configured indexes and wheel folders nor at $(TORCH_INDEX); put its wheel into a folder and run 'make setup PIP_FIND_LINKS=/that/folder', or name an index that has it: 'make setup TORCH_INDEX=...' (pip's messages: $(LOG))" >&2; exit 1; }
+	@echo "setup: $$(grep -c '^[^#].*==' $(PINS)) pinned packages, about 490 MB; two minutes on a fast network"
+	@$(PIP) -r $(PINS) >>$(LOG) 2>&1 || { tail -n 5 $(LOG) >&2; echo "make setup: pip could not install $(PINS) (all its messages: $(LOG))" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.pins pyproject.toml setup.cfg
+	@echo "setup: verl-tir, editable"
+	@$(PIP) --no-build-isolation -e .
+	@touch $@
+	@echo "setup: done, 2.8 GB in $(VENV)"
+
+demo: setup
+	@$(VENV)/bin/verl-tir demo $(ARGS)
+
+test: setup
+	@$(PY) -m pytest $(ARGS)
+
+test-fast: setup
+	@$(PY) -m pytest -m "not e2e" $(ARGS)
+
+lint: setup
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+wheel: setup
+	@rm -rf build dist
+	@$(PY) -m build --wheel --no-isolation >$(VENV)/wheel.log 2>&1 || { tail -n 20 $(VENV)/wheel.log >&2; exit 1; }
+	@rm -rf build
+	@ls dist/*.whl
+
+clean:
+	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
