@@ -1,0 +1,192 @@
+"""The sampler against a real TransferQueue: what is in storage after it has applied the void rule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+import transfer_queue as tq
+from omegaconf import OmegaConf
+from verl.utils.tensordict_utils import list_of_dict_to_tensordict
+
+from verl_tir.filters.sampler import FailedRolloutsError, OutageError, build_sampler
+from verl_tir.trajectory import Outcome, StopReason, Trajectory, Turn, TurnEnd
+
+
+@pytest.fixture(scope="module")
+def storage() -> Iterator[None]:
+    """A TransferQueue of its own on a small local Ray."""
+    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+    tq.init(OmegaConf.create({"backend": {"SimpleStorage": {"num_data_storage_units": 1, "total_storage_size": 1000}}}))
+    yield
+    tq.close()
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def empty(storage: None) -> Iterator[None]:
+    """Every test begins with nothing stored."""
+    yield
+    for partition, keys in (tq.kv_list() or {}).items():
+        if keys:
+            tq.kv_clear(partition_id=partition, keys=list(keys))
+
+
+def trajectory(reason: StopReason, fault: str | None = None) -> Trajectory:
+    """A trajectory of one turn of three model tokens."""
+    turn = Turn(
+        end=TurnEnd.EOS,
+        model_tokens=3,
+        observation_tokens=0,
+        discarded_tokens=0,
+        has_code=False,
+        has_answer=reason is StopReason.ANSWER,
+        outcome=Outcome.FAULT if fault else None,
+        observation_truncated=False,
+        generate_seconds=0.1,
+        tool_seconds=0.0,
+    )
+    return Trajectory((turn,), reason, fault=fault)
+
+
+def put_group(
+    uid: str, rows: list[tuple[StopReason, float]], status: str = "finished", partition: str = "train"
+) -> None:
+    """Store a prompt and its trajectories as verl's agent loop does."""
+    tq.kv_put(
+        key=uid, partition_id=partition, fields=None, tag={"is_prompt": True, "status": status, "global_steps": 1}
+    )
+    for session, (reason, reward) in enumerate(rows):
+        fault = "SandboxUnreachable: no" if reason is StopReason.SANDBOX_FAULT else None
+        fields = {
+            "response_mask": torch.ones(3, dtype=torch.int64),
+            "loss_mask": torch.ones(3, dtype=torch.int64),
+            "rm_scores": torch.tensor([0.0, 0.0, reward]),
+            "extra_fields": {"tir": trajectory(reason, fault).to_record(), "reward_extra_info": {}},
+        }
+        tq.kv_batch_put(
+            keys=[f"{uid}_{session}_0"],
+            partition_id=partition,
+            fields=list_of_dict_to_tensordict([fields]),
+            tags=[{"status": "success", "response_len": 3, "seq_len": 5, "global_steps": 1}],
+        )
+
+
+def sampler(rollout_n: int = 2, refill_fn: Any = None, **filters: Any) -> Any:
+    """verl's way of building it, for the synchronous trainer."""
+    tir = {"recipe": "simpletir", "filter": {"poll_seconds": 0.05, **filters.pop("filter", {})}, **filters}
+    settings = {"tir": tir, "rollout_n": rollout_n, "ppo_mini_batch_size": 2}
+    return build_sampler(
+        trainer_mode="sync",
+        trainer_config=OmegaConf.create({}),
+        max_off_policy_threshold=8,
+        max_off_policy_strategy="drop",
+        sampler_kwargs=OmegaConf.create(settings),
+        refill_fn=refill_fn,
+    )
+
+
+def stored(keys: list[str], partition: str = "train") -> dict[str, tuple[list[int], list[int], list[float]]]:
+    """Each row's response mask, loss mask and reward as they are in storage."""
+    data = tq.kv_batch_get(keys=keys, partition_id=partition, select_fields=["response_mask", "loss_mask", "rm_scores"])
+    columns = (data["response_mask"], data["loss_mask"], data["rm_scores"])
+    return {key: tuple(column[i].tolist() for column in columns) for i, key in enumerate(keys)}
+
+
+ANSWER, VOID, FAULT = StopReason.ANSWER, StopReason.VOID, StopReason.SANDBOX_FAULT
+
+
+def test_void_rows_are_masked_in_storage_and_keep_their_reward() -> None:
+    """The trainer reads zeros in both masks and the reward as it was; other rows are untouched."""
+    put_group("a", [(ANSWER, 1.0), (VOID, 0.0)])
+    put_group("b", [(ANSWER, 0.0), (ANSWER, 1.0)])
+    batch, metrics = sampler().sample(1, "train", 2)
+    assert stored(sorted(batch.keys)) == {
+        "a_0_0": ([1, 1, 1], [1, 1, 1], [0.0, 0.0, 1.0]),
+        "a_1_0": ([0, 0, 0], [0, 0, 0], [0.0, 0.0, 0.0]),
+        "b_0_0": ([1, 1, 1], [1, 1, 1], [0.0, 0.0, 0.0]),
+        "b_1_0": ([1, 1, 1], [1, 1, 1], [0.0, 0.0, 1.0]),
+    }
+    assert (metrics["tir/void_ratio"], metrics["tir/filter/masked_rows"]) == (0.25, 1.0)
+
+
+def test_policy_off_masks_nothing_and_still_measures() -> None:
+    """The ablation without the filter trains on void rows; their share is logged all the same."""
+    put_group("a", [(ANSWER, 1.0), (VOID, 0.0)])
+    batch, metrics = sampler(filter={"void": "off"}).sample(1, "train", 1)
+    assert all(row[0] == [1, 1, 1] for row in stored(batch.keys).values())
+    assert metrics["tir/void_ratio"] == 0.5
+
+
+def test_a_wholly_void_batch_keeps_one_row() -> None:
+    """One row keeps its mask, so that verl does not raise, and it is counted."""
+    put_group("a", [(VOID, 0.0), (VOID, 0.0)])
+    put_group("b", [(VOID, 0.0), (VOID, 0.0)])
+    batch, metrics = sampler().sample(1, "train", 2)
+    masks = [row[0] for row in stored(batch.keys).values()]
+    assert sorted(map(sum, masks)) == [0, 0, 0, 3]
+    assert metrics["tir/filter/updates_without_signal"] == 1.0
+
+
+def test_aborted_rows_leave_batch_storage_and_baseline() -> None:
+    """A sandbox fault is neither a loss nor a reward of zero in the group's mean; a group of one row goes with it."""
+    put_group("a", [(ANSWER, 1.0), (ANSWER, 0.0), (FAULT, 0.0)])
+    put_group("b", [(ANSWER, 1.0), (FAULT, 0.0), (FAULT, 0.0)])
+    batch, metrics = sampler(rollout_n=3, filter={"max_aborted_ratio": 0.5}).sample(1, "train", 2)
+    assert sorted(batch.keys) == ["a_0_0", "a_1_0"]
+    assert sorted(tq.kv_list()["train"]) == ["a_0_0", "a_1_0"]
+    assert [tag["response_len"] for tag in batch.tags] == [3, 3]
+    assert (metrics["tir/filter/dropped_rows"], metrics["tir/aborted_ratio"]) == (4.0, 0.5)
+
+
+def test_an_outage_stops_the_run_and_names_the_fault() -> None:
+    """More aborted trajectories than allowed end the run; training on the rest would favour those without code."""
+    put_group("a", [(ANSWER, 1.0), (FAULT, 0.0)])
+    with pytest.raises(OutageError, match=r"1 of the batch's 2 .*sandbox_fault.*SandboxUnreachable: no.*doctor"):
+        sampler().sample(1, "train", 1)
+
+
+def test_agent_loops_that_raise_stop_the_run() -> None:
+    """A group whose loop raised is an error of the installation or the code, and is not trained around."""
+    put_group("a", [(ANSWER, 1.0), (ANSWER, 0.0)])
+    put_group("b", [], status="failure")
+    with pytest.raises(FailedRolloutsError, match="1 of 2 prompt groups raised"):
+        sampler().sample(1, "train", 2)
+
+
+def test_agent_loops_that_all_raise_stop_the_run_with_the_same_words() -> None:
+    """Also where verl itself would raise about trajectories that cannot be materialised."""
+    put_group("b", [], status="failure")
+    with pytest.raises(FailedRolloutsError, match="not installed on that worker's node"):
+        sampler().sample(1, "train", 1)
+
+
+def test_a_few_failed_groups_may_be_allowed() -> None:
+    """Below the configured share the run goes on with the others, counted."""
+    put_group("a", [(ANSWER, 1.0), (ANSWER, 0.0)])
+    put_group("b", [], status="failure")
+    batch, metrics = sampler(filter={"max_failed_groups": 0.5}).sample(1, "train", 2)
+    assert len(batch.keys) == 2
+    assert metrics["tir/filter/failed_groups"] == 1.0
+
+
+def test_validation_masks_nothing_and_drops_what_says_nothing() -> None:
+    """In validation a void row is a result like any other; an aborted one is none, and a lone row is as good."""
+    put_group("a", [(VOID, 0.0), (FAULT, 0.0)], partition="val")
+    batch, _ = sampler(filter={"max_aborted_ratio": 0.5}).sample(1, "val", 1)
+    assert list(stored(batch.keys, "val").values()) == [([1, 1, 1], [1, 1, 1], [0.0, 0.0, 0.0])]
+
+
+def test_the_dump_says_what_became_of_each_trajectory(tmp_path: Path) -> None:
+    """One JSON line per trajectory, with its step, reward, fate and record."""
+    put_group("a", [(ANSWER, 1.0), (VOID, 0.0)])
+    sampler(dump_dir=str(tmp_path / "dump")).sample(7, "train", 1)
+    lines = [json.loads(line) for line in (tmp_path / "dump" / "train.jsonl").read_text().splitlines()]
+    by_key = {line["key"]: line for line in lines}
+    assert (by_key["a_0_0"]["fate"], by_key["a_0_0"]["reward"], by_key["a_0_0"]["step"]) == ("train", 1.0, 7)
+    assert (by_key["a_1_0"]["fate"], by_key["a_1_0"]["stop_reason"]) == ("mask", "void")
