@@ -15,6 +15,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, Qwen2TokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from verl_tir.demo.tasks import Transcript, transcripts
 
@@ -81,6 +82,7 @@ def build(
     _train(model, tokenizer, warm_start, stream or transcripts(warm_start.seed), progress)
     logger.info("warm start of %d steps took %.1f s", warm_start.steps, time.perf_counter() - started)
     folder.mkdir(parents=True, exist_ok=True)
+    disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

@@ -29,7 +29,7 @@ from verl_tir.demo.tasks import split, verl_row
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox
 
 _POLL_SECONDS = 0.3
-_WIDTHS = (6, *(max(10, len(name)) for name in STEP_COLUMNS))
+_WIDTHS = (5, *(max(7, len(name)) for name in STEP_COLUMNS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ def _summarize(
 
 
 def _show_samples(dump: Path, console: Console) -> None:
-    """Three trajectories of the last step, of different kinds as far as there are any."""
+    """A trajectory of the last step of each kind that there is: rewarded with code, void, neither."""
     lines = [json.loads(line) for line in dump.read_text(encoding="utf-8").splitlines()]
     last = [line for line in lines if line["step"] == lines[-1]["step"]]
     kinds = (
@@ -215,7 +215,7 @@ def _show_samples(dump: Path, console: Console) -> None:
         lambda line: line["reward"] <= 0 and line["stop_reason"] != "void",
     )
     chosen = [found for kind in kinds if (found := next(filter(kind, last), None)) is not None]
-    for line in (*chosen, *(line for line in last if line not in chosen))[:3]:
+    for line in chosen:
         styles = {"prompt": "dim", "model": "", "tool": "cyan"}
         text = "".join(
             f"[{styles[s['role']]}]{escape(s['text'])}[/]" if styles[s["role"]] else escape(s["text"])

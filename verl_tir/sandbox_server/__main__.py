@@ -1,4 +1,4 @@
-"""Run the embedded server in the foreground: `python -m verl_tir.sandbox_server --port 8080`."""
+"""The embedded server in the foreground: `verl-tir sandbox`, or `python -m verl_tir.sandbox_server`."""
 
 import argparse
 import asyncio
@@ -36,7 +36,9 @@ class Invocation:
 
 def parse_arguments(arguments: Sequence[str]) -> Invocation:
     """The invocation for `arguments`; every field of ServerConfig is a flag. Exits with a usage message."""
-    parser = argparse.ArgumentParser(prog="python -m verl_tir.sandbox_server", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="verl-tir sandbox", description="Serve the embedded sandbox in the foreground."
+    )
     for field in fields(ServerConfig):
         default = field.default if field.default is not MISSING else field.default_factory()
         flag = "--" + field.name.replace("_", "-")
