@@ -13,7 +13,7 @@ from verl_tir.reward.verdict import Verdict
 
 pytest.importorskip("math_verify")
 
-KEYS = ["score", "acc", "boxed", "tool_given", "undecided"]
+KEYS = ["score", "correct", "boxed", "tool_given", "undecided"]
 
 
 def score(solution: str, ground_truth: Any = "5", extra_info: Any = None, **settings: Any) -> dict[str, float]:
@@ -84,7 +84,7 @@ class Array:
 @pytest.mark.parametrize("ground_truth", ["5", 5, 5.0, ["4", "5"], ("5",), Array(["7", "5"]), r"\frac{10}{2}"])
 def test_ground_truths_of_every_kind(ground_truth: Any) -> None:
     """Text, numbers, and lists of accepted answers are ground truths."""
-    assert score(r"\boxed{5}", ground_truth)["acc"] == 1.0
+    assert score(r"\boxed{5}", ground_truth)["correct"] == 1.0
 
 
 @pytest.mark.parametrize("ground_truth", [None, [], {"answer": "5"}, True, ["5", None]])
@@ -106,7 +106,7 @@ def test_unknown_setting_is_refused_and_verls_own_are_not() -> None:
     with pytest.raises(TypeError, match=r"'corect_reward'.*reward_kwargs.*correct_reward"):
         score(r"\boxed{5}", corect_reward=1.0)
     result = score(r"\boxed{5}", reward_router_address="host:1", reward_model_tokenizer=None)
-    assert result["acc"] == 1.0
+    assert result["correct"] == 1.0
 
 
 def test_verl_loads_and_calls_the_function() -> None:
@@ -131,6 +131,6 @@ def test_verl_reduces_the_extra_keys() -> None:
     results = [score(rf"\boxed{{{n}}}") for n in (5, 6)]
     columns = {key: [result[key] for result in results] for key in KEYS}
     reduced = metrics.process_validation_metrics(["math", "math"], ["a", "a"], columns)["math"]
-    assert reduced["acc"]["mean@2"] == 0.5
+    assert reduced["correct"]["mean@2"] == 0.5
     assert reduced["boxed"]["mean@2"] == 1.0
     assert reduced["undecided"]["mean@2"] == 0.0

@@ -151,6 +151,13 @@ def test_an_outage_stops_the_run_and_names_the_fault() -> None:
         sampler().sample(1, "train", 1)
 
 
+def test_a_batch_without_a_single_whole_group_stops_the_run() -> None:
+    """An allowed share of aborted trajectories can still leave every group without a baseline."""
+    put_group("a", [(ANSWER, 1.0), (FAULT, 0.0)])
+    with pytest.raises(OutageError, match="no prompt group"):
+        sampler(filter={"max_aborted_ratio": 0.5}).sample(1, "train", 1)
+
+
 def test_agent_loops_that_raise_stop_the_run() -> None:
     """A group whose loop raised is an error of the installation or the code, and is not trained around."""
     put_group("a", [(ANSWER, 1.0), (ANSWER, 0.0)])

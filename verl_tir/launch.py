@@ -33,6 +33,11 @@ _REQUIRED = {
 """Keys that a recipe sets, or needs as they are by default, and what goes wrong otherwise."""
 
 
+_REWARD_MANAGERS = ("naive", "limited", "remote")
+"""verl's reward managers that hand the rollout's record to the reward function; with the others it would look for the
+answer in a text that holds the tool's output."""
+
+
 class RecipeSearchPath(SearchPathPlugin):
     """Puts `verl_tir.recipes` on Hydra's search path, behind verl's own configuration."""
 
@@ -80,6 +85,13 @@ def validate(config: DictConfig) -> str:
         value = OmegaConf.select(config, key)
         if value != wanted:
             problems.append(f"{key}={value!r}: tir={tir.recipe} needs {wanted!r}, because {why}")
+    manager = config.reward.reward_manager
+    ours = config.reward.custom_reward_function.path == "pkg://verl_tir.reward.score"
+    if ours and manager.source == "register" and manager.name not in _REWARD_MANAGERS:
+        problems.append(
+            f"reward.reward_manager.name={manager.name!r}: it does not hand the rollout's answer to the reward; "
+            f"allowed: {', '.join(_REWARD_MANAGERS)}"
+        )
     rollout_n = config.actor_rollout_ref.rollout.n
     if config.algorithm.adv_estimator == "grpo" and rollout_n < 2:
         problems.append(f"actor_rollout_ref.rollout.n={rollout_n}: GRPO's baseline needs at least 2 samples a prompt")

@@ -78,7 +78,7 @@ STEP_COLUMNS = ("reward", "void", "tool calls", "passed", "turns", "grad norm", 
 
 def validation_accuracy(data: Mapping[str, Any]) -> float | None:
     """Mean validation accuracy over the data sources, or None if the step had no validation."""
-    values = [value for key, value in data.items() if key.startswith("val-core/") and "/acc/mean@" in key]
+    values = [value for key, value in data.items() if key.startswith("val-") and "/correct/mean@" in key]
     return sum(values) / len(values) if values else None
 
 

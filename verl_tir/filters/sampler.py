@@ -83,6 +83,8 @@ class _TirSampling:
             # Validation has no baseline: a row is as good alone.
             rollout_n=1 if validating else self.rollout_n,
         )
+        if not plan.train and not plan.mask:
+            raise OutageError("no prompt group of the batch has two trajectories left that can be used")
         if not validating:
             _mask_rows(batch, plan)
         if self.tir.dump_dir is not None:

@@ -65,7 +65,8 @@ def plan_batch(rows: Sequence[Row], policy: VoidPolicy, *, mini_batch_rows: int,
 
     - `loss_anchors`: verl divides a mini-batch's loss by the number of its `loss_mask` tokens. As long as fewer rows
       than a mini-batch are empty, every mini-batch, however verl cuts the batch, holds one that is not. For each empty
-      row beyond that, one token is kept in its `loss_mask`. It has no loss, for `response_mask` decides that.
+      row beyond that, one token is kept in its `loss_mask`. It adds one to that number and has no loss itself, for
+      `response_mask` decides that.
     - `signal_anchor`: verl raises when no token of the batch is in `response_mask`. The mask of one row is then left
       as it was, of the row whose reward is closest to its group's mean. Under a reward that a void trajectory cannot
       earn, the rows of a void group agree, so the row's advantage is zero and so is the whole gradient.

@@ -64,9 +64,9 @@ async def compute_score(
         kwargs: what else verl passes.
 
     Returns:
-        Always the same keys, all floats, since verl averages them: `score`; `acc`, 1 if correct; `boxed`, 1 if there is
-        an answer; `tool_given`, 1 if a program printed it; `undecided`, 1 if the comparison could not be finished. An
-        undecided row has `wrong_reward` as its score and is not evidence against the answer: leave it out of training.
+        Always the same keys, all floats, since verl averages them: `score`; `correct`, 1 if it is; `boxed`, 1 if there
+        is an answer; `tool_given`, 1 if a program printed it; `undecided`, 1 if the comparison could not be finished.
+        An undecided row scores `wrong_reward` and is no evidence against the answer: leave it out of training.
 
     Raises:
         TypeError: an unknown key in `reward_kwargs`, or a ground truth or record of a wrong type.
@@ -86,7 +86,8 @@ async def compute_score(
     is_correct = verdict is Verdict.EQUAL
     return {
         "score": float(correct_reward if is_correct else wrong_reward),
-        "acc": float(is_correct),
+        # Not verl's "acc": validation counts a missing trajectory as acc=0, and a missing one is an outage's here.
+        "correct": float(is_correct),
         "boxed": float(answer.text is not None),
         "tool_given": float(answer.is_from_tool),
         "undecided": float(verdict is Verdict.UNDECIDED),
