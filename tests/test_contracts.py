@@ -154,6 +154,20 @@ def test_vllm_packs_weights_where_the_cpu_hook_replaces_it() -> None:
     assert "from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm" in source
 
 
+def test_the_cpu_hook_raises_where_vllm_has_nothing_to_replace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM lets what a general plugin raises through, so the engine does not start without the hook."""
+    from vllm.model_executor.layers import utils
+
+    from verl_tir.cpu.vllm_weights import register
+
+    monkeypatch.setenv("VERL_PLATFORM", "cpu")
+    monkeypatch.delattr(utils, "dispatch_cpu_unquantized_gemm")
+    with pytest.raises(RuntimeError, match="is gone from this vLLM"):
+        register()
+    monkeypatch.delenv("VERL_PLATFORM")
+    register()
+
+
 def test_reward_manager_hands_the_rollouts_record_to_the_reward() -> None:
     """verl's default reward manager merges the loop's `extra_fields` into `extra_info`."""
     seen: dict[str, Any] = {}

@@ -173,6 +173,13 @@ def test_cpu_platform_refuses_a_machine_with_an_accelerator(monkeypatch: pytest.
         activate(["main_ppo", "+tir=simpletir", "+platform=cpu"], {})
 
 
+def test_cpu_platform_refuses_a_vllm_that_would_not_load_its_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM passes over plugins that VLLM_PLUGINS does not name, and verl's weight sync would fail much later."""
+    monkeypatch.setenv("VLLM_PLUGINS", "other")
+    with pytest.raises(SystemExit, match="VLLM_PLUGINS=other keeps verl_tir_cpu out"):
+        activate(["main_ppo", "+tir=simpletir", "+platform=cpu"], {})
+
+
 @pytest.mark.parametrize(
     ("arguments", "tir", "platform"),
     [

@@ -7,18 +7,26 @@ selected, and refuses to act where there is an accelerator.
 from __future__ import annotations
 
 import os
+from importlib.metadata import entry_points
 
 from verl_tir.cpu.accelerator import find_accelerator
+
+_VLLM_HOOK = "verl_tir_cpu"
 
 
 class AcceleratorPresentError(RuntimeError):
     """`platform=cpu` was selected on a machine that has an accelerator."""
 
 
+class VllmHookMissingError(RuntimeError):
+    """vLLM would not load the hook that lets verl update its weights on a CPU."""
+
+
 def activate() -> None:
     """Make verl run on the CPU in this process.
 
     Raises:
+        VllmHookMissingError: vLLM is kept from loading its part, which it would do without a word.
         AcceleratorPresentError: there is an accelerator, which training on the CPU would leave idle.
     """
     accelerator = find_accelerator()
@@ -26,6 +34,7 @@ def activate() -> None:
         raise AcceleratorPresentError(
             f"platform=cpu was selected, but this machine has an accelerator ({accelerator}): drop +platform=cpu"
         )
+    _check_vllm_hook()
     os.environ["VERL_PLATFORM"] = "cpu"
     # verl registers its FSDP engine for "cuda" and "npu" only, though the class asks the platform for its device.
     os.environ["VERL_ENGINE_DEVICE"] = "cuda"
@@ -35,3 +44,13 @@ def activate() -> None:
     distribution.install()
     platform.install()
     process_group.install()
+
+
+def _check_vllm_hook() -> None:
+    if _VLLM_HOOK not in entry_points(group="vllm.general_plugins").names:
+        raise VllmHookMissingError(
+            f"no entry point {_VLLM_HOOK} in the group vllm.general_plugins: pip install --force-reinstall verl-tir"
+        )
+    allowed = os.environ.get("VLLM_PLUGINS")
+    if allowed is not None and _VLLM_HOOK not in allowed.split(","):
+        raise VllmHookMissingError(f"VLLM_PLUGINS={allowed} keeps {_VLLM_HOOK} out: add it, or unset VLLM_PLUGINS")

@@ -66,7 +66,7 @@ class Sandbox:
             limits=Limits(max_concurrency=config.max_concurrency),
             retry=RetryPolicy(attempts=config.retry_attempts, total_timeout=config.retry_total_seconds),
         )
-        await client.__aenter__()
+        await client.open()
         return cls(client=client, config=config, server=server)
 
     async def run(self, program: str) -> ProgramRun:
