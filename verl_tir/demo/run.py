@@ -152,7 +152,7 @@ def _follow(launch: Launch, metrics: Tail, console: Console) -> _History:
                 accuracy = validation_accuracy(data)
                 if accuracy is not None:
                     history.accuracies.append((step, accuracy))
-                    console.print(f"validation accuracy at step {step}: {accuracy:.2f}")
+                    console.print(f"sampled validation accuracy at step {step}: {accuracy:.2f}")
                 if "actor/grad_norm" not in data:
                     console.print(_aligned(("step", *STEP_COLUMNS)), style="bold")
                 else:
@@ -200,7 +200,7 @@ def _summarize(
         console.print(f"  {name}: {first:.2f} -> {final:.2f}")
     if history.accuracies:
         shown = ", ".join(f"{accuracy:.2f} at step {step}" for step, accuracy in history.accuracies)
-        console.print(f"  validation accuracy: {shown}")
+        console.print(f"  sampled validation accuracy: {shown}")
     _show_samples(run / "trajectories" / "train.jsonl", console)
     console.print(f"everything of this run: {run}")
 
