@@ -222,3 +222,10 @@ def test_off_in_a_yaml_file(word: str) -> None:
     """YAML reads a bare `off` as false; the policy of that name is meant all the same."""
     written = OmegaConf.create(f"recipe: mine\nfilter:\n  void: {word}\n")
     assert TirConfig.from_node(OmegaConf.to_container(written)).filter.void is VoidPolicy.OFF
+
+
+def test_a_call_must_outlast_its_program() -> None:
+    """A retry budget below a program's time limit would abort every trajectory that runs into it."""
+    node = {"recipe": "simpletir", "sandbox": {"retry_total_seconds": 3.0}}
+    with pytest.raises(TirConfigError, match=r"tir\.sandbox: retry_total_seconds=3\.0 .* at least 5 seconds more"):
+        TirConfig.from_node(node)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from sandbox_client import validate_endpoints
+from sandbox_client import Timeouts, validate_endpoints
 from verl_tir.filters.void import VoidPolicy
 from verl_tir.rollout.observation import ObservationRule
 from verl_tir.rollout.prompt import PromptTemplate
@@ -76,6 +76,16 @@ class SandboxConfig:
     """Wall time of a call with all its attempts and waits, in seconds; after it the call is a fault."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Programs that the embedded server runs side by side; 0 for the machine's CPU count."""
+
+    @model_validator(mode="after")
+    def _programs_can_end_before_the_call_does(self) -> SandboxConfig:
+        margin = Timeouts().margin
+        if self.retry_total_seconds < self.run_timeout + margin:
+            raise ValueError(
+                f"retry_total_seconds={self.retry_total_seconds} would end the call before a program of "
+                f"run_timeout={self.run_timeout} has ended; it needs at least {margin:g} seconds more than run_timeout"
+            )
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -147,7 +157,9 @@ def _explain(item: Mapping[str, Any]) -> str:
             return f"{key}: missing; select a recipe with +tir=simpletir"
         case _:
             message = item["msg"].removeprefix("Value error, ")
-            return f"{key}={item['input']!r}: {message[0].lower()}{message[1:]}"
+            # A rule over several keys names them itself; its input is the whole node.
+            shown = "" if isinstance(item["input"], Mapping) else f"={item['input']!r}"
+            return f"{key}{shown}: {message[0].lower()}{message[1:]}"
 
 
 def _keys_at(location: list[str]) -> list[str]:
