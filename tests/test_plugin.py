@@ -109,6 +109,7 @@ def test_wrong_settings_stop_the_launch(tmp_path: Path) -> None:
         ("trainer.v1.sampler.custom_sampler.path=null", "would train on void and aborted trajectories"),
         ("actor_rollout_ref.rollout.name=sglang", "vLLM's stop strings"),
         ("actor_rollout_ref.rollout.n=1", "at least 2 samples"),
+        ("ray_kwargs.ray_init.runtime_env.env_vars.VERL_TIR=null", "has to be active"),
         ("reward.reward_manager.name=dapo", "allowed: naive, limited, remote"),
     ],
 )

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from packaging.specifiers import SpecifierSet
 
 from verl_tir.config import TirConfig, TirConfigError
+from verl_tir.selection import RECIPE_VARIABLE
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ _REQUIRED = {
 _REWARD_MANAGERS = ("naive", "limited", "remote")
 """verl's reward managers that hand the rollout's record to the reward function; with the others it would look for the
 answer in a text that holds the tool's output."""
+
+
+_WORKER_VARIABLE = f"ray_kwargs.ray_init.runtime_env.env_vars.{RECIPE_VARIABLE}"
 
 
 class RecipeSearchPath(SearchPathPlugin):
@@ -70,7 +74,7 @@ class ValidateLaunch(Callback):
             recipe = validate(config)
         except TirConfigError as error:
             raise SystemExit(f"verl-tir: the launch was stopped, nothing was started:\n{error}") from None
-        os.environ["VERL_TIR"] = recipe
+        os.environ[RECIPE_VARIABLE] = recipe
 
 
 def validate(config: DictConfig) -> str:
@@ -85,6 +89,11 @@ def validate(config: DictConfig) -> str:
         value = OmegaConf.select(config, key)
         if value != wanted:
             problems.append(f"{key}={value!r}: tir={tir.recipe} needs {wanted!r}, because {why}")
+    if OmegaConf.select(config, _WORKER_VARIABLE) != tir.recipe:
+        problems.append(
+            f"{_WORKER_VARIABLE}: Ray's workers learn from it that the plugin has to be active; "
+            f"the recipe's yaml has to set it to {tir.recipe!r}"
+        )
     manager = config.reward.reward_manager
     ours = config.reward.custom_reward_function.path == "pkg://verl_tir.reward.score"
     if ours and manager.source == "register" and manager.name not in _REWARD_MANAGERS:
