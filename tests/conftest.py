@@ -69,7 +69,7 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory) -> RunVerl:
             "data.max_prompt_length": 64,
             "data.max_response_length": 96,
             "actor_rollout_ref.model.path": folder / "model",
-            "actor_rollout_ref.actor.optim.lr": 1e-3,
+            "actor_rollout_ref.actor.optim.lr": 3e-4,
             "trainer.logger": "[file]",
             "trainer.val_before_train": False,
             "hydra.run.dir": folder / "hydra",
