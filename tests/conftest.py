@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import Any
 import pandas
 import pytest
 
-from verl_tir.demo.processes import end_marked
+from verl_tir.demo.processes import Launch
 from verl_tir.demo.tasks import Problem, Transcript, verl_row
 
 
@@ -75,37 +73,17 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory) -> RunVerl:
             "hydra.run.dir": folder / "hydra",
             **overrides,
         }
-        mark = f"verl-tir-test-{folder.name}"
         environment = {
-            **os.environ,
-            "VERL_TIR_RUN": mark,
             "VERL_FILE_LOGGER_PATH": str(folder / "metrics.jsonl"),
             "VERL_USE_EXTERNAL_MODULES": "tir_recorder",
             "TIR_RECORD_FOLDER": str(folder / "records"),
             "PYTHONPATH": str(Path(__file__).parent / "recording"),
         }
-        environment.pop("CUDA_VISIBLE_DEVICES", None)
+        command = [sys.executable, "-m", "verl.trainer.main_ppo", *(f"{key}={value}" for key, value in words.items())]
         log = folder / "verl.log"
-        try:
-            with log.open("wb") as output:
-                done = subprocess.run(
-                    [
-                        sys.executable,
-                        "-m",
-                        "verl.trainer.main_ppo",
-                        *(f"{key}={value}" for key, value in words.items()),
-                    ],
-                    cwd=folder,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    timeout=600,
-                    check=False,
-                )
-        finally:
-            end_marked(mark)
-        return VerlRun(folder, done.returncode, log.read_text(errors="replace"))
+        with Launch(command, log, environment, folder) as launch:
+            status = launch.wait(600)
+        return VerlRun(folder, status, log.read_text(errors="replace"))
 
     return run
 

@@ -236,7 +236,7 @@ def test_conversation(
     world = World(script, list(runs))
     conversation = asyncio.run(world.talk(**settings))
     assert conversation.trajectory.stop_reason is reason
-    assert conversation.segments == [Segment(("model", "tool")[i % 2], text) for i, text in enumerate(texts)]
+    assert conversation.segments(_decode) == [Segment(("model", "tool")[i % 2], text) for i, text in enumerate(texts)]
     assert _decode(conversation.tokens.ids) == "".join(texts)
     assert conversation.tokens.mask == [1 - i % 2 for i, text in enumerate(texts) for _ in text]
     assert len(world.programs) == programs

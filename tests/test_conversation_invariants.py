@@ -238,7 +238,7 @@ def _check(seed: int) -> StopReason:
     assert all(turn.model_tokens + turn.discarded_tokens <= limits.max_turn_tokens for turn in turns)
     assert not any(turn.void or turn.has_answer for turn in turns[:-1])
     assert turns[-1].has_answer is answer
-    assert [s.text for s in conversation.segments if s.role == "model"] == [
+    assert [s.text for s in conversation.segments(_decode) if s.role == "model"] == [
         _decode(ids)
         for ids in _runs_of_ones(
             tokens.ids, [turn.model_tokens for turn in turns], [t.observation_tokens for t in turns]

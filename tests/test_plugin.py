@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
-from verl_tir.demo.processes import end_marked
+from verl_tir.demo.processes import Launch
 from verl_tir.plugin import StopLaunch, activate
 from verl_tir.selection import selected
 
-LAUNCH = [sys.executable, "-m", "verl.trainer.main_ppo"]
+
+@dataclass(frozen=True)
+class Done:
+    """A launch that has ended."""
+
+    returncode: int
+    stdout: str
+    """What it printed, on either stream."""
 
 
-def launch(
-    *overrides: str, cwd: Path, path: Path | None = None, timeout: float = 120, mark: str = "verl-tir-launch-test"
-) -> subprocess.CompletedProcess[str]:
+def launch(*overrides: str, cwd: Path, path: Path | None = None) -> Done:
     """Run verl's launch command; modules in `path` come before the installed ones."""
-    environment = {**os.environ, "VERL_TIR_RUN": mark}
-    if path is not None:
-        environment["PYTHONPATH"] = str(path)
-    try:
-        return subprocess.run(
-            [*LAUNCH, *overrides],
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-    finally:
-        end_marked(mark)
+    log = cwd / "launch.log"
+    environment = {} if path is None else {"PYTHONPATH": str(path)}
+    with Launch([sys.executable, "-m", "verl.trainer.main_ppo", *overrides], log, environment, cwd) as started:
+        status = started.wait(120)
+    return Done(status, log.read_text(errors="replace"))
 
 
 def config_of(output: str) -> dict:

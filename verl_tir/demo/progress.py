@@ -59,7 +59,7 @@ class StartUp:
         return next((name for name, _ in PHASES if name not in self.seconds), "first step")
 
 
-def step_cells(data: Mapping[str, Any], seconds: float) -> list[str]:
+def step_cells(data: Mapping[str, Any]) -> list[str]:
     """The columns of `STEP_COLUMNS` for one training step's metrics."""
     passed = data.get("tir/code_pass_ratio")
     return [
@@ -69,7 +69,7 @@ def step_cells(data: Mapping[str, Any], seconds: float) -> list[str]:
         "-" if passed is None else f"{passed:.0%}",
         f"{data['tir/turns/mean']:.2f}",
         f"{data['actor/grad_norm']:.3f}",
-        f"{seconds:.1f}",
+        f"{data['timing_s/step']:.1f}",
     ]
 
 

@@ -48,7 +48,8 @@ class DemoSettings:
 class _History:
     """What was seen of the training."""
 
-    steps: list[tuple[int, dict[str, Any], float]]
+    steps: list[dict[str, Any]]
+    """Each training step's metrics."""
     accuracies: list[tuple[int, float]]
     start_up: StartUp
 
@@ -91,7 +92,7 @@ def _run(settings: DemoSettings, run: Path, console: Console) -> int:
     if status:
         _explain_failure(log, status, console)
         return status
-    _summarize(settings, run, history, warm_seconds, time.perf_counter() - began, console)
+    _summarize(run, history, warm_seconds, time.perf_counter() - began, console)
     return 0
 
 
@@ -156,9 +157,8 @@ def _follow(launch: Launch, metrics: Tail, console: Console) -> _History:
                 if "actor/grad_norm" not in data:
                     console.print(_aligned(("step", *STEP_COLUMNS)), style="bold")
                 else:
-                    seconds = data["timing_s/step"]
-                    history.steps.append((step, data, seconds))
-                    console.print(_aligned((str(step), *step_cells(data, seconds))))
+                    history.steps.append(data)
+                    console.print(_aligned((str(step), *step_cells(data))))
                 last = now
             where = f"step {len(history.steps) + 1}" if history.accuracies else history.start_up.current
             status.update(f"{where} ... {now - (last if history.accuracies else began):.0f} s")
@@ -176,15 +176,13 @@ def _explain_failure(log: Path, status: int, console: Console) -> None:
     console.print(Panel(escape("\n".join(tail)), title=f"verl ended with status {status}; the end of {log}"))
 
 
-def _summarize(
-    settings: DemoSettings, run: Path, history: _History, warm_seconds: float, total: float, console: Console
-) -> None:
+def _summarize(run: Path, history: _History, warm_seconds: float, total: float, console: Console) -> None:
     times = Table("where the time went", "seconds", title="")
     times.add_row("model warm start", f"{warm_seconds:.1f}")
     for name, seconds in history.start_up.seconds.items():
         times.add_row(name, f"{seconds:.1f}")
     for part in ("gen", "old_log_prob", "adv", "update_actor", "update_weights"):
-        spent = sum(data.get(f"timing_s/{part}", 0.0) for _, data, _ in history.steps)
+        spent = sum(data.get(f"timing_s/{part}", 0.0) for data in history.steps)
         times.add_row(f"{len(history.steps)} steps: {part}", f"{spent:.1f}")
     times.add_row("all", f"{total:.1f}")
     console.print(times)
@@ -195,7 +193,7 @@ def _summarize(
         ("void ratio", "tir/void_ratio"),
         ("trajectories with code", "tir/code_ratio"),
     ):
-        values = [data[key] for _, data, _ in history.steps]
+        values = [data[key] for data in history.steps]
         first, final = sum(values[:window]) / window, sum(values[-window:]) / window
         console.print(f"  {name}: {first:.2f} -> {final:.2f}")
     if history.accuracies:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -81,7 +81,7 @@ class TirAgentLoop(AgentLoopBase):
                 len(prompt_ids),
                 self.rollout_config.prompt_length,
             )
-            conversation = Conversation(ResponseTokens(), Trajectory((), StopReason.PROMPT_TOO_LONG), [])
+            conversation = Conversation(ResponseTokens(), Trajectory((), StopReason.PROMPT_TOO_LONG))
         else:
             conversation = await self._converse(prompt_ids, sampling_params, int(priority), versions)
         return self._output(prompt_ids, conversation, versions)
@@ -124,9 +124,7 @@ class TirAgentLoop(AgentLoopBase):
                 run_program=sandbox.run,
                 # A program that prints "<|im_end|>" must not end the message: special tokens are spelled out as text.
                 encode=lambda text: self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True),
-                decode=lambda ids: self.tokenizer.decode(
-                    ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-                ),
+                decode=self._decode,
                 end_ids=frozenset(self.tokenizer.all_special_ids),
             ),
             self.tir.limits(self._response_budget(len(prompt_ids))),
@@ -173,4 +171,7 @@ class TirAgentLoop(AgentLoopBase):
         )
 
     def _segments(self, prompt_ids: list[int], conversation: Conversation) -> list[Segment]:
-        return [Segment("prompt", self.tokenizer.decode(prompt_ids)), *conversation.segments]
+        return [Segment("prompt", self.tokenizer.decode(prompt_ids)), *conversation.segments(self._decode)]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -55,7 +55,17 @@ class Conversation:
 
     tokens: ResponseTokens
     trajectory: Trajectory
-    segments: list[Segment]
+
+    def segments(self, decode: Decode) -> list[Segment]:
+        """The response turn by turn; decoded only where somebody reads it."""
+        found: list[Segment] = []
+        position = 0
+        for turn in self.trajectory.turns:
+            for role, length in (("model", turn.model_tokens), ("tool", turn.observation_tokens)):
+                if role == "model" or length:
+                    found.append(Segment(role, decode(self.tokens.ids[position : position + length])))
+                position += length
+        return found
 
 
 @dataclass(slots=True)
@@ -85,13 +95,12 @@ class _Answer:
 class _State:
     tokens: ResponseTokens = field(default_factory=ResponseTokens)
     turns: list[Turn] = field(default_factory=list)
-    segments: list[Segment] = field(default_factory=list)
     answer: _Answer = field(default_factory=_Answer)
     tool_seconds: float = 0.0
 
     def finish(self, reason: StopReason, fault: str | None = None) -> Conversation:
         trajectory = Trajectory(tuple(self.turns), reason, self.answer.text, self.answer.source, fault)
-        return Conversation(self.tokens, trajectory, self.segments)
+        return Conversation(self.tokens, trajectory)
 
 
 async def converse(tools: Tools, limits: Limits, settings: ObservationSettings) -> Conversation:
@@ -108,7 +117,6 @@ async def converse(tools: Tools, limits: Limits, settings: ObservationSettings) 
         )
         generate_seconds = time.perf_counter() - started
         state.tokens.append_model(turn.ids, turn.log_probs)
-        state.segments.append(Segment("model", tools.decode(turn.ids)))
         state.answer.update(turn.parsed.text, AnswerSource.MODEL)
 
         run = await _execute(turn, tools.run_program, settings)
@@ -122,7 +130,6 @@ async def converse(tools: Tools, limits: Limits, settings: ObservationSettings) 
             fits = len(observation_ids) <= limits.max_response_tokens - len(state.tokens)
             if fits:
                 state.tokens.append_observation(observation_ids)
-                state.segments.append(Segment("tool", tools.decode(observation_ids)))
             else:
                 observation_ids = []
 

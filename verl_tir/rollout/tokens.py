@@ -66,9 +66,10 @@ def tokens_up_to(ids: Sequence[int], text: str, end: int, decode: Decode) -> int
     keep = len(ids) - low
     # A tail that starts inside a multi-byte character decodes longer or shorter than its share of the text, and some
     # tokenizers drop a tail's leading blank; the whole prefix settles it.
-    while keep > 1 and len(decode(ids[: keep - 1])) >= end and decode(ids[: keep - 1])[:end] == text[:end]:
+    wanted = text[:end]
+    while keep > 1 and decode(ids[: keep - 1])[:end] == wanted:
         keep -= 1
-    while keep < len(ids) and decode(ids[:keep])[:end] != text[:end]:
+    while keep < len(ids) and decode(ids[:keep])[:end] != wanted:
         keep += 1
     return keep
 
