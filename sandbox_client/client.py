@@ -1,33 +1,42 @@
-"""The client: takes turns, picks an endpoint, tries again, and counts."""
+"""The client: takes turns, and owns everything that a call needs."""
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
-
-import stamina
+from typing import Self, TypeVar
 
 from sandbox_client.balance import Balancer
-from sandbox_client.config import Limits, RetryPolicy, Timeouts, validate_endpoints
-from sandbox_client.errors import SandboxFault, SandboxProtocolError
-from sandbox_client.stats import ClientStats, StatsRecorder
-from sandbox_client.transport import Transport
-from sandbox_client.wire import Execution, RunCodeRequest, parse_run_code_response
+from sandbox_client.caller import Caller
+from sandbox_client.config import BreakerPolicy, Limits, ProbePolicy, RetryPolicy, Timeouts
+from sandbox_client.credentials import Headers, Token
+from sandbox_client.endpoints import is_loopback, validate_endpoints
+from sandbox_client.errors import ClientClosedError, SandboxFault, SandboxProtocolError
+from sandbox_client.exchange import Exchange
+from sandbox_client.fields import short
+from sandbox_client.health import Health
+from sandbox_client.jupyter import JupyterExecution, RunJupyterRequest
+from sandbox_client.lifetime import OpenCalls
+from sandbox_client.rate import TokenBucket
+from sandbox_client.snapshot import ClientSnapshot, EndpointSnapshot
+from sandbox_client.stats import ClientStats, Recorder
+from sandbox_client.tls import TlsSettings
+from sandbox_client.transport import Request, Transport
+from sandbox_client.wire import Execution, RunCodeRequest
 
 logger = logging.getLogger(__name__)
 
-_LEAST_TIMEOUT = 0.1  # seconds; aiohttp takes 0 for "no timeout"
+Result = TypeVar("Result", Execution, JupyterExecution)
 
 
 class SandboxClient:
     """Runs programs on one or more Sandbox Fusion endpoints. An async context manager; one per event loop.
 
-    A call waits for its turn (`limits`), goes to the least busy endpoint, and after a retryable SandboxFault to another
-    one if there is one (`retry`). A program that ran, whatever became of it, is never run again.
+    A call waits for its turn (`limits`), goes to the least busy endpoint that works (`breaker`, `probe`), and after a
+    SandboxFault that may pass to another one if there is one (`retry`). A program whose result has arrived is never run
+    again. One that was sent to an endpoint which then failed may be; no result is used twice.
     """
 
     def __init__(
@@ -37,34 +46,94 @@ class SandboxClient:
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         retry: RetryPolicy | None = None,
+        breaker: BreakerPolicy | None = None,
+        probe: ProbePolicy | None = None,
         headers: Mapping[str, str] | None = None,
+        token: Token | None = None,
+        tls: TlsSettings | None = None,
     ) -> None:
-        """Raises EndpointError when an endpoint cannot be right. Nothing is connected yet."""
-        self.endpoints = validate_endpoints(endpoints)
+        """Nothing is connected yet.
+
+        Raises EndpointError when an endpoint cannot be right, TlsError when a TLS file cannot be used, ValueError when
+        a header cannot be sent.
+        """
         self._timeouts = timeouts or Timeouts()
         self._limits = limits or Limits()
         self._retry = retry or RetryPolicy()
-        self._headers = dict(headers or {})
-        self._balancer = Balancer(self.endpoints)
+        self._probe = probe or ProbePolicy()
+        self._headers = Headers(headers or {}, token)
+        self._warned_of_plain_http = False
+        bases = validate_endpoints(endpoints)
+        self._warn_of_plain_http(bases)
+        self._balancer = Balancer(bases, breaker or BreakerPolicy())
+        self._tls = None if tls is None else tls.context()
+        if tls is not None and not tls.verify:
+            logger.warning("TLS verify=False: nothing proves that the endpoints are who they are called")
         self._turns = asyncio.Semaphore(self._limits.max_concurrency)
-        self._recorder = StatsRecorder()
-        self._open_transport: Transport | None = None
+        self._bucket = None if self._limits.max_rate is None else TokenBucket(self._limits.max_rate)
+        self._recorder = Recorder()
+        self._calls = OpenCalls()
+        self._opened: _Opened | None = None
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Base URLs of the endpoints in the list."""
+        return tuple(endpoint.base for endpoint in self._balancer.endpoints)
 
     @property
     def stats(self) -> ClientStats:
-        """What the client has seen so far."""
-        return self._recorder.snapshot()
+        """What the client has counted so far; `snapshot` says more, and takes longer."""
+        return self._recorder.stats()
+
+    def snapshot(self) -> ClientSnapshot:
+        """What the client has seen and does. It sorts thousands of times: fit for once a second, not for each call."""
+        in_flight = 0 if self._opened is None else self._opened.caller.in_flight
+        latency, wait, connect, queue, run = self._recorder.times()
+        return ClientSnapshot(
+            stats=self._recorder.stats(),
+            in_flight=in_flight,
+            waiting=len(self._calls) - in_flight,
+            endpoints=tuple(EndpointSnapshot.of(endpoint) for endpoint in self._balancer.endpoints),
+            latency=latency,
+            wait=wait,
+            connect=connect,
+            queue=queue,
+            run=run,
+        )
+
+    def set_endpoints(self, endpoints: Iterable[str]) -> None:
+        """Replace the list of endpoints; those that stay keep their state, and what runs on others goes on to its end.
+
+        Raises EndpointError, and changes nothing, when an endpoint cannot be right.
+        """
+        bases = validate_endpoints(endpoints)
+        self._warn_of_plain_http(bases)
+        self._balancer.set_endpoints(bases)
 
     async def open(self) -> None:
-        """Make the connection pool; harmless when it is there."""
-        if self._open_transport is None:
-            self._open_transport = Transport(self._timeouts, self._limits, self._headers)
+        """Make the connection pool and begin to look after the endpoints; harmless when that is done."""
+        if self._opened is not None:
+            return
+        timeouts, connect = self._timeouts, self._timeouts.connect
+        # As many connections as calls in flight: a call that has its turn must not wait again for a connection.
+        transport = Transport(self._headers, connect, self._limits.max_concurrency, self._tls)
+        # Probes have their own, so that calls that hang cannot keep one from being made; each needs a new one, for that
+        # is what calls will need.
+        probes = Transport(self._headers, connect, 0, self._tls, keep_alive=False)
+        health = Health(probes, self._balancer, self._recorder, self._probe, timeouts, self._retry)
+        caller = Caller(transport, self._balancer, self._recorder, timeouts, self._retry)
+        self._opened = _Opened(caller, transport, probes, health)
+        health.start()
 
     async def close(self) -> None:
-        """Close all connections; harmless when none is open."""
-        transport, self._open_transport = self._open_transport, None
-        if transport is not None:
-            await transport.close()
+        """Close all connections, and end all calls with a ClientClosedError; harmless when the client is not open."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        await self._calls.end()
+        await opened.health.stop()
+        await opened.probes.close()
+        await opened.transport.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -83,87 +152,103 @@ class SandboxClient:
         memory_limit_mb: int | None = None,
         stdin: str | None = None,
         files: Mapping[str, bytes] | None = None,
+        fetch_files: Sequence[str] = (),
     ) -> Execution:
         """Run a Python program for at most `run_timeout` seconds and return how it ended.
 
+        `files` are put into its working directory, and those named in `fetch_files` are brought back from there.
+
         Raises SandboxFault when no endpoint ran it, ValueError when `run_timeout` leaves the client no margin to hear
-        about it, RuntimeError when the client is not open.
+        about it, RuntimeError when the client is not open, ClientClosedError (one) when it is closed meanwhile.
         """
-        self._check_run_timeout(run_timeout)
-        request = RunCodeRequest(code, run_timeout, memory_limit_mb, stdin, files or {})
-        called = time.monotonic()
-        async with self._turns:
-            try:
-                execution = await self._attempts(request)
-            except SandboxFault:
-                self._recorder.faulted()
-                raise
-        self._recorder.executed(execution.status)
-        return replace(execution, latency=time.monotonic() - called)
+        request = RunCodeRequest(code, run_timeout, memory_limit_mb, stdin, files or {}, _paths(fetch_files))
+        self._check_seconds("run_timeout", run_timeout, request.seconds)
+        return await self._run(request)
+
+    async def run_jupyter(
+        self,
+        cells: Sequence[str],
+        *,
+        cell_timeout: float,
+        total_timeout: float,
+        files: Mapping[str, bytes] | None = None,
+        fetch_files: Sequence[str] = (),
+    ) -> JupyterExecution:
+        """Run cells in one new Jupyter kernel, each for at most `cell_timeout` seconds and all for `total_timeout`.
+
+        The server adds 10 s to `total_timeout` for the kernel itself. Otherwise as `run_code`.
+        """
+        if isinstance(cells, str):
+            raise ValueError("cells must be a list of programs and not one string")
+        request = RunJupyterRequest(tuple(cells), cell_timeout, total_timeout, files or {}, _paths(fetch_files))
+        if not cell_timeout > 0:
+            raise ValueError(f"cell_timeout={cell_timeout} s must be positive")
+        self._check_seconds("total_timeout", total_timeout, request.seconds)
+        return await self._run(request)
 
     async def ping(self, endpoint: str) -> float:
-        """Seconds that `endpoint` takes to answer a ping. One attempt; raises SandboxFault."""
+        """Seconds that `endpoint` takes to answer a ping. One attempt; raises SandboxFault.
+
+        A server that is wedged may still answer; running a program is the proof.
+        """
         (base,) = validate_endpoints([endpoint])
-        started = time.monotonic()
-        answer = await self._transport.get(base, "/v1/ping", self._timeouts.connect * 2)
+        opened = self._require_open()
+        with self._calls.enter():
+            started = time.monotonic()
+            answer = await opened.probes.get(base, "/v1/ping", Exchange(self._timeouts.connect * 2))
         if answer != "pong":
-            raise SandboxProtocolError(f"answered {answer!r:.100} to a ping", endpoint=base)
+            raise SandboxProtocolError(f"answered {short(answer)} to a ping", endpoint=base)
         return time.monotonic() - started
 
-    @property
-    def _transport(self) -> Transport:
-        if self._open_transport is None:
-            raise RuntimeError("the sandbox client is not open: use it in an `async with`, or call open() first")
-        return self._open_transport
+    async def _run(self, request: Request[Result]) -> Result:
+        opened = self._require_open()
+        called = time.monotonic()
+        try:
+            with self._calls.enter():
+                async with self._turns:
+                    if self._bucket is not None:
+                        await asyncio.sleep(self._bucket.take(time.monotonic()))
+                    result = await opened.caller.call(request, called)
+        except SandboxFault:
+            self._recorder.faulted()
+            raise
+        except (asyncio.CancelledError, ClientClosedError):
+            self._recorder.cancelled()
+            raise
+        self._recorder.executed(result.status, result)
+        return result
 
-    def _check_run_timeout(self, run_timeout: float) -> None:
-        room = min(self._timeouts.total, self._retry.total_timeout) - self._timeouts.margin
-        if not 0 < run_timeout <= room:
+    def _require_open(self) -> "_Opened":
+        if self._opened is None:
+            raise RuntimeError("the sandbox client is not open: use it in an `async with`, or call open() first")
+        return self._opened
+
+    def _check_seconds(self, name: str, value: float, seconds: float) -> None:
+        room = min(self._timeouts.total, self._retry.total_timeout) - self._timeouts.margin - (seconds - value)
+        if not 0 < value <= room:
             raise ValueError(
-                f"run_timeout={run_timeout} s must be positive and at most {room} s: the smaller of Timeouts.total "
-                "and RetryPolicy.total_timeout, less Timeouts.margin"
+                f"{name}={value} s must be positive and at most {room} s: the smaller of Timeouts.total "
+                "and RetryPolicy.total_timeout, less Timeouts.margin and what the server adds"
             )
 
-    async def _attempts(self, request: RunCodeRequest) -> Execution:
-        deadline = time.monotonic() + self._retry.total_timeout
-        needed = request.run_timeout + self._timeouts.margin
-        made = 0
-        failed_at: str | None = None
+    def _warn_of_plain_http(self, bases: tuple[str, ...]) -> None:
+        plain = [base for base in bases if base.startswith("http://") and not is_loopback(base)]
+        if plain and self._headers.secret and not self._warned_of_plain_http:
+            self._warned_of_plain_http = True
+            logger.warning("credentials go to %s over plain http, where anyone on the way can read them", plain[0])
 
-        def pause(error: Exception) -> bool | float:
-            """Whether to try again, or how long to pause when the server says so."""
-            if not (isinstance(error, SandboxFault) and error.retryable):
-                return False
-            wait = min(error.retry_after or 0.0, self._retry.wait_max)
-            # An attempt that could not hear a program out is not worth making.
-            if deadline - time.monotonic() - wait < needed:
-                return False
-            return wait + random.uniform(0.0, self._retry.wait_jitter) if wait else True
 
-        async for attempt in stamina.retry_context(
-            on=pause,
-            attempts=self._retry.attempts,
-            timeout=None,  # `pause` knows what is left, and what an attempt needs
-            wait_initial=self._retry.wait_initial,
-            wait_max=self._retry.wait_max,
-            wait_jitter=self._retry.wait_jitter,
-        ):
-            with attempt, self._balancer.lease(avoid=failed_at) as endpoint:
-                made += 1
-                if made > 1:
-                    self._recorder.retried()
-                try:
-                    left = max(_LEAST_TIMEOUT, deadline - time.monotonic())
-                    execution = await self._attempt(request, endpoint, min(self._timeouts.total, left))
-                except SandboxFault as fault:
-                    failed_at = endpoint
-                    fault.attempts = made
-                    self._recorder.fault(fault)
-                    logger.debug("attempt %d failed: %s", made, fault)
-                    raise
-                return replace(execution, attempts=made)
-        raise AssertionError("the last attempt returns or raises")
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What a client has while it is open."""
 
-    async def _attempt(self, request: RunCodeRequest, endpoint: str, timeout: float) -> Execution:
-        payload = await self._transport.post(endpoint, "/run_code", request.to_payload(), timeout)
-        return parse_run_code_response(payload, endpoint)
+    caller: Caller
+    transport: Transport
+    probes: Transport
+    health: Health
+
+
+def _paths(fetch_files: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(fetch_files, str):
+        raise ValueError("fetch_files must be a list of paths and not one string")
+    return tuple(fetch_files)

@@ -1,32 +1,6 @@
-"""How a client behaves, as values, and the check of the endpoints that it is given."""
+"""How a client behaves, as values."""
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
-
-from sandbox_client.errors import EndpointError
-
-_RUN_CODE = "/run_code"
-
-# What people leave in when they copy a configuration. A call to one of these fails forever, and looks like an outage.
-_PLACEHOLDERS = re.compile(
-    r"""
-    [<>{}$]                                     # <host>, ${SANDBOX}, {host}
-    | \byour[-_. ]                              # your-sandbox
-    | \bexample\.(com|org|net)\b
-    | [./]example(?=[:/]|$)
-    | x{3,}                                     # xxx, xxxx.region.cloud
-    | \bchange[-_.]?(me|this)\b
-    | \breplace[-_.]?(me|this|with)\b
-    | \bplaceholder\b
-    | (?<![a-z0-9])to[-_]?do(?![a-z0-9])
-    | _(host|url|address|ip)\b                  # SANDBOX_HOST; names in DNS have no underscore
-    | \.\.\.
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_LISTEN_ONLY = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True)
@@ -34,7 +8,7 @@ class Timeouts:
     """Seconds that one attempt may take."""
 
     connect: float = 5.0
-    """To open a connection."""
+    """To resolve the name, open a connection and, with https, agree on keys."""
 
     total: float = 120.0
     """For the whole attempt: the server's queue, the program, the answer."""
@@ -49,24 +23,33 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a client asks of its endpoints at once."""
+    """How much a client asks of its endpoints. Both bounds are per client: with one client in each of 8 processes, the
+    endpoints together see up to 8 times as much."""
 
     max_concurrency: int = 256
-    """Calls in flight; further ones wait in the client for their turn, and that wait counts against no timeout."""
+    """Calls in flight, and connections open for them; further calls wait in the client for their turn, and that wait
+    counts against no timeout."""
+
+    max_rate: float | None = None
+    """Calls that may begin per second; None for no bound. Retries come on top. A tenth of a second's calls may begin
+    together."""
 
     def __post_init__(self) -> None:
         _require_positive(self, "max_concurrency")
+        if self.max_rate is not None:
+            _require_positive(self, "max_rate")
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
     """When to try again after a fault, and when to give up."""
 
-    attempts: int = 5
-    """Attempts of a call, the first included."""
+    attempts: int = 10
+    """Attempts of a call, the first included. The pauses between ten last at least 42 s: a proxy that answers 503 for a
+    service that restarts is outlasted without any breaker."""
 
     total_timeout: float = 240.0
-    """Seconds for all attempts and pauses of a call, from its turn on."""
+    """Seconds for all attempts, pauses and waits for an endpoint of a call, from its turn on."""
 
     wait_initial: float = 0.2
     """Seconds before the second attempt; doubled before each further one."""
@@ -77,60 +60,72 @@ class RetryPolicy:
     wait_jitter: float = 0.5
     """Up to this many seconds are added at random, so that callers do not come back together."""
 
+    patience: float = 120.0
+    """Seconds that a call waits, between two attempts or before its first, while no endpoint takes calls; it goes on as
+    soon as one does. Part of `total_timeout`."""
+
     def __post_init__(self) -> None:
         _require_positive(self, "attempts", "total_timeout", "wait_max")
-        if self.wait_initial < 0 or self.wait_jitter < 0:
-            raise ValueError(f"{self}: wait_initial and wait_jitter must not be negative")
+        _require_not_negative(self, "wait_initial", "wait_jitter", "patience")
 
 
-def validate_endpoints(endpoints: Iterable[str]) -> tuple[str, ...]:
-    """The base URLs of `endpoints`, without a trailing slash or /run_code.
+@dataclass(frozen=True)
+class BreakerPolicy:
+    """When an endpoint gets no more calls, and for how long. See `breaker.py`."""
 
-    Raises EndpointError, naming the value and the fix, for an empty list, a malformed URL, a placeholder, an address
-    that can only be listened on, or the same endpoint twice.
-    """
-    if isinstance(endpoints, str):
-        raise EndpointError(f"endpoints={endpoints!r} is one string: write a list, [{endpoints!r}]")
-    bases = tuple(_base_url(endpoint) for endpoint in endpoints)
-    if not bases:
-        raise EndpointError("endpoints=[] is empty: give at least one, such as http://127.0.0.1:8080")
-    for base in bases:
-        if bases.count(base) > 1:
-            raise EndpointError(f"endpoint {base!r} is listed {bases.count(base)} times: list it once")
-    return bases
+    consecutive_faults: int = 3
+    """Faults in a row that open the breaker. Fewer than RetryPolicy.attempts: in an outage, even a call that is alone
+    waits for the endpoint instead of using up its attempts."""
+
+    error_rate: float = 0.5
+    """Share of faults among the attempts of the window from which the breaker opens; above 1 never."""
+
+    window: float = 30.0
+    """Seconds that the error rate looks back."""
+
+    minimum_attempts: int = 20
+    """Attempts in the window below which the error rate means nothing."""
+
+    cool_down: float = 1.0
+    """Seconds from opening to the first probe; doubled after each probe that fails."""
+
+    cool_down_max: float = 15.0
+    """Seconds that a cool-down may take, jitter not counted."""
+
+    cool_down_jitter: float = 0.2
+    """Up to this share of the cool-down is added at random, so that the clients of many processes do not probe
+    together."""
+
+    def __post_init__(self) -> None:
+        _require_positive(
+            self, "consecutive_faults", "error_rate", "window", "minimum_attempts", "cool_down", "cool_down_max"
+        )
+        _require_not_negative(self, "cool_down_jitter")
 
 
-def _base_url(endpoint: object) -> str:
-    def wrong(what: str, fix: str) -> EndpointError:
-        return EndpointError(f"endpoint {endpoint!r} {what}: {fix}")
+@dataclass(frozen=True)
+class ProbePolicy:
+    """How an endpoint is tried with a trivial program. See `health.py`."""
 
-    if not isinstance(endpoint, str) or not endpoint.strip():
-        raise wrong("is not a URL", "write one such as http://127.0.0.1:8080")
-    if _PLACEHOLDERS.search(endpoint):
-        raise wrong("looks like a placeholder", "put in the address of a running sandbox, such as http://10.0.0.5:8080")
-    if re.search(r"[\s,;]", endpoint):
-        raise wrong("holds a space or a separator", "give each endpoint as an item of its own, without spaces")
-    try:
-        parts = urlsplit(endpoint)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise wrong(f"is not a URL ({error})", "write one such as http://127.0.0.1:8080") from error
-    if parts.scheme not in ("http", "https"):
-        raise wrong("does not begin with http:// or https://", f"write http://{endpoint.rpartition('://')[2]}")
-    if not host:
-        raise wrong("has no host", "write one such as http://127.0.0.1:8080")
-    if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.%]+", host) or port == 0:
-        raise wrong("has a host or port that cannot be connected to", "write one such as http://127.0.0.1:8080")
-    if host in _LISTEN_ONLY:
-        raise wrong("is an address to listen on, not to connect to", "name the machine, or 127.0.0.1 for this one")
-    if parts.username or parts.password:
-        raise wrong("carries credentials, which would end up in logs", "pass them as a header")
-    if parts.query or parts.fragment:
-        raise wrong("carries a query or a fragment", "leave out what follows the path")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix(_RUN_CODE).rstrip('/')}"
+    quiet_seconds: float = 15.0
+    """Seconds that an endpoint may leave all its calls unanswered before it is probed."""
+
+    timeout: float = 10.0
+    """Seconds that a probe may take. Before a closed endpoint is judged wedged, it is given at least as long as the
+    longest program in flight may run, and Timeouts.margin."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "quiet_seconds", "timeout")
 
 
 def _require_positive(value: object, *names: str) -> None:
     for name in names:
-        if getattr(value, name) <= 0:
+        # Written so that NaN is refused as well.
+        if not getattr(value, name) > 0:
             raise ValueError(f"{value}: {name} must be positive")
+
+
+def _require_not_negative(value: object, *names: str) -> None:
+    for name in names:
+        if not getattr(value, name) >= 0:
+            raise ValueError(f"{value}: {name} must not be negative")

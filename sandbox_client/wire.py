@@ -1,26 +1,41 @@
 """Sandbox Fusion's /run_code as values: requests out, executions in. Pure."""
 
-import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from types import UnionType
-from typing import Any
+from typing import ClassVar
 
-from sandbox_client.errors import SandboxInternalError, SandboxProtocolError
-
-
-class ExecutionStatus(StrEnum):
-    """How a program ended."""
-
-    SUCCESS = "success"
-    FAILED = "failed"
-    TIME_LIMIT = "time_limit"
+from sandbox_client.errors import SandboxInternalError
+from sandbox_client.fields import Fields, encode_files, short
+from sandbox_client.outcome import ExecutionStatus, out_of_memory
+from sandbox_client.timing import Timed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Execution(Timed):
+    """A program that ran, well or badly."""
+
+    status: ExecutionStatus
+    """How it ended."""
+
+    stdout: str
+    """Its standard output."""
+
+    stderr: str
+    """Its standard error; the last line of an uncaught exception is the exception."""
+
+    return_code: int | None
+    """Its exit status, negative for a signal; None when the time limit cut it off."""
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Contents of the files asked for, by path; one that the program did not write is not there."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunCodeRequest:
     """One program to run."""
+
+    path: ClassVar[str] = "/run_code"
+    """Where the request goes."""
 
     code: str
     """Python source."""
@@ -37,6 +52,14 @@ class RunCodeRequest:
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Path, relative to the program's working directory, to content."""
 
+    fetch_files: Sequence[str] = ()
+    """Paths of files to bring back."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds that a server may take from the start of the program to its answer."""
+        return self.run_timeout
+
     def to_payload(self) -> dict[str, object]:
         """The JSON body of the request."""
         return {
@@ -46,98 +69,55 @@ class RunCodeRequest:
             "compile_timeout": self.run_timeout,
             "run_timeout": self.run_timeout,
             "memory_limit_MB": -1 if self.memory_limit_mb is None else self.memory_limit_mb,
-            "files": {name: base64.b64encode(content).decode() for name, content in self.files.items()},
-            "fetch_files": [],
+            "files": encode_files(self.files),
+            "fetch_files": list(self.fetch_files),
         }
 
-
-@dataclass(frozen=True)
-class Execution:
-    """A program that ran, well or badly."""
-
-    status: ExecutionStatus
-    """How it ended."""
-
-    stdout: str
-    """Its standard output."""
-
-    stderr: str
-    """Its standard error; the last line of an uncaught exception is the exception."""
-
-    return_code: int | None
-    """Its exit status, negative for a signal; None when the time limit cut it off."""
-
-    execution_time: float | None
-    """Seconds that it ran, as the server reports."""
-
-    latency: float = 0.0
-    """Seconds from the call to the result as the caller saw them: waiting for a turn, every attempt, every pause."""
-
-    attempts: int = 1
-    """How many attempts the call took."""
-
-    endpoint: str = ""
-    """Base URL of the endpoint that ran it."""
+    def parse(self, payload: object, endpoint: str) -> Execution:
+        """The execution in the response to this request; raises as `parse_run_code_response`."""
+        return parse_run_code_response(payload, endpoint, files_required=bool(self.fetch_files))
 
 
-def parse_run_code_response(payload: object, endpoint: str) -> Execution:
+def parse_run_code_response(payload: object, endpoint: str, *, files_required: bool = False) -> Execution:
     """The execution in a response body; unknown fields are ignored.
 
     Raises SandboxInternalError when the body reports a fault of the sandbox, SandboxProtocolError when it is not a
-    response of Sandbox Fusion.
+    response of Sandbox Fusion. `files` may only be left out when it is not required.
     """
-    body = _Fields(payload, endpoint, "response")
-    status = body.take("status", str)
-    if status == "SandboxError":
-        message = body.take("message", str | None)
-        raise SandboxInternalError(f"the sandbox reports an error of its own: {_short(message)}", endpoint=endpoint)
-    if status not in ("Success", "Failed"):
-        raise SandboxProtocolError(f"response: unknown status {_short(status)}", endpoint=endpoint)
-    result = _Fields(body.take("run_result", dict), endpoint, "run_result")
+    body = Fields(payload, endpoint, "response")
+    status = take_status(body, endpoint)
+    result = Fields(body.take("run_result", dict), endpoint, "run_result")
     run_status = result.take("status", str)
     return_code = result.take("return_code", int | None)
     execution_time = result.take("execution_time", int | float | None)
+    # Sandbox Fusion sends null for a stream that it could not read.
+    stdout = result.take("stdout", str | None) or ""
+    stderr = result.take("stderr", str | None) or ""
     if run_status == "TimeLimitExceeded":
         outcome = ExecutionStatus.TIME_LIMIT
     elif run_status != "Finished":
-        raise SandboxProtocolError(f"run_result: status {_short(run_status)} in a {status} response", endpoint=endpoint)
+        raise result.error(f"has status={short(run_status)} in a {status} response")
+    elif status == "Success":
+        outcome = ExecutionStatus.SUCCESS
     else:
-        outcome = ExecutionStatus.SUCCESS if status == "Success" else ExecutionStatus.FAILED
+        outcome = ExecutionStatus.MEMORY_LIMIT if out_of_memory(return_code, stderr) else ExecutionStatus.FAILED
     return Execution(
         status=outcome,
-        # Sandbox Fusion sends null for a stream that it could not read.
-        stdout=result.take("stdout", str | None) or "",
-        stderr=result.take("stderr", str | None) or "",
+        stdout=stdout,
+        stderr=stderr,
         return_code=return_code,
         execution_time=None if execution_time is None else float(execution_time),
+        files=body.files(required=files_required),
         endpoint=endpoint,
     )
 
 
-class _Fields:
-    """A JSON object whose fields are taken with their types checked."""
-
-    def __init__(self, value: object, endpoint: str, where: str) -> None:
-        self._endpoint = endpoint
-        self._where = where
-        if not isinstance(value, dict):
-            raise self._error(f"is {type(value).__name__} and not an object")
-        self._value = value
-
-    def take(self, name: str, kind: type | UnionType) -> Any:
-        if name not in self._value:
-            raise self._error(f"has no field {name!r}")
-        value = self._value[name]
-        if not isinstance(value, kind):
-            raise self._error(f"has {name}={_short(value)}")
-        return value
-
-    def _error(self, what: str) -> SandboxProtocolError:
-        return SandboxProtocolError(
-            f"{self._where} {what}; is this endpoint a Sandbox Fusion server?", endpoint=self._endpoint
-        )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 300 else text[:300] + "..."
+def take_status(body: Fields, endpoint: str) -> str:
+    """The status of a response that is a result: Success or Failed. Raises as `parse_run_code_response`."""
+    status = body.take("status", str)
+    if status == "SandboxError":
+        message = body.take("message", str | None)
+        raise SandboxInternalError(f"the sandbox reports an error of its own: {short(message)}", endpoint=endpoint)
+    if status not in ("Success", "Failed"):
+        raise body.error(f"has status={short(status)}")
+    return status

@@ -1,7 +1,6 @@
 """The pure parts of the sandbox client: wire, configuration, errors, balance."""
 
 import pickle
-import random
 
 import pytest
 
@@ -23,7 +22,6 @@ from sandbox_client import (
     parse_run_code_response,
     validate_endpoints,
 )
-from sandbox_client.balance import Balancer
 from sandbox_client.transport import parse_retry_after
 
 ENDPOINT = "http://127.0.0.1:8080"
@@ -73,7 +71,8 @@ def test_request_leaves_memory_to_the_server_by_default():
     [
         (response(stdout="2\n"), ExecutionStatus.SUCCESS, 0),
         (response("Failed", return_code=1), ExecutionStatus.FAILED, 1),
-        (response("Failed", return_code=-9), ExecutionStatus.FAILED, -9),
+        (response("Failed", return_code=-11), ExecutionStatus.FAILED, -11),
+        (response("Failed", return_code=-9), ExecutionStatus.MEMORY_LIMIT, -9),
         (response("Failed", "TimeLimitExceeded", return_code=None), ExecutionStatus.TIME_LIMIT, None),
         (response(stdout=None, stderr=None), ExecutionStatus.SUCCESS, 0),
         (response(new_field=1) | {"another": []}, ExecutionStatus.SUCCESS, 0),
@@ -243,37 +242,6 @@ def test_settings_without_sense_are_refused(make):
     """Times and counts that make no sense raise when they are written down."""
     with pytest.raises(ValueError, match="must"):
         make()
-
-
-def test_balancer_keeps_endpoints_level():
-    """Leases ended in any order never leave one endpoint two leases ahead of another that could have had them."""
-    balancer, held, draw = Balancer(("a", "b", "c")), [], random.Random(7)
-    for _ in range(300):
-        lease = balancer.lease()
-        held.append((lease, lease.__enter__()))
-        counts = [sum(name == one for _, name in held) for one in "abc"]
-        newest = held[-1][1]
-        assert counts["abc".index(newest)] - 1 == min(c - (one == newest) for c, one in zip(counts, "abc", strict=True))
-        while len(held) > draw.randrange(10):
-            held.pop(draw.randrange(len(held)))[0].__exit__(None, None, None)
-
-
-def test_balancer_takes_turns_when_idle():
-    """Idle endpoints share one-at-a-time calls."""
-    balancer, order = Balancer(("a", "b", "c")), []
-    for _ in range(6):
-        with balancer.lease() as endpoint:
-            order.append(endpoint)
-    assert order == ["a", "b", "c", "a", "b", "c"]
-
-
-def test_balancer_avoids_a_failed_endpoint_unless_it_is_the_only_one():
-    """After a failure, another endpoint comes first even when it is busier."""
-    balancer = Balancer(("a", "b"))
-    with balancer.lease("a") as first, balancer.lease("a") as second:
-        assert (first, second) == ("b", "b")
-    with Balancer(("a",)).lease("a") as only:
-        assert only == "a"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from sandbox_client import (
     SandboxInternalError,
     SandboxOverloaded,
     SandboxProtocolError,
+    SandboxRequestRefused,
     SandboxUnreachable,
     Timeouts,
 )
@@ -119,7 +120,7 @@ FAULTY = {
     "not JSON": (answering(lambda: web.Response(text="<html>")), SandboxProtocolError),
     "missing field": (body({"status": "Success", "run_result": {"status": "Finished"}}), SandboxProtocolError),
     "404": (failing(404), SandboxProtocolError),
-    "422": (failing(422), SandboxProtocolError),
+    "422": (failing(422), SandboxRequestRefused),
     "redirect": (failing(307, Location="http://elsewhere/"), SandboxProtocolError),
 }
 
@@ -136,17 +137,24 @@ def test_each_failure_has_its_fault(name):
             return server, client.stats, caught.value
 
     server, stats, fault = asyncio.run(scenario())
-    expected = 1 if kind is SandboxProtocolError else 3
+    expected = 1 if issubclass(kind, SandboxProtocolError) else 3
     assert type(fault) is kind
     assert (fault.attempts, fault.endpoint, len(server.calls)) == (expected, server.url, expected)
     assert (stats.calls, stats.faulted, stats.retries) == (1, 1, expected - 1)
     counts = (
-        stats.unreachable + stats.overloaded + stats.internal_error + stats.deadline_exceeded + stats.protocol_error
+        stats.unreachable
+        + stats.overloaded
+        + stats.internal_error
+        + stats.deadline_exceeded
+        + stats.protocol_error
+        + stats.request_refused
     )
     assert counts == expected
 
 
-@pytest.mark.parametrize("name", [name for name, (_, kind) in FAULTY.items() if kind is not SandboxProtocolError])
+@pytest.mark.parametrize(
+    "name", [name for name, (_, kind) in FAULTY.items() if not issubclass(kind, SandboxProtocolError)]
+)
 def test_a_passing_failure_is_survived(name):
     """One retryable failure costs an attempt and not the result."""
 

@@ -1,0 +1,174 @@
+"""Makes the attempts of a call until one brings a result or there is no more sense in it."""
+
+import json
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import TypeVar
+
+import stamina
+
+from sandbox_client.balance import Balancer
+from sandbox_client.config import RetryPolicy, Timeouts
+from sandbox_client.endpoint import Endpoint
+from sandbox_client.errors import SandboxFault, SandboxProtocolError, SandboxUnavailable
+from sandbox_client.exchange import Exchange
+from sandbox_client.stats import Recorder
+from sandbox_client.timing import Timed, stamp
+from sandbox_client.transport import Request, Transport
+
+logger = logging.getLogger(__name__)
+
+_LEAST_TIMEOUT = 0.1  # seconds, for an attempt that comes late because the machine is busy
+
+Result = TypeVar("Result", bound=Timed)
+
+
+@dataclass(slots=True)
+class _Course:
+    """How far a call has come."""
+
+    body: bytes
+    """What is sent."""
+    deadline: float
+    """When the call must be over."""
+    needed: float
+    """Seconds that an attempt must have: one that could not hear a program out is not worth making."""
+    waited: float
+    """Seconds spent waiting for a turn and for an endpoint."""
+    connect: float = 0.0
+    """Seconds that the attempt that succeeded took to get a connection."""
+    queue: float = 0.0
+    """Seconds that it took beyond that and the run."""
+    attempts: int = 0
+    """Attempts begun."""
+    failed_at: Endpoint | None = None
+    """Where the latest one failed."""
+    misunderstood: bool = False
+    """Whether a protocol error used up its one attempt elsewhere."""
+
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - time.monotonic()
+
+
+class Caller:
+    """Attempts of calls on the endpoints of a balancer, by way of a transport that is open."""
+
+    def __init__(
+        self, transport: Transport, balancer: Balancer, recorder: Recorder, timeouts: Timeouts, retry: RetryPolicy
+    ) -> None:
+        self._transport = transport
+        self._balancer = balancer
+        self._recorder = recorder
+        self._timeouts = timeouts
+        self._retry = retry
+        self.in_flight = 0
+        """Calls with an attempt under way."""
+
+    async def call(self, request: Request[Result], called: float) -> Result:
+        """The result of `request`, for a call that was made at `called` and now has its turn. Raises SandboxFault."""
+        now = time.monotonic()
+        course = _Course(
+            body=json.dumps(request.to_payload()).encode(),
+            deadline=now + self._retry.total_timeout,
+            needed=request.seconds + self._timeouts.margin,
+            waited=now - called,
+        )
+        try:
+            result = await self._attempt(request, course)
+        except SandboxFault as fault:
+            result = await self._again(request, course, fault)
+        stamp(
+            result,
+            wait=course.waited,
+            connect=course.connect,
+            queue=course.queue,
+            latency=time.monotonic() - called,
+            attempts=course.attempts,
+        )
+        return result
+
+    async def _again(self, request: Request[Result], course: _Course, first: SandboxFault) -> Result:
+        """Go on after the first attempt's fault.
+
+        Only now is stamina asked: its context costs more than everything else that a call needs in the client.
+        """
+
+        def pause(error: Exception) -> bool | float:
+            return isinstance(error, SandboxFault) and self._pause(error, course)
+
+        async for attempt in stamina.retry_context(
+            on=pause,
+            attempts=self._retry.attempts,
+            timeout=None,  # `_pause` knows what is left, and what an attempt needs
+        ):
+            with attempt:
+                if attempt.num == 1:
+                    raise first
+                return await self._attempt(request, course)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _pause(self, fault: SandboxFault, course: _Course) -> bool | float:
+        """Seconds to pause before the next attempt; False when there shall be none."""
+        retry = self._retry
+        another = self._balancer.has_another(course.failed_at)
+        if not fault.retryable:
+            elsewhere = isinstance(fault, SandboxProtocolError) and fault.blames_endpoint
+            if not elsewhere or not another or course.misunderstood:
+                return False
+            course.misunderstood = True
+        # The bound on the exponent keeps the power finite, however many attempts are allowed.
+        wait = retry.wait_initial * 2.0 ** min(course.attempts - 1, 60)
+        # What one endpoint asks for need not hold up a call that another one takes.
+        if fault.retry_after and not another:
+            wait = max(wait, fault.retry_after)
+        wait = min(wait, retry.wait_max) + random.uniform(0.0, retry.wait_jitter)
+        # Worked out here and not by stamina, because an attempt needs what is left after the pause.
+        return wait if course.left() - wait >= course.needed else False
+
+    async def _attempt(self, request: Request[Result], course: _Course) -> Result:
+        endpoint = self._balancer.choose(course.failed_at) or await self._wait(course)
+        course.attempts += 1
+        if course.attempts > 1:
+            self._recorder.retried()
+        exchange = Exchange(min(self._timeouts.total, max(course.left(), _LEAST_TIMEOUT)))
+        began = time.monotonic()
+        endpoint.begin(exchange, request.seconds)
+        self.in_flight += 1
+        try:
+            result = await self._transport.send(request, endpoint.base, course.body, exchange)
+        except SandboxFault as fault:
+            fault.attempts = course.attempts
+            endpoint.faulted(fault, self._retry.wait_max)
+            self._recorder.fault(fault)
+            course.failed_at = endpoint
+            logger.debug("attempt %d failed: %s", course.attempts, fault)
+            raise
+        finally:
+            self.in_flight -= 1
+            endpoint.end(exchange)
+        endpoint.succeeded()
+        course.connect = exchange.connect
+        # The server's clock may see more of the run than the client's.
+        course.queue = max(0.0, time.monotonic() - began - exchange.connect - result.run)
+        return result
+
+    async def _wait(self, course: _Course) -> Endpoint:
+        """Wait until an endpoint takes calls."""
+        began = time.monotonic()
+        endpoint = await self._balancer.wait(min(self._retry.patience, course.left() - course.needed), course.failed_at)
+        waited = time.monotonic() - began
+        course.waited += waited
+        if endpoint is not None:
+            return endpoint
+        endpoints = self._balancer.endpoints
+        listed = "; ".join(f"{one.base}: {one.last_fault}" for one in endpoints)
+        fault = SandboxUnavailable(
+            f"no endpoint took calls for {waited:.1f} s: {listed}",
+            endpoint=", ".join(one.base for one in endpoints),
+            attempts=course.attempts,
+        )
+        self._recorder.fault(fault)
+        raise fault
