@@ -118,7 +118,13 @@ WRONG = {
     "null for a section": ("rollout", None, "dictionary"),
     "number for a section": ("rollout", 5, "dictionary"),
     "null recipe": ("recipe", None, "string"),
-    "one endpoint, not a list": ("sandbox.endpoints", "http://10.0.0.5:8080", "tuple"),
+    "one endpoint, not a list": ("sandbox.endpoints", "http://10.0.0.5:8080", "must be a list of base URLs"),
+    "another word than ray": ("sandbox.endpoints", "slurm", "or the word ray"),
+    "null for endpoints": ("sandbox.endpoints", None, "must be a list of base URLs"),
+    "no rate": ("sandbox.max_rate", 0, "greater than 0"),
+    "negative patience": ("sandbox.patience_seconds", -1, "greater than or equal to 0"),
+    "unknown isolation": ("sandbox.isolation", "none", "'required' or 'best-effort'"),
+    "share above one": ("filter.min_sound_ratio", 1.5, "less than or equal to 1"),
     "endpoint without scheme": ("sandbox.endpoints", ["10.0.0.5:8080"], "http://10.0.0.5:8080"),
     "placeholder": ("sandbox.endpoints", ["http://your-sandbox:8080"], NO_ENDPOINT),
     "address to listen on": ("sandbox.endpoints", ["http://0.0.0.0:8080"], "name the machine"),
@@ -136,6 +142,24 @@ def test_wrong_value_is_named(key: str, value: object, allowed: str) -> None:
     assert message.startswith(f"tir.{key}={value!r}: ")
     assert allowed in message
     assert "\n" not in message
+
+
+def test_settings_that_exclude_each_other_are_named() -> None:
+    """Two sources of one token, and TLS files that are not there, are refused before anything starts."""
+    for settings, message in (
+        ({"sandbox.token_file": "a", "sandbox.token_env": "B"}, "tir.sandbox: token_file=a and token_env=B: name one"),
+        ({"sandbox.tls.ca_file": "/no/such.pem"}, "tir.sandbox.tls: ca_file='/no/such.pem' is not a file"),
+        ({"sandbox.tls.key_file": __file__}, f"tir.sandbox.tls: key_file='{__file__}' is given without cert_file"),
+        ({"sandbox.retry_total_seconds": 7.9}, "tir.sandbox: retry_total_seconds=7.9 would end the call before"),
+    ):
+        with pytest.raises(TirConfigError) as error:
+            TirConfig.from_node(_node(settings))
+        assert str(error.value).startswith(message)
+
+
+def test_endpoints_may_be_the_rays() -> None:
+    """The word stays a word, also quoted on the command line."""
+    assert TirConfig.from_node(_node({"sandbox.endpoints": "ray"})).sandbox.endpoints == "ray"
 
 
 SECTIONS = [field.name for field in dataclasses.fields(TirConfig) if dataclasses.is_dataclass(field.default_factory)]

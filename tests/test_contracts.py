@@ -74,7 +74,7 @@ def test_verl_builds_our_sampler_through_its_configuration(mode: str) -> None:
     """The custom sampler gets the arguments that it takes, and is verl's replay buffer of the trainer mode."""
     sampler = {
         "custom_sampler": {"path": "pkg://verl_tir.filters.sampler", "name": "build_sampler"},
-        "sampler_kwargs": {"tir": {"recipe": "simpletir"}, "rollout_n": 8, "ppo_mini_batch_size": 4},
+        "sampler_kwargs": {"tir": {"recipe": "simpletir"}, "rollout_n": 8, "ppo_mini_batch_size": 4, "refill": True},
         "max_off_policy_threshold": 8,
         "max_off_policy_strategy": "drop",
     }
@@ -90,6 +90,10 @@ def test_replay_buffer_interface() -> None:
     """The names that the sampler overrides and reads."""
     parameters = list(inspect.signature(ReplayBuffer.sample).parameters)
     assert parameters == ["self", "global_steps", "partition_id", "batch_size"]
+    reasons = list(inspect.signature(ReplayBuffer._terminal_eviction_reasons).parameters)
+    assert reasons == ["self", "global_steps", "partition_id"]
+    evict = list(inspect.signature(ReplayBuffer._evict_terminal_groups).parameters)
+    assert evict == ["self", "global_steps", "partition_id", "eviction_reasons"]
     assert "poll_interval" in inspect.signature(ReplayBuffer.__init__).parameters
     assert "self.failure_keys" in inspect.getsource(ReplayBuffer.__init__)
     assert ReplayBuffer._metrics_prefix("train") == "training"

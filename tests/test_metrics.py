@@ -78,6 +78,7 @@ METRICS = {
     "tir/tool/success": 1,
     "tir/tool/failed": 1,
     "tir/tool/time_limit": 1,
+    "tir/tool/memory_limit": 0,
     "tir/tool/fault": 1,
     "tir/tool/calls": 4,
     "tir/turns/mean": 7 / 5,

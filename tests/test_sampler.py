@@ -77,12 +77,17 @@ def put_group(
         )
 
 
-def sampler(rollout_n: int = 2, refill_fn: Any = None, **filters: Any) -> Any:
-    """verl's way of building it, for the synchronous trainer."""
+def sampler(rollout_n: int = 2, refill_fn: Any = None, mode: str = "sync", **filters: Any) -> Any:
+    """verl's way of building it."""
     tir = {"recipe": "simpletir", "filter": {"poll_seconds": 0.05, **filters.pop("filter", {})}, **filters}
-    settings = {"tir": tir, "rollout_n": rollout_n, "ppo_mini_batch_size": 2}
+    settings = {
+        "tir": tir,
+        "rollout_n": rollout_n,
+        "ppo_mini_batch_size": 2,
+        "refill": refill_fn is not None,
+    }
     return build_sampler(
-        trainer_mode="sync",
+        trainer_mode=mode,
         trainer_config=OmegaConf.create({}),
         max_off_policy_threshold=8,
         max_off_policy_strategy="drop",
@@ -197,3 +202,106 @@ def test_the_dump_says_what_became_of_each_trajectory(tmp_path: Path) -> None:
     by_key = {line["key"]: line for line in lines}
     assert (by_key["a_0_0"]["fate"], by_key["a_0_0"]["reward"], by_key["a_0_0"]["step"]) == ("train", 1.0, 7)
     assert (by_key["a_1_0"]["fate"], by_key["a_1_0"]["stop_reason"]) == ("mask", "void")
+
+
+class Refill:
+    """verl's refill function: rolls out as many further prompts as are asked for, with the rows that are given."""
+
+    def __init__(self, *groups: list[tuple[StopReason, float]]) -> None:
+        self.groups = list(groups)
+        self.asked: list[int] = []
+
+    def __call__(self, prompts: int) -> int:
+        for number in range(prompts):
+            put_group(f"refill{len(self.asked)}x{number}", self.groups.pop(0))
+        self.asked.append(prompts)
+        return prompts
+
+
+SOUND = [(ANSWER, 1.0), (ANSWER, 0.0), (ANSWER, 0.0), (VOID, 0.0)]
+ABORTED = [(ANSWER, 1.0), (FAULT, 0.0), (FAULT, 0.0), (FAULT, 0.0)]
+
+
+@pytest.mark.parametrize("mode", ["sync", "colocate_async", "separate_async"])
+def test_a_group_with_too_few_sound_rows_is_replaced(mode: str) -> None:
+    """Another prompt is rolled out in its place; nothing of the group is trained on, and it is counted."""
+    put_group("a", SOUND)
+    put_group("b", ABORTED)
+    refill = Refill(SOUND)
+    batch, metrics = sampler(4, refill, mode, filter={"max_aborted_ratio": 0.5}).sample(1, "train", 2)
+    assert {key.rsplit("_", 2)[0] for key in batch.keys} == {"a", "refill0x0"}
+    assert len(batch.keys) == 8
+    assert not [key for key in tq.kv_list()["train"] if key.startswith("b")]
+    assert refill.asked == [1]
+    assert metrics["tir/filter/evicted_groups/unsound"] == 1.0
+    assert metrics["tir/filter/dropped_rows"] == 4.0
+    assert metrics["tir/filter/failed_groups"] == 0.0
+    assert "training/rollout_failure/evicted_samples" not in metrics
+
+
+def test_a_group_with_enough_sound_rows_stays_without_the_others() -> None:
+    """Half of the group is enough by default; the aborted rows leave it, and nothing is rolled out anew."""
+    put_group("a", [(ANSWER, 1.0), (ANSWER, 0.0), (FAULT, 0.0), (FAULT, 0.0)])
+    put_group("b", SOUND)
+    refill = Refill()
+    batch, metrics = sampler(4, refill, filter={"max_aborted_ratio": 0.5}).sample(1, "train", 2)
+    assert sorted(batch.keys) == ["a_0_0", "a_1_0", "b_0_0", "b_1_0", "b_2_0", "b_3_0"]
+    assert (refill.asked, metrics["tir/filter/evicted_groups/unsound"]) == ([], 0.0)
+
+
+def test_replacements_are_looked_at_too() -> None:
+    """A replacement that is aborted as well is replaced in its turn; the next batch starts counting anew."""
+    put_group("a", ABORTED)
+    buffer = sampler(4, Refill(ABORTED, SOUND), filter={"max_aborted_ratio": 1.0})
+    batch, metrics = buffer.sample(1, "train", 1)
+    assert {key.rsplit("_", 2)[0] for key in batch.keys} == {"refill1x0"}
+    assert metrics["tir/filter/evicted_groups/unsound"] == 2.0
+    put_group("c", SOUND)
+    _, metrics = buffer.sample(2, "train", 1)
+    assert metrics["tir/filter/evicted_groups/unsound"] == 0.0
+
+
+def test_a_dead_sandbox_stops_the_run_before_its_groups_are_rolled_out_again() -> None:
+    """The allowed share counts what was evicted, so that a run does not go on replacing."""
+    put_group("a", ABORTED)
+    put_group("b", ABORTED)
+    refill = Refill()
+    with pytest.raises(OutageError, match=r"6 of the batch's 8 .*SandboxUnreachable: no"):
+        sampler(4, refill).sample(1, "train", 2)
+    assert refill.asked == []
+
+
+def test_replacing_has_an_end_even_if_any_share_may_be_aborted() -> None:
+    """With the share at 1 the run still stops, after four groups per prompt of the batch."""
+    put_group("a", ABORTED)
+    refill = Refill(*[ABORTED] * 10)
+    with pytest.raises(OutageError):
+        sampler(4, refill, filter={"max_aborted_ratio": 1.0}).sample(1, "train", 1)
+    assert len(refill.asked) == 4
+
+
+def test_agent_loops_that_raise_are_not_replaced_for_ever() -> None:
+    """With refills on, a loop that raises is still an error of the installation or the code."""
+    put_group("a", [], status="failure")
+    refill = Refill(SOUND)
+    with pytest.raises(FailedRolloutsError, match="1 of 1 prompt groups raised"):
+        sampler(4, refill).sample(1, "train", 1)
+    assert refill.asked == []
+
+
+def test_a_few_raising_agent_loops_are_replaced_and_counted() -> None:
+    """Below the allowed share their prompts are replaced like those of aborted groups."""
+    put_group("a", [], status="failure")
+    put_group("b", SOUND)
+    batch, metrics = sampler(4, Refill(SOUND), filter={"max_failed_groups": 0.5}).sample(1, "train", 2)
+    assert len(batch.keys) == 8
+    assert (metrics["tir/filter/failed_groups"], metrics["tir/filter/evicted_groups/unsound"]) == (1.0, 0.0)
+
+
+def test_the_dump_holds_the_evicted_groups_too(tmp_path: Path) -> None:
+    """What was thrown away can be read afterwards."""
+    put_group("a", ABORTED)
+    sampler(4, Refill(SOUND), filter={"max_aborted_ratio": 1.0}, dump_dir=str(tmp_path)).sample(1, "train", 1)
+    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert {line["key"]: line["fate"] for line in lines}["a_1_0"] == "evicted"
+    assert len(lines) == 8

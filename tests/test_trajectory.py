@@ -120,7 +120,7 @@ def test_closed_sets_are_written_as_words() -> None:
         "prompt_too_long",
     ]
     assert [str(end) for end in TurnEnd] == ["code", "eos", "length", "aborted"]
-    assert [str(outcome) for outcome in Outcome] == ["success", "failed", "time_limit", "fault"]
+    assert [str(outcome) for outcome in Outcome] == ["success", "failed", "time_limit", "memory_limit", "fault"]
     assert json.dumps(StopReason.VOID) == '"void"'
 
 

@@ -6,24 +6,39 @@ acts on the settings, so that a wrong value stops the launch with its key, its v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from sandbox_client import Timeouts, validate_endpoints
+from sandbox_client import Timeouts, TlsSettings, validate_endpoints
 from verl_tir.filters.void import VoidPolicy
 from verl_tir.rollout.observation import ObservationRule
 from verl_tir.rollout.prompt import PromptTemplate
 from verl_tir.rollout.turn import Limits
+from verl_tir.sandbox_server.isolation import IsolationPolicy
 
 _STRICT = ConfigDict(extra="forbid", validate_default=True)
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Endpoints = Annotated[tuple[str, ...], AfterValidator(lambda urls: validate_endpoints(urls) if urls else urls)]
+RAY = "ray"
+"""As `tir.sandbox.endpoints`: servers on the nodes of the Ray cluster."""
+
+
+def _endpoints(value: object) -> tuple[str, ...] | str:
+    if value == RAY:
+        return RAY
+    if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+        urls = tuple(value)
+        return validate_endpoints(urls) if urls else urls
+    raise ValueError(f"must be a list of base URLs, such as [http://sandbox-0:8080], or the word {RAY}")
+
+
+# One function and not a union of types, whose errors would name parts that nobody wrote.
+Endpoints = Annotated[tuple[str, ...] | Literal["ray"], PlainValidator(_endpoints)]
 # An unquoted `off` in a YAML file is the boolean false.
 Void = Annotated[VoidPolicy, BeforeValidator(lambda value: VoidPolicy.OFF if value is False else value)]
 
@@ -61,30 +76,68 @@ class ObservationConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class TlsConfig:
+    ca_file: str | None = None
+    """PEM file of the authorities that signed the endpoints' certificates; null for the system's."""
+    cert_file: str | None = None
+    """PEM file of the certificate that identifies this client; null for none."""
+    key_file: str | None = None
+    """PEM file of that certificate's key, where it is not in `cert_file`."""
+    verify: bool = True
+    """Whether endpoints must prove who they are."""
+
+    @model_validator(mode="after")
+    def _files_are_there(self) -> TlsConfig:
+        self.settings()
+        return self
+
+    def settings(self) -> TlsSettings:
+        """As the client takes it; raises TlsError where a file is missing."""
+        return TlsSettings(self.ca_file, self.cert_file, self.key_file, self.verify)
+
+
+@dataclass(frozen=True, config=_STRICT)
 class SandboxConfig:
     endpoints: Endpoints = ()
-    """Base URLs of Sandbox Fusion services; empty for an embedded server in each agent-loop worker."""
+    """Base URLs of Sandbox Fusion services; `ray` for a server on each node of the Ray cluster; empty for an embedded
+    server in each agent-loop worker."""
     run_timeout: PositiveSeconds = 3.0
     """Wall time of one program, in seconds."""
     memory_limit_mb: PositiveInt = 1024
     """Memory of one program, in MiB."""
     max_concurrency: PositiveInt = 64
     """Calls in flight per agent-loop worker; `actor_rollout_ref.rollout.agent.num_workers` multiplies it."""
-    retry_attempts: PositiveInt = 4
+    max_rate: PositiveSeconds | None = None
+    """Calls that may begin per second and agent-loop worker; null for no bound."""
+    retry_attempts: PositiveInt = 10
     """Attempts per call. Only faults of the service are retried, never a program that ran."""
     retry_total_seconds: PositiveSeconds = 240.0
     """Wall time of a call with all its attempts and waits, in seconds; after it the call is a fault."""
+    patience_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 120.0
+    """Wall time that a call waits for an endpoint while all of them are down, in seconds; then it is a fault."""
+    token_file: str | None = None
+    """File with the bearer token of the endpoints; it must be there on every node."""
+    token_env: str | None = None
+    """Environment variable with the bearer token, set in every agent-loop worker."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Headers sent with every request."""
+    tls: TlsConfig = field(default_factory=TlsConfig)
     workers: Annotated[int, Field(ge=0)] = 0
-    """Programs that the embedded server runs side by side; 0 for the machine's CPU count."""
+    """Programs that an embedded or Ray-hosted server runs side by side; 0 for its machine's CPU count."""
+    isolation: IsolationPolicy = IsolationPolicy.REQUIRED
+    """Of embedded and Ray-hosted servers: `required` refuses to start where the kernel denies any protection,
+    `best-effort` goes on with what there is."""
 
     @model_validator(mode="after")
-    def _programs_can_end_before_the_call_does(self) -> SandboxConfig:
+    def _settings_fit_together(self) -> SandboxConfig:
         margin = Timeouts().margin
         if self.retry_total_seconds < self.run_timeout + margin:
             raise ValueError(
                 f"retry_total_seconds={self.retry_total_seconds} would end the call before a program of "
                 f"run_timeout={self.run_timeout} has ended; it needs at least {margin:g} seconds more than run_timeout"
             )
+        if self.token_file is not None and self.token_env is not None:
+            raise ValueError(f"token_file={self.token_file} and token_env={self.token_env}: name one of the two")
         return self
 
 
@@ -97,6 +150,9 @@ class FilterConfig:
     they end a trajectory, not a group."""
     max_aborted_ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of a batch's trajectories that the sandbox or the engine may abort before the run stops."""
+    min_sound_ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of a group's trajectories that must not have been aborted, and never fewer than two; another prompt is
+    rolled out in place of a group with less."""
     poll_seconds: PositiveSeconds = 0.2
     """Seconds between two looks at the running trajectories; verl's own value is 2."""
 

@@ -30,9 +30,11 @@ class Outcome(StrEnum):
 
     SUCCESS = "success"
     FAILED = "failed"
-    """The program raised, exited non-zero or was killed for memory: an observation for the model."""
+    """The program raised or exited non-zero: an observation for the model."""
     TIME_LIMIT = "time_limit"
     """The program ran out of its time: an observation for the model."""
+    MEMORY_LIMIT = "memory_limit"
+    """The program ran out of its memory: an observation for the model."""
     FAULT = "fault"
     """The sandbox failed, not the program: never an observation."""
 
@@ -70,6 +72,21 @@ class AnswerSource(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxCall:
+    """Where the time of a sandbox call that brought a result went, in seconds."""
+
+    wait: float
+    """In the client: for its turn, and for an endpoint that works."""
+    connect: float
+    queue: float
+    """In the service, beyond the run, and on the way."""
+    run: float
+    """Of the program, as the service reports."""
+    attempts: int
+    """Requests that the call took."""
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One generation and, where it held code, the run of that code."""
 
@@ -89,6 +106,8 @@ class Turn:
     generate_seconds: float
     tool_seconds: float
     """Wall time of the sandbox call as the rollout saw it: queue, network, retries and run."""
+    call: SandboxCall | None = None
+    """Its parts; None where no program was run, or where the call ended in a fault."""
 
     @property
     def void(self) -> bool:
@@ -132,6 +151,7 @@ class Trajectory:
                     **turn,
                     "end": TurnEnd(turn["end"]),
                     "outcome": None if turn["outcome"] is None else Outcome(turn["outcome"]),
+                    "call": None if turn["call"] is None else SandboxCall(**turn["call"]),
                 }
             )
             for turn in record["turns"]

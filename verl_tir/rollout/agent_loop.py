@@ -84,7 +84,7 @@ class TirAgentLoop(AgentLoopBase):
             conversation = Conversation(ResponseTokens(), Trajectory((), StopReason.PROMPT_TOO_LONG))
         else:
             conversation = await self._converse(prompt_ids, sampling_params, int(priority), versions)
-        return self._output(prompt_ids, conversation, versions)
+        return await self._output(prompt_ids, conversation, versions)
 
     def _prompt_ids(self, raw_prompt: Any) -> list[int]:
         messages = templated_messages(list(raw_prompt), self.tir.prompt.template)
@@ -137,13 +137,14 @@ class TirAgentLoop(AgentLoopBase):
         context = self.rollout_config.get("max_model_len")
         return budget if context is None else max(1, min(budget, context - prompt_tokens))
 
-    def _output(self, prompt_ids: list[int], conversation: Conversation, versions: _Versions) -> AgentLoopOutput:
+    async def _output(self, prompt_ids: list[int], conversation: Conversation, versions: _Versions) -> AgentLoopOutput:
         tokens, trajectory = conversation.tokens, conversation.trajectory
         if not len(tokens):
             # verl cannot store an empty response; one token with mask 0 trains nothing.
             tokens.append_observation([self.tokenizer.eos_token_id])
+        sandbox = await self.shared.sandbox()
         extra_fields: dict[str, Any] = {
-            "tir": trajectory.to_record(),
+            "tir": {**trajectory.to_record(), "sandbox": sandbox.snapshot()},
             "min_global_steps": versions.first,
             "max_global_steps": versions.last,
             # verl's own loops carry these two, and its batch code expects the same keys in every row.

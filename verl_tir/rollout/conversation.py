@@ -12,7 +12,7 @@ from verl_tir.rollout.generation import Generate, GeneratedTurn, Piece, generate
 from verl_tir.rollout.observation import Observation, ObservationRule, ProgramRun, observe
 from verl_tir.rollout.tokens import Decode, ResponseTokens, fit_observation
 from verl_tir.rollout.turn import BOXED, Limits, program_of, stop_after
-from verl_tir.trajectory import AnswerSource, Outcome, StopReason, Trajectory, Turn, TurnEnd
+from verl_tir.trajectory import AnswerSource, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
 
 RunProgram = Callable[[str], Awaitable[ProgramRun]]
 """Runs a program; raises `SandboxFault` when the service, not the program, failed."""
@@ -77,6 +77,7 @@ class _Execution:
     stdout: str = ""
     seconds: float = 0.0
     fault: str | None = None
+    call: SandboxCall | None = None
 
 
 @dataclass(slots=True)
@@ -145,6 +146,7 @@ async def converse(tools: Tools, limits: Limits, settings: ObservationSettings) 
                 observation_truncated=cut or (run.observation is not None and run.observation.truncated),
                 generate_seconds=generate_seconds,
                 tool_seconds=run.seconds,
+                call=run.call,
             )
         )
         if run.outcome is Outcome.FAULT:
@@ -183,4 +185,4 @@ async def _execute(turn: GeneratedTurn, run_program: RunProgram, settings: Obser
         return _Execution(outcome=Outcome.FAULT, seconds=seconds, fault=f"{type(fault).__name__}: {fault}")
     seconds = time.perf_counter() - started
     observation = observe(run, settings.rule, settings.max_chars)
-    return _Execution(run.outcome, observation, run.stdout, seconds)
+    return _Execution(run.outcome, observation, run.stdout, seconds, call=run.call)

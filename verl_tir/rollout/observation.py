@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from verl_tir.trajectory import Outcome
+from verl_tir.trajectory import Outcome, SandboxCall
 
 PREFIX = "\nCode execution result: "
 SUFFIX = "\n"
@@ -34,6 +34,8 @@ class ProgramRun:
     stdout: str
     stderr: str
     return_code: int | None
+    call: SandboxCall | None = None
+    """Where the call's time went, for the metrics."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,34 @@
-"""The one sandbox client of a process, and the embedded server behind it where no endpoint is configured."""
+"""The one sandbox client of a process, and the servers behind it where no endpoint is configured."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from sandbox_client import Execution, ExecutionStatus, Limits, RetryPolicy, SandboxClient, Timeouts
-from verl_tir.config import SandboxConfig
+from sandbox_client import (
+    Execution,
+    ExecutionStatus,
+    Limits,
+    RetryPolicy,
+    SandboxClient,
+    Timeouts,
+    Token,
+    read_token,
+)
+from verl_tir.config import RAY, SandboxConfig
 from verl_tir.rollout.observation import ProgramRun
+from verl_tir.rollout.roster import RosterFollower
 from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox
-from verl_tir.trajectory import Outcome
+from verl_tir.sandbox_server.launcher import SandboxStartError
+from verl_tir.sandbox_server.resident import ResidentSandbox
+from verl_tir.trajectory import Outcome, SandboxCall
 
 logger = logging.getLogger(__name__)
 
@@ -19,21 +36,91 @@ _OUTCOMES = {
     ExecutionStatus.SUCCESS: Outcome.SUCCESS,
     ExecutionStatus.FAILED: Outcome.FAILED,
     ExecutionStatus.TIME_LIMIT: Outcome.TIME_LIMIT,
+    ExecutionStatus.MEMORY_LIMIT: Outcome.MEMORY_LIMIT,
 }
 
 _QUEUE_SECONDS = 60.0
 """How long a program may wait in a server's queue, beyond its own run time, before the call counts as unanswered."""
 
+_WATCH_SECONDS = 1.0
+"""Between two looks at the embedded server."""
 
-def _server_config(config: SandboxConfig) -> ServerConfig:
-    """An embedded server that accepts whatever the settings ask of it."""
-    server = ServerConfig(port=0)
-    return replace(
-        server,
-        workers=config.workers or server.workers,
-        max_run_timeout=max(server.max_run_timeout, config.run_timeout),
-        max_memory_limit_mb=max(server.max_memory_limit_mb, config.memory_limit_mb),
+_SNAPSHOT_SECONDS = 1.0
+"""For how long a snapshot of the client serves the trajectories that finish: making one sorts thousands of times."""
+
+
+def server_settings(config: SandboxConfig) -> dict[str, Any]:
+    """Fields of ServerConfig with which a server of ours accepts whatever the settings ask of it."""
+    defaults = ServerConfig(port=0)
+    settings: dict[str, Any] = {
+        "max_run_timeout": max(defaults.max_run_timeout, config.run_timeout),
+        "max_memory_limit_mb": max(defaults.max_memory_limit_mb, config.memory_limit_mb),
+        "isolation": config.isolation,
+    }
+    return settings | ({"workers": config.workers} if config.workers else {})
+
+
+def make_client(config: SandboxConfig, endpoints: tuple[str, ...], token: Token | None) -> SandboxClient:
+    """A client of `endpoints` as the settings want it; not open yet.
+
+    Raises:
+        EndpointError, TlsError: an endpoint or a TLS file cannot be used.
+    """
+    timeouts = Timeouts()
+    return SandboxClient(
+        endpoints,
+        timeouts=replace(timeouts, total=max(timeouts.total, config.run_timeout + _QUEUE_SECONDS)),
+        limits=Limits(max_concurrency=config.max_concurrency, max_rate=config.max_rate),
+        retry=RetryPolicy(
+            attempts=config.retry_attempts,
+            total_timeout=config.retry_total_seconds,
+            patience=config.patience_seconds,
+        ),
+        headers=config.headers,
+        token=token,
+        tls=config.tls.settings(),
     )
+
+
+def configured_token(config: SandboxConfig) -> Token | None:
+    """The bearer token that the settings name; None where they name none. Raises TokenError."""
+    if config.token_file is not None:
+        return read_token(file=config.token_file)
+    return None if config.token_env is None else read_token(env=config.token_env)
+
+
+class ResidentServer:
+    """This process's own embedded server, watched so that it is there again soon after it has ended."""
+
+    def __init__(self, resident: ResidentSandbox, endpoint: str, token: str) -> None:
+        self.endpoint = endpoint
+        self.token = token
+        self._resident = resident
+        self._watching: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, settings: Mapping[str, Any]) -> ResidentServer:
+        """Start a server with `settings` (fields of ServerConfig). Raises SandboxStartError, a RuntimeError."""
+        # A token of its own: other users of the machine can reach a loopback port too.
+        token = secrets.token_urlsafe(32)
+        resident = ResidentSandbox(ServerConfig(port=0, **settings), token)
+        return cls(resident, await asyncio.to_thread(resident.ensure), token)
+
+    def follow(self, client: SandboxClient) -> None:
+        """Watch the server for as long as this process lives, and tell `client` where it is."""
+        self._watching = asyncio.create_task(self._watch(client))
+
+    async def _watch(self, client: SandboxClient) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            try:
+                endpoint = await asyncio.to_thread(self._resident.ensure)
+            except SandboxStartError as error:  # calls wait for it as long as the client's patience lasts
+                logger.error("the embedded sandbox is gone and does not start again: %s", error)
+                continue
+            if endpoint != self.endpoint:
+                self.endpoint = endpoint
+                client.set_endpoints((endpoint,))
 
 
 @dataclass(slots=True)
@@ -42,32 +129,35 @@ class Sandbox:
 
     client: SandboxClient
     config: SandboxConfig
-    server: EmbeddedSandbox | None
-    """Kept so that the embedded server lives as long as its client."""
+    servers: ResidentServer | RosterFollower | None = None
+    """Who looks after the servers, where they are ours."""
+    _snapshot: dict[str, Any] = field(default_factory=dict)
+    _snapshot_until: float = 0.0
 
     @classmethod
     async def start(cls, config: SandboxConfig) -> Sandbox:
-        """Connect to the configured endpoints, or start an embedded server and connect to that.
+        """Connect to the configured endpoints, or start servers and connect to those.
 
         Raises:
-            RuntimeError: the embedded server did not come up; the message carries its log.
+            RuntimeError: no server came up; the message says why.
+            TokenError: the bearer token cannot be read.
         """
-        server = None
-        endpoints = config.endpoints
-        if not endpoints:
-            server = EmbeddedSandbox(_server_config(config))
-            await asyncio.get_running_loop().run_in_executor(None, server.start)
-            endpoints = (server.endpoint,)
-            logger.warning("tir.sandbox.endpoints is empty: programs run in an embedded sandbox at %s", server.endpoint)
-        timeouts = Timeouts()
-        client = SandboxClient(
-            endpoints,
-            timeouts=replace(timeouts, total=max(timeouts.total, config.run_timeout + _QUEUE_SECONDS)),
-            limits=Limits(max_concurrency=config.max_concurrency),
-            retry=RetryPolicy(attempts=config.retry_attempts, total_timeout=config.retry_total_seconds),
-        )
+        if config.endpoints == RAY:
+            follower = await RosterFollower.join(server_settings(config))
+            client = make_client(config, follower.endpoints, Token(follower.token))
+            await client.open()
+            follower.follow(client)
+            return cls(client, config, follower)
+        if config.endpoints:
+            client = make_client(config, config.endpoints, configured_token(config))
+            await client.open()
+            return cls(client, config)
+        server = await ResidentServer.start(server_settings(config))
+        logger.warning("tir.sandbox.endpoints is empty: programs run in an embedded sandbox at %s", server.endpoint)
+        client = make_client(config, (server.endpoint,), Token(server.token))
         await client.open()
-        return cls(client=client, config=config, server=server)
+        server.follow(client)
+        return cls(client, config, server)
 
     async def run(self, program: str) -> ProgramRun:
         """Run one program.
@@ -83,4 +173,38 @@ class Sandbox:
             stdout=execution.stdout,
             stderr=execution.stderr,
             return_code=execution.return_code,
+            call=SandboxCall(
+                wait=execution.wait,
+                connect=execution.connect,
+                queue=execution.queue,
+                run=execution.run,
+                attempts=execution.attempts,
+            ),
         )
+
+    def snapshot(self) -> dict[str, Any]:
+        """The client's counters and its endpoints' states as plain data, at most a second old."""
+        now = time.monotonic()
+        if now >= self._snapshot_until:
+            seen = self.client.snapshot()
+            self._snapshot = {
+                "client": f"{socket.gethostname()}:{os.getpid()}",
+                "retries": seen.stats.retries,
+                "probes": seen.stats.probes,
+                "faults": {name: getattr(seen.stats, name) for name in _FAULTS},
+                "endpoints": {endpoint.endpoint: endpoint.state.value for endpoint in seen.endpoints},
+            }
+            self._snapshot_until = now + _SNAPSHOT_SECONDS
+        return self._snapshot
+
+
+_FAULTS = (
+    "unreachable",
+    "overloaded",
+    "internal_error",
+    "deadline_exceeded",
+    "protocol_error",
+    "request_refused",
+    "unavailable",
+)
+"""Counters of ClientStats, one for each kind of fault."""

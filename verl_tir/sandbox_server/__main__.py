@@ -1,6 +1,5 @@
 """The embedded server in the foreground: `verl-tir sandbox`, or `python -m verl_tir.sandbox_server`."""
 
-import argparse
 import asyncio
 import contextlib
 import logging
@@ -8,68 +7,49 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
 
 from aiohttp import web
 
-from verl_tir.sandbox_server.app import build_app
-from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.app import Service
+from verl_tir.sandbox_server.auth import Gate, TokenError, is_loopback, load_token
+from verl_tir.sandbox_server.config import ServerConfig, default_preload, missing_preload
 from verl_tir.sandbox_server.crew import SandboxSetupError
+from verl_tir.sandbox_server.flags import Invocation, parse_arguments
+from verl_tir.sandbox_server.log_format import configure
 from verl_tir.sandbox_server.pool import WorkerPool
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Invocation:
-    """A parsed command line."""
+class _Ending(StrEnum):
+    """What tells the server to end."""
 
-    config: ServerConfig
-    """The server's settings."""
-
-    announce_fd: int | None
-    """Descriptor that receives the endpoint and a newline once the server answers."""
-
-    exit_on_stdin_eof: bool
-    """Shut down when standard input closes, so as not to outlive whoever holds its other end."""
-
-
-def parse_arguments(arguments: Sequence[str]) -> Invocation:
-    """The invocation for `arguments`; every field of ServerConfig is a flag. Exits with a usage message."""
-    parser = argparse.ArgumentParser(
-        prog="verl-tir sandbox", description="Serve the embedded sandbox in the foreground."
-    )
-    for field in fields(ServerConfig):
-        default = field.default if field.default is not MISSING else field.default_factory()
-        flag = "--" + field.name.replace("_", "-")
-        if isinstance(default, tuple):
-            parser.add_argument(flag, type=_names, default=default, help=f"(default: {','.join(default)})")
-        else:
-            parser.add_argument(flag, type=type(default), default=default, help=f"(default: {default})")
-    parser.add_argument("--announce-fd", type=int, help="descriptor to write the endpoint to once the server answers")
-    parser.add_argument("--exit-on-stdin-eof", action="store_true", help="shut down when standard input closes")
-    values = vars(parser.parse_args(arguments))
-    announce_fd, exit_on_stdin_eof = values.pop("announce_fd"), values.pop("exit_on_stdin_eof")
-    try:
-        config = ServerConfig(**values)
-    except ValueError as error:
-        parser.error(str(error))
-    return Invocation(config, announce_fd, exit_on_stdin_eof)
+    SIGNAL = "a signal"
+    HANG_UP = "the end of standard input"
 
 
 async def serve(invocation: Invocation) -> None:
-    """Serve until SIGTERM or SIGINT, or until standard input closes if so asked. Raises SandboxSetupError, OSError."""
+    """Serve until SIGTERM or SIGINT, or until standard input closes if so asked.
+
+    A signal lets queued and running programs finish, within `drain_seconds`; another one ends them at once.
+    Raises SandboxSetupError, TokenError, OSError.
+    """
     config = invocation.config
-    stop = asyncio.Event()
+    gate = Gate(load_token(config))
+    _warn(config, gate)
+    endings: asyncio.Queue[_Ending] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, endings.put_nowait, _Ending.SIGNAL)
     if invocation.exit_on_stdin_eof:
-        loop.add_reader(sys.stdin.fileno(), _stop_reading, loop, stop)
+        loop.add_reader(sys.stdin.fileno(), _stop_reading, loop, endings)
     pool = WorkerPool(config)
+    service = Service(pool, config, gate)
     # A caller that hangs up must not leave its program running.
-    runner = web.AppRunner(build_app(pool, config), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    runner = web.AppRunner(service.application(), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
+    grace = 0.0
     try:
         site = web.TCPSite(runner, config.host, config.port)
         await pool.start()
@@ -79,18 +59,46 @@ async def serve(invocation: Invocation) -> None:
         if invocation.announce_fd is not None:
             with os.fdopen(invocation.announce_fd, "w") as announce:
                 announce.write(endpoint + "\n")
-        await stop.wait()
-        logger.info("sandbox server stops")
+        ending = await endings.get()
+        logger.info("sandbox server stops: %s", ending)
+        if ending is _Ending.SIGNAL:
+            service.stop_admitting(config.drain_seconds)
+            await _drain(pool, config.drain_seconds, endings)
+        else:
+            grace = config.shutdown_grace
         await site.stop()
     finally:
-        await pool.close()
+        await pool.close(grace)
         await runner.cleanup()
 
 
-def _stop_reading(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+async def _drain(pool: WorkerPool, seconds: float, endings: asyncio.Queue[_Ending]) -> None:
+    """Wait for the pool to drain, or for somebody in a hurry."""
+    drained, hurried = asyncio.ensure_future(pool.drain(seconds)), asyncio.ensure_future(endings.get())
+    await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
+    if not (drained.done() and drained.result()):
+        logger.warning("programs that have not finished are ended")
+    for task in (drained, hurried):
+        task.cancel()
+
+
+def _warn(config: ServerConfig, gate: Gate) -> None:
+    if gate.is_open and not is_loopback(config.host):
+        logger.warning(
+            "anybody who reaches %s can run code here: set --token-file or --token-env, or listen on 127.0.0.1",
+            config.host,
+        )
+    if config.preload == default_preload() and missing_preload():
+        logger.warning(
+            "not installed, so not there for programs: %s; install it, or name in --preload what there is",
+            ", ".join(missing_preload()),
+        )
+
+
+def _stop_reading(loop: asyncio.AbstractEventLoop, endings: asyncio.Queue[_Ending]) -> None:
     # A closed pipe stays readable, and would call again and again.
     loop.remove_reader(sys.stdin.fileno())
-    stop.set()
+    endings.put_nowait(_Ending.HANG_UP)
 
 
 def _endpoint(runner: web.AppRunner) -> str:
@@ -100,18 +108,14 @@ def _endpoint(runner: web.AppRunner) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     invocation = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    configure(invocation.config.log_format)
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(invocation))
-    except (SandboxSetupError, OSError) as error:
+    except (SandboxSetupError, TokenError, OSError) as error:
         logger.error("%s", error)
         return 1
     return 0

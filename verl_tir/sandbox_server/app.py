@@ -1,41 +1,213 @@
-"""The HTTP side: /run_code and /v1/ping, and nothing that blocks."""
+"""The HTTP side: /run_code, /run_jupyter, /v1/ping and /metrics, and nothing that blocks."""
 
+import asyncio
 import json
 import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from verl_tir.sandbox_server.api import BadRequest, parse_run_code, response
+from verl_tir.sandbox_server.api import parse_run_code, response
+from verl_tir.sandbox_server.auth import Gate
+from verl_tir.sandbox_server.cells_api import jupyter_response, parse_run_jupyter
 from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.fields import BadRequest
+from verl_tir.sandbox_server.frames import Job, Report, RunStatus
+from verl_tir.sandbox_server.log_format import FIELDS
+from verl_tir.sandbox_server.pace import Pace
 from verl_tir.sandbox_server.pool import PoolClosed, QueueFull, QueueTimeout, WorkerPool
+from verl_tir.sandbox_server.telemetry import CONTENT_TYPE, ProgramOutcome, Telemetry
 
 logger = logging.getLogger(__name__)
 
-_RETRY_AFTER = {"Retry-After": "1"}  # seconds; about what a queue of short programs takes to move on
+_CLIENT_GONE = 499  # nginx's code for a caller who hung up; nobody receives it, but it is counted
 
 
-def build_app(pool: WorkerPool, config: ServerConfig) -> web.Application:
-    """The application; `pool` is started and closed by the caller."""
+@dataclass(frozen=True)
+class Answer:
+    """A response, and what the log says of it."""
 
-    async def run_code(request: web.Request) -> web.Response:
+    status: int
+    """HTTP status code."""
+
+    body: bytes
+    """What is sent."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    """Headers beyond the usual ones."""
+
+    content_type: str = "application/json"
+    """What the body is."""
+
+    outcome: ProgramOutcome | None = None
+    """How the program ended, where one ran."""
+
+    queue_seconds: float | None = None
+    """From the request's arrival to the program's report, less the next."""
+
+    run_seconds: float | None = None
+    """Wall time of the program."""
+
+
+_Handler = Callable[[web.Request], Awaitable[Answer]]
+_Parse = Callable[[object, ServerConfig], Job]
+_Respond = Callable[[Report, Job], dict[str, object]]
+
+
+class Service:
+    """Answers requests with what a pool makes of them; the pool is started and closed by the caller."""
+
+    def __init__(self, pool: WorkerPool, config: ServerConfig, gate: Gate) -> None:
+        self._pool = pool
+        self._config = config
+        self._gate = gate
+        self._telemetry = Telemetry(pool, config.workers)
+        self._pace = Pace(config.workers)
+        self._drained_at: float | None = None
+        self._max_bytes = config.max_request_mb << 20
+
+    def application(self) -> web.Application:
+        """The web application."""
+        app = web.Application(client_max_size=self._max_bytes)
+        app.router.add_post("/run_code", self._answering("/run_code", self._run_code))
+        app.router.add_post("/run_jupyter", self._answering("/run_jupyter", self._run_jupyter))
+        app.router.add_get("/v1/ping", self._answering("/v1/ping", self._ping, guarded=False))
+        app.router.add_get("/metrics", self._answering("/metrics", self._metrics))
+        # A route and not a middleware, which every call would pass through.
+        allowed = {"/run_code": "POST", "/run_jupyter": "POST", "/v1/ping": "GET,HEAD", "/metrics": "GET,HEAD"}
+
+        async def elsewhere(request: web.Request) -> Answer:
+            if request.path in allowed:
+                return _refusal(405, "Method Not Allowed", {"Allow": allowed[request.path]})
+            return _refusal(404, "Not Found")
+
+        app.router.add_route("*", "/{path:.*}", self._answering("other", elsewhere))
+        return app
+
+    def stop_admitting(self, seconds: float) -> None:
+        """From now on answer 503 to new programs and to pings; the server will be gone in `seconds`, or sooner."""
+        self._drained_at = time.monotonic() + seconds
+
+    def _answering(
+        self, path: str, handler: _Handler, *, guarded: bool = True
+    ) -> Callable[..., Awaitable[web.Response]]:
+        gate, telemetry, log_requests = self._gate, self._telemetry, self._config.log_requests
+
+        async def answer_to(request: web.Request) -> web.Response:
+            if guarded and not gate.admits(request.headers.get("Authorization")):
+                answer = _refusal(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+            else:
+                try:
+                    answer = await handler(request)
+                except asyncio.CancelledError:
+                    telemetry.answered(path, _CLIENT_GONE)
+                    raise
+            telemetry.answered(path, answer.status)
+            if log_requests:
+                _log(request, answer)
+            return web.Response(
+                body=answer.body,
+                status=answer.status,
+                headers={"Content-Type": answer.content_type, **answer.headers},
+            )
+
+        return answer_to
+
+    async def _run_code(self, request: web.Request) -> Answer:
+        return await self._run(request, parse_run_code, lambda report, job: response(report))
+
+    async def _run_jupyter(self, request: web.Request) -> Answer:
+        return await self._run(request, parse_run_jupyter, jupyter_response)
+
+    async def _run(self, request: web.Request, parse: _Parse, respond: _Respond) -> Answer:
+        arrived = time.monotonic()
+        if self._drained_at is not None:
+            return self._leaving()
         try:
-            job = parse_run_code(json.loads(await request.read()), config)
-        except ValueError as error:  # BadRequest, and JSON or UTF-8 that does not decode
-            where = "body" if not isinstance(error, BadRequest) else str(error).partition(":")[0]
-            detail = [{"type": "value_error", "loc": ["body", where], "msg": str(error)}]
-            return web.json_response({"detail": detail}, status=422)
+            # Refused before it is read, when the caller says how much it is.
+            if (request.content_length or 0) > self._max_bytes:
+                return self._too_large()
+            job = parse(_decoded(await request.read()), self._config)
+        except web.HTTPRequestEntityTooLarge:
+            return self._too_large()
+        except BadRequest as error:
+            detail = [{"type": "value_error", "loc": ["body", error.name], "msg": str(error)}]
+            return _refusal(422, detail)
         try:
-            report = await pool.run(job)
+            report = await self._pool.run(job)
         except QueueFull as error:
-            return web.json_response({"detail": str(error)}, status=429, headers=_RETRY_AFTER)
-        except (QueueTimeout, PoolClosed) as error:
-            return web.json_response({"detail": str(error)}, status=503, headers=_RETRY_AFTER)
-        return web.json_response(response(report))
+            return _refusal(429, str(error), self._retry_after())
+        except QueueTimeout as error:
+            return _refusal(503, str(error), self._retry_after())
+        except PoolClosed:
+            return self._leaving()
+        self._pace.ended()
+        body = respond(report, job)
+        outcome = _outcome(report, body["status"] == "Success")
+        queued = max(0.0, time.monotonic() - arrived - report.execution_time)
+        self._telemetry.program_ended(outcome, queued, report.execution_time)
+        return Answer(200, _encoded(body), outcome=outcome, queue_seconds=queued, run_seconds=report.execution_time)
 
-    async def ping(request: web.Request) -> web.Response:
-        return web.json_response("pong")
+    async def _ping(self, request: web.Request) -> Answer:
+        return _PONG if self._drained_at is None else self._leaving()
 
-    app = web.Application(client_max_size=config.max_request_mb << 20)
-    app.router.add_post("/run_code", run_code)
-    app.router.add_get("/v1/ping", ping)
-    return app
+    async def _metrics(self, request: web.Request) -> Answer:
+        return Answer(200, self._telemetry.exposition(), content_type=CONTENT_TYPE)
+
+    def _too_large(self) -> Answer:
+        limit = self._config.max_request_mb
+        return _refusal(
+            413, f"the body is larger than {limit} MiB; send less, or start the server with a larger --max-request-mb"
+        )
+
+    def _retry_after(self) -> dict[str, str]:
+        return {"Retry-After": str(self._pace.retry_after(self._pool.waiting))}
+
+    def _leaving(self) -> Answer:
+        left = 1.0 if self._drained_at is None else self._drained_at - time.monotonic()
+        # Before it is gone, there is nothing here to come back to.
+        headers = {"Retry-After": str(min(30, max(1, math.ceil(left))))}
+        return _refusal(503, "the sandbox server is shutting down", headers)
+
+
+def _decoded(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested too deep
+        raise BadRequest("body", f"is not JSON: {error}") from error
+
+
+def _encoded(body: object) -> bytes:
+    # Escaped to ASCII, so that half of a surrogate pair in a program's output is no error.
+    return json.dumps(body).encode("ascii")
+
+
+def _refusal(status: int, detail: object, headers: dict[str, str] | None = None) -> Answer:
+    return Answer(status, _encoded({"detail": detail}), headers or {})
+
+
+_PONG = Answer(200, _encoded("pong"))
+
+
+def _outcome(report: Report, succeeded: bool) -> ProgramOutcome:
+    if report.status is RunStatus.ERROR:
+        return ProgramOutcome.ERROR
+    if report.status is RunStatus.TIME_LIMIT:
+        return ProgramOutcome.TIME_LIMIT
+    return ProgramOutcome.SUCCESS if succeeded else ProgramOutcome.FAILED
+
+
+def _log(request: web.Request, answer: Answer) -> None:
+    known = {
+        "method": request.method,
+        "path": request.path,
+        "status": answer.status,
+        "outcome": answer.outcome,
+        "queue_seconds": None if answer.queue_seconds is None else round(answer.queue_seconds, 6),
+        "run_seconds": None if answer.run_seconds is None else round(answer.run_seconds, 6),
+    }
+    fields = {name: value for name, value in known.items() if value is not None}
+    logger.info(" ".join(str(value) for value in fields.values()), extra={FIELDS: fields})

@@ -3,7 +3,6 @@
 import atexit
 import gc
 import os
-import random
 import resource
 import signal
 import sys
@@ -12,13 +11,13 @@ import types
 from dataclasses import dataclass
 from typing import NoReturn
 
-from verl_tir.sandbox_server import linux
-from verl_tir.sandbox_server.isolation import UNPRIVILEGED_GID
-from verl_tir.sandbox_server.limits import Limits
+from verl_tir.sandbox_server import limits, privileges
+from verl_tir.sandbox_server.cells import Notebook, run_cells
 
 SETUP_FAILED = 127
 """Exit status when the process could not be prepared; the worker knows it from the report on `setup_fd`."""
 
+_INTERRUPTED = -signal.SIGINT  # an uncaught KeyboardInterrupt ends CPython by the signal itself
 _FLUSH_FAILED = 120  # what CPython exits with when the last flush of its streams fails
 
 
@@ -44,20 +43,52 @@ class Program:
     uid: int | None
     """The user to become; None to stay who the worker is."""
 
-    limits: Limits
-    """The resource limits."""
+    limits: tuple[tuple[int, int], ...]
+    """The resource limits, as `Limits.resolved` gives them."""
+
+    notebook: Notebook | None = None
+    """Cells to run in place of the source file."""
+
+
+def forget_the_server() -> None:
+    """Hide the server's modules from programs, in the process that they will be forked from.
+
+    The code that is loaded goes on to work. Done here once, because taking modules apart in every program's process
+    would touch hundreds of pages that it shares with its parent until then.
+    """
+    for name in [name for name in sys.modules if name.partition(".")[0] == "verl_tir"]:
+        del sys.modules[name]
+
+
+def set_environment(scratch: str) -> None:
+    """Give this process the environment that its programs will have; `scratch` is their working directory."""
+    os.environ.clear()
+    os.environ.update(
+        PATH=os.pathsep.join((os.path.dirname(sys.executable), "/usr/local/bin", "/usr/bin", "/bin")),
+        HOME=scratch,
+        TMPDIR=scratch,
+        LANG="C.UTF-8",
+        PYTHONDONTWRITEBYTECODE="1",
+        OPENBLAS_NUM_THREADS="1",
+        OMP_NUM_THREADS="1",
+        MKL_NUM_THREADS="1",
+    )
 
 
 def run(program: Program) -> NoReturn:
     """Turn this freshly forked process into the program, run it, and exit as CPython would."""
     try:
         _confine(program)
-        _forget_the_server(program)
+        _become_an_interpreter(program)
     except BaseException as error:  # noqa: BLE001 - whatever went wrong, the process must not fall into the worker's loop
         os.write(program.setup_fd, f"{type(error).__name__}: {error}".encode())
         os._exit(SETUP_FAILED)
     os.close(program.setup_fd)
-    os._exit(_main(program.path))
+    code = _main(program)
+    if code == _INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(code)
 
 
 def _confine(program: Program) -> None:
@@ -65,52 +96,30 @@ def _confine(program: Program) -> None:
     for number, fd in enumerate((program.stdin_fd, program.stdout_fd, program.stderr_fd)):
         os.dup2(fd, number)
     highest = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    os.closerange(3, program.setup_fd)
-    os.closerange(program.setup_fd + 1, highest)
+    lowest = 3
+    for fd in sorted((program.setup_fd, *(program.notebook.fds if program.notebook else ()))):
+        os.closerange(lowest, fd)
+        lowest = fd + 1
+    os.closerange(lowest, highest)
     os.chdir(os.path.dirname(program.path))
     os.umask(0o077)
-    # Should memory run out on the machine, the kernel takes the program and not the trainer.
-    with open("/proc/self/oom_score_adj", "wb") as oom:
-        oom.write(b"1000")
-    program.limits.apply()
-    if program.uid is not None:
-        os.setgroups([])
-        os.setresgid(UNPRIVILEGED_GID, UNPRIVILEGED_GID, UNPRIVILEGED_GID)
-        os.setresuid(program.uid, program.uid, program.uid)
-    linux.set_no_new_privileges()
-    linux.drop_capabilities()
-    # The change of user took /proc/self, and with it /dev/stdout, away.
-    linux.set_dumpable()
-    # After the change of user, which would clear it.
-    linux.set_parent_death_signal(signal.SIGKILL)
+    limits.apply(program.limits)
+    privileges.give_up(program.uid)
 
 
-def _forget_the_server(program: Program) -> None:
+def _become_an_interpreter(program: Program) -> None:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    directory = os.path.dirname(program.path)
-    os.environ.clear()
-    os.environ.update(
-        PATH=os.pathsep.join((os.path.dirname(sys.executable), "/usr/local/bin", "/usr/bin", "/bin")),
-        HOME=directory,
-        TMPDIR=directory,
-        LANG="C.UTF-8",
-        PYTHONDONTWRITEBYTECODE="1",
-        OPENBLAS_NUM_THREADS="1",
-        OMP_NUM_THREADS="1",
-        MKL_NUM_THREADS="1",
-    )
     sys.argv[:] = [program.path]
-    sys.path.insert(0, directory)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "verl_tir"]:
-        del sys.modules[name]
-    sys.stdin = sys.__stdin__ = os.fdopen(0, encoding="utf-8", closefd=False)
-    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
-    # A fork inherits the generators' state, and every program would draw the same numbers.
-    random.seed()
+    sys.path.insert(0, os.path.dirname(program.path))
+    # As CPython opens them in the locale C.UTF-8.
+    text = {"encoding": "utf-8", "newline": "\n", "closefd": False}
+    sys.stdin = sys.__stdin__ = os.fdopen(0, errors="surrogateescape", **text)
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", errors="surrogateescape", **text)
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, errors="backslashreplace", **text)
+    # A fork inherits the generators' state, and every program would draw the same numbers. `random` sees to itself.
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
     if "sympy.core.random" in sys.modules:
@@ -118,12 +127,13 @@ def _forget_the_server(program: Program) -> None:
     gc.enable()
 
 
-def _main(path: str) -> int:
+def _main(program: Program) -> int:
     main = types.ModuleType("__main__")
-    main.__file__ = path
+    if program.notebook is None:
+        main.__file__ = program.path
     main.__builtins__ = sys.modules["builtins"]
     sys.modules["__main__"] = main
-    code = _execute(path, main)
+    code = _execute(program, main)
     threading._shutdown()
     atexit._run_exitfuncs()
     # What CPython does to the main module when it ends: open files are flushed, __del__ methods run.
@@ -139,18 +149,20 @@ def _main(path: str) -> int:
     return code
 
 
-def _execute(path: str, main: types.ModuleType) -> int:
+def _execute(program: Program, main: types.ModuleType) -> int:
     try:
-        with open(path, "rb") as source:
+        if program.notebook is not None:
+            return run_cells(program.notebook, main)
+        with open(program.path, "rb") as source:
             text = source.read()
-        exec(compile(text, path, "exec", dont_inherit=True), vars(main))
+        exec(compile(text, program.path, "exec", dont_inherit=True), vars(main))
     except SystemExit as leaving:
         return _exit_status(leaving)
     except BaseException as error:  # noqa: BLE001 - whatever the program raises, CPython would report it
         # The first frame is this function's; the program's author must not see it.
         error = error.with_traceback(error.__traceback__.tb_next)
         sys.excepthook(type(error), error, error.__traceback__)
-        return 1
+        return _INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
     return 0
 
 

@@ -6,12 +6,14 @@ import os
 import socket
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.frames import Cancel, Hello, Hire, Job, Report, RunStatus, encode, pack, receive_async
-from verl_tir.sandbox_server.isolation import UNISOLATED, Isolation
+from verl_tir.sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, candidates
 from verl_tir.sandbox_server.scratch import remove
+from verl_tir.sandbox_server.survey import Refusal, Survey
 
 logger = logging.getLogger(__name__)
 
@@ -85,21 +87,30 @@ class Crew:
         """`levels`: what to try, strongest first."""
         self._config = config
         self._levels = levels
-        self.isolation = UNISOLATED  # until start() has found better
+        self.survey = Survey(UNISOLATED)  # until start() has made one
         self._scratch_root = ""
         self._zygote: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
         self._starting = asyncio.Lock()
         self._workers: list[Worker] = []
 
+    @property
+    def isolation(self) -> Isolation:
+        """The level that workers are made at."""
+        return self.survey.isolation
+
     async def start(self) -> None:
-        """Start the zygote and find the isolation. Raises SandboxSetupError."""
+        """Start the zygote and find the isolation. Raises SandboxSetupError, also where the policy wants more."""
         try:
             await self._start_zygote()
-            self.isolation = await self._strongest_isolation()
+            self.survey = await self._survey()
         except WorkerLost as error:
             await self.close()
             raise SandboxSetupError(f"the sandbox server cannot run programs here: {error}") from error
+        if self.survey.missing and self._config.isolation is IsolationPolicy.REQUIRED:
+            await self.close()
+            raise SandboxSetupError(self.survey.complaint())
+        _log_isolation(self.isolation)
 
     async def hire(self, index: int) -> Worker:
         """A new worker, ready for jobs; the zygote is started again if it has ended. Raises WorkerLost."""
@@ -137,7 +148,7 @@ class Crew:
         # One message is one packet, so that a worker's socket cannot arrive with another worker's order.
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
-        arguments = [str(theirs.fileno()), self._scratch_root, *self._config.preload]
+        arguments = [str(theirs.fileno()), self._scratch_root, self._config.log_format, *self._config.preload]
         self._zygote = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -158,22 +169,27 @@ class Crew:
         if not ready:
             raise WorkerLost("the zygote did not start; its own message stands above this one in the log")
 
-    async def _strongest_isolation(self) -> Isolation:
-        refusal = "no isolation level was tried"
+    async def _survey(self) -> Survey:
+        refusals = []
         for isolation in self._levels:
-            try:
-                worker = await self._order(0, isolation)
-                report = await worker.run(_TRIAL)
-                worker.close()
-            except WorkerLost as error:
-                refusal = str(error)
-            else:
-                if report.status is RunStatus.FINISHED and report.stdout == "2\n":
-                    _log_isolation(isolation)
-                    return isolation
-                refusal = f"a trial program ended with {report.return_code}: {report.stderr.strip()}"
-            logger.warning("this machine does not allow (%s): %s", "; ".join(isolation.in_force()), refusal)
-        raise WorkerLost(refusal)
+            reason = await self._try(isolation)
+            if not reason:
+                return Survey(isolation, tuple(refusals))
+            logger.warning("this machine does not allow (%s): %s", "; ".join(isolation.in_force()), reason)
+            refusals.append(Refusal(isolation, reason))
+        raise WorkerLost(refusals[-1].reason if refusals else "no isolation level was tried")
+
+    async def _try(self, isolation: Isolation) -> str:
+        """Why a program does not run at this level; empty when it does."""
+        try:
+            worker = await self._order(0, isolation)
+            report = await worker.run(_TRIAL)
+            worker.close()
+        except WorkerLost as error:
+            return str(error)
+        if report.status is RunStatus.FINISHED and report.stdout == "2\n":
+            return ""
+        return f"a trial program ended with {report.return_code}: {report.stderr.strip().rpartition(chr(10))[2]}"
 
     async def _order(self, index: int, isolation: Isolation) -> Worker:
         config = self._config
@@ -184,6 +200,7 @@ class Crew:
             max_processes=config.max_processes,
             max_open_files=config.max_open_files,
             max_file_mb=config.max_file_mb,
+            scratch_mb=config.scratch_mb,
             max_output_bytes=config.max_output_bytes,
         )
         mine, theirs = socket.socketpair()
@@ -202,6 +219,15 @@ class Crew:
             worker.close()
             raise
         return worker
+
+
+async def probe_isolation(config: ServerConfig | None = None) -> Survey:
+    """What this machine allows, without starting a server. Raises SandboxSetupError when no program runs at all."""
+    config = replace(config or ServerConfig(), preload=(), isolation=IsolationPolicy.BEST_EFFORT)
+    crew = Crew(config, candidates(is_root=os.getuid() == 0))
+    await crew.start()
+    await crew.close()
+    return crew.survey
 
 
 def zygote_environment() -> dict[str, str]:

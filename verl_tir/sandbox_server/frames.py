@@ -8,12 +8,13 @@ import json
 import socket
 import struct
 from asyncio import StreamReader
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from verl_tir.sandbox_server.isolation import FIRST_UID, Isolation
 
 _HEADER = struct.Struct(">I")
+_ENCODER = json.JSONEncoder(default=vars)
 
 
 class RunStatus(StrEnum):
@@ -57,6 +58,29 @@ class Job:
     fetch_files: list[str] = field(default_factory=list)
     """Relative paths to return after the run."""
 
+    cells: list[str] | None = None
+    """Sources of a notebook's cells, in which case `code` is empty; None for a program."""
+
+    cell_timeout: float = 0.0
+    """Wall seconds after which a cell is interrupted; 0 for never."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What one cell gave."""
+
+    stdout: str = ""
+    """Its standard output."""
+
+    stderr: str = ""
+    """Its standard error."""
+
+    display: list[dict[str, object]] = field(default_factory=list)
+    """What it displayed, each by MIME type."""
+
+    error: list[dict[str, object]] = field(default_factory=list)
+    """The exception that ended it: `ename`, `evalue` and `traceback`; empty when it succeeded."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -79,6 +103,12 @@ class Report:
 
     files: dict[str, str] = field(default_factory=dict)
     """Path to base64 content of the fetched files that exist."""
+
+    cells: list[CellResult] | None = None
+    """Of a notebook, the cells that ended and after them the one that did not, should there be one."""
+
+    cells_finished: int = 0
+    """Of a notebook, how many of its cells ended."""
 
     retiring: bool = False
     """Whether the worker ends after this report, for it could not clean up behind the program."""
@@ -114,6 +144,9 @@ class Hire:
     max_output_bytes: int
     """Bytes kept of each output stream."""
 
+    scratch_mb: int = 64
+    """MiB of each private temporary directory."""
+
     @property
     def uid(self) -> int | None:
         """The user of the programs; None for the server's own."""
@@ -126,7 +159,8 @@ _KINDS: dict[str, type] = {kind.__name__: kind for kind in (Hello, Job, Report, 
 
 def encode(frame: Frame) -> bytes:
     """The body of a frame."""
-    return json.dumps([type(frame).__name__, asdict(frame)]).encode()
+    # Not asdict(), which copies every value: this is on the way of every call.
+    return _ENCODER.encode([type(frame).__name__, frame]).encode()
 
 
 def decode(body: bytes) -> Frame:
@@ -134,6 +168,8 @@ def decode(body: bytes) -> Frame:
     kind, fields = json.loads(body)
     if kind == Report.__name__:
         fields["status"] = RunStatus(fields["status"])
+        if fields["cells"] is not None:
+            fields["cells"] = [CellResult(**cell) for cell in fields["cells"]]
     if kind == Hire.__name__:
         fields["isolation"] = Isolation(**fields["isolation"])
     return _KINDS[kind](**fields)

@@ -1,23 +1,39 @@
 """How far a program is walled off: what is possible depends on who runs the server and what the kernel allows.
 
-The levels are tried from the strongest down, by running a real program under each; the first that works is used. There
-is no other way to know: containers refuse these calls in too many places (capabilities, seccomp, AppArmor, sysctls).
+The levels are tried from the strongest down, by running a real program under each; the first that works is the best
+that can be had. There is no other way to know: containers refuse these calls in too many places (capabilities, seccomp,
+AppArmor, sysctls).
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from verl_tir.sandbox_server import linux
+from verl_tir.sandbox_server import call_filter, linux
+
+
+class IsolationPolicy(StrEnum):
+    """What the server does where the machine does not allow every protection."""
+
+    REQUIRED = "required"
+    """Refuse to start."""
+
+    BEST_EFFORT = "best-effort"
+    """Start at the strongest level that works, and log what is missing."""
 
 
 class Protection(StrEnum):
-    """What may stand between a program and the rest of the machine. The resource limits always do."""
+    """What may stand between a program and the rest of the machine. Limits and dropped privileges always do."""
 
     OWN_PROCESSES = "own process tree (pid namespace)"
     NO_NETWORK = "no network (network namespace)"
-    PRIVATE_FILES = "private /tmp and /dev/shm, hidden home (mount namespace)"
-    OWN_USER = "unprivileged user of its own"
+    OWN_NAMES = "own IPC objects, host name and control groups (ipc, uts and cgroup namespaces)"
+    PRIVATE_FILES = (
+        "one bounded private /tmp, /var/tmp and /dev/shm; of other files only the system's (mount namespace)"
+    )
+    READ_ONLY_SYSTEM = "everything else read-only, minimal /dev, no /sys, no settings in /proc"
+    OWN_USER = "unprivileged user, or user namespace, of its own"
+    CALL_FILTER = "kernel calls that programs do not need are refused (seccomp)"
     PROCESS_COUNT = "process count limit"
 
 
@@ -26,38 +42,50 @@ class Isolation:
     """One level of isolation of a worker and its programs."""
 
     namespaces: bool
-    """New pid, network and IPC namespaces."""
+    """New pid, network, IPC, uts and cgroup namespaces."""
 
     private_files: bool
-    """A mount namespace with private temporary directories; needs `namespaces`."""
+    """A mount namespace with a root of its own, read-only but for a bounded scratch; needs `namespaces`."""
 
     user_namespace: bool
     """Reach the above through a user namespace, for a server that is not root."""
 
     own_user: bool
-    """Run each program as `first_uid` + worker index; needs root."""
+    """Run each program as `first_uid` + worker index; needs root.
+
+    No user namespace on top: the worker would keep its power over the programs' users only through a second process
+    that maps them, and what the namespace would take from the worker, `privileges.settle` takes away as well.
+    """
+
+    call_filter: bool = False
+    """Refuse kernel calls that programs do not need."""
 
     def in_force(self) -> tuple[Protection, ...]:
         """The protections that this level gives."""
         flags = {
             Protection.OWN_PROCESSES: self.namespaces,
             Protection.NO_NETWORK: self.namespaces,
+            Protection.OWN_NAMES: self.namespaces,
             Protection.PRIVATE_FILES: self.private_files,
-            Protection.OWN_USER: self.own_user,
+            Protection.READ_ONLY_SYSTEM: self.private_files,
+            Protection.OWN_USER: self.own_user or self.user_namespace,
+            Protection.CALL_FILTER: self.call_filter,
             # The kernel counts processes by user: shared with the server's own user, the count means nothing.
             Protection.PROCESS_COUNT: self.own_user or (self.user_namespace and _counts_by_user_namespace()),
         }
         return tuple(protection for protection, on in flags.items() if on)
 
     def missing(self) -> tuple[Protection, ...]:
-        """The protections that this level lacks."""
-        return tuple(protection for protection in Protection if protection not in self.in_force())
+        """The protections that this level lacks, of those that exist for this processor."""
+        absent = {*self.in_force(), *(() if call_filter.KNOWN_PROCESSOR else (Protection.CALL_FILTER,))}
+        return tuple(protection for protection in Protection if protection not in absent)
 
     def namespace_flags(self) -> int:
         """The flags for unshare(2)."""
         flags = 0
         if self.namespaces:
             flags |= linux.CLONE_NEWPID | linux.CLONE_NEWNET | linux.CLONE_NEWIPC
+            flags |= linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
         if self.private_files:
             flags |= linux.CLONE_NEWNS
         if self.user_namespace:
@@ -76,11 +104,13 @@ UNPRIVILEGED_GID = 65534
 def candidates(is_root: bool) -> tuple[Isolation, ...]:
     """The levels to try, strongest first; the last one needs nothing from the kernel."""
     levels = []
+    filters = (True, False) if call_filter.KNOWN_PROCESSOR else (False,)
     for namespaces, private_files in ((True, True), (True, False), (False, False)):
         userns = namespaces and not is_root
-        levels.append(Isolation(namespaces, private_files, user_namespace=userns, own_user=is_root))
+        levels += [Isolation(namespaces, private_files, userns, is_root, filtered) for filtered in filters]
     if is_root:
-        levels.append(UNISOLATED)
+        # Where the interpreter cannot be read by the users of the programs.
+        levels += [replace(UNISOLATED, call_filter=filtered) for filtered in filters]
     return tuple(levels)
 
 

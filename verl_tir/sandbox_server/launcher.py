@@ -11,17 +11,20 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from verl_tir.sandbox_server.auth import TokenError, load_token
 from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.flags import server_arguments
 
 logger = logging.getLogger(__name__)
 
 _STDERR_SHOWN = 4000  # characters of the server's log in an error
 _LAST_MOMENT = 0.5  # seconds
+_TOKEN_VARIABLE = "VERL_TIR_SANDBOX_TOKEN"
 _TRIAL = {"code": "print(6 * 7)", "language": "python", "run_timeout": 10}
 
 
@@ -36,9 +39,18 @@ class EmbeddedSandbox:
     it ends. (A child that this process forks without exec inherits that end, and keeps the server alive with it.)
     """
 
-    def __init__(self, config: ServerConfig | None = None, *, start_timeout: float = 60.0) -> None:
-        """`start_timeout`: seconds until the server must have run a first program. The default port is a free one."""
+    def __init__(
+        self, config: ServerConfig | None = None, *, token: str | None = None, start_timeout: float = 60.0
+    ) -> None:
+        """Nothing is started yet.
+
+        `config`: by default, one with a free port. `token`: what callers must show as their bearer token; handed to the
+        server in its environment. `start_timeout`: seconds until the server must have run a first program.
+        """
         self._config = config if config is not None else ServerConfig(port=0)
+        self._token = token
+        if token is not None:
+            self._config = replace(self._config, token_file="", token_env=_TOKEN_VARIABLE)
         self._start_timeout = start_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -50,6 +62,11 @@ class EmbeddedSandbox:
         if self._endpoint is None:
             raise RuntimeError("the embedded sandbox is not running: call start() or use it in a with statement")
         return self._endpoint
+
+    @property
+    def running(self) -> bool:
+        """Whether the server was started and has not ended."""
+        return self._endpoint is not None and self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -79,7 +96,7 @@ class EmbeddedSandbox:
                 pass_fds=(announce_write,),
                 # A terminal's interrupt is for this process, which then closes the server in order.
                 start_new_session=True,
-                env=_environment(),
+                env=_environment(self._token),
             )
             os.close(announce_write)
             announced = _read_line(announce_read, deadline)
@@ -126,9 +143,11 @@ class EmbeddedSandbox:
             f"{endpoint}/run_code", json.dumps(_TRIAL).encode(), {"Content-Type": "application/json"}
         )
         try:
+            if token := self._token if self._token is not None else load_token(self._config):
+                request.add_header("Authorization", f"Bearer {token}")
             with opener.open(request, timeout=max(1.0, deadline - time.monotonic())) as answer:
                 body = json.load(answer)
-        except (OSError, ValueError) as error:  # URLError is an OSError
+        except (OSError, ValueError, TokenError) as error:  # URLError is an OSError
             raise SandboxStartError(self._complaint(f"did not run a first program: {error}")) from error
         if body.get("status") != "Success" or body["run_result"]["stdout"] != "42\n":
             raise SandboxStartError(self._complaint(f"ran a first program wrongly: {body}"))
@@ -144,21 +163,13 @@ class EmbeddedSandbox:
         return f"the embedded sandbox server {what}{ended}. Its log:\n{log or '(empty)'}"
 
 
-def server_arguments(config: ServerConfig) -> list[str]:
-    """The command line that reproduces `config`."""
-    arguments = []
-    for field in fields(config):
-        value = getattr(config, field.name)
-        text = ",".join(value) if isinstance(value, tuple) else str(value)
-        arguments.append(f"--{field.name.replace('_', '-')}={text}")
-    return arguments
-
-
-def _environment() -> dict[str, str]:
+def _environment(token: str | None) -> dict[str, str]:
     # Where this package was imported from, a new interpreter need not look.
     package_root = str(Path(__file__).parents[2])
     inherited = os.environ.get("PYTHONPATH")
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (package_root, inherited)))}
+    # Not on the command line, which every user of the machine can read.
+    secret = {} if token is None else {_TOKEN_VARIABLE: token}
+    return os.environ | secret | {"PYTHONPATH": os.pathsep.join(filter(None, (package_root, inherited)))}
 
 
 def _read_line(fd: int, deadline: float) -> str:

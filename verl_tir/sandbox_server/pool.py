@@ -38,12 +38,33 @@ class WorkerPool:
         self._waiting: deque[asyncio.Future[Worker]] = deque()
         self._running: set[asyncio.Task[Report]] = set()
         self._replacing: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._draining = False  # no new calls
+        self._closed = False  # no new workers either
+        self._calls = 0
+        self._no_calls = asyncio.Event()
+        self._no_calls.set()
+        self.replaced = 0
+        """Workers lost and replaced since the start."""
 
     @property
     def isolation(self) -> Isolation:
         """The level that programs run at; meaningful once started."""
         return self._crew.isolation
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a worker."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Programs that run."""
+        return len(self._running)
+
+    @property
+    def alive(self) -> int:
+        """Workers that run a program or could."""
+        return len(self._idle) + len(self._running)
 
     async def start(self) -> None:
         """Start the zygote and the workers. Raises SandboxSetupError when no program can be run."""
@@ -56,6 +77,26 @@ class WorkerPool:
 
         A lost worker is a Report with status Error. Raises QueueFull, QueueTimeout or PoolClosed.
         """
+        self._calls += 1
+        self._no_calls.clear()
+        try:
+            return await self._run(job)
+        finally:
+            self._calls -= 1
+            if self._calls == 0:
+                self._no_calls.set()
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no new calls, and wait up to `seconds` for those that wait or run; whether all have ended."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._no_calls.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _run(self, job: Job) -> Report:
         worker = await self._acquire()
         task = asyncio.create_task(self._run_on(worker, job))
         self._running.add(task)
@@ -67,20 +108,23 @@ class WorkerPool:
             worker.cancel()
             raise
 
-    async def close(self) -> None:
-        """Refuse new calls and those that wait, let running ones finish within the grace, then end every process."""
-        self._closed = True
+    async def close(self, grace: float | None = None) -> None:
+        """Refuse new calls and those that wait, let running ones finish within the grace, then end every process.
+
+        `grace`: seconds, by default the configured ones.
+        """
+        self._draining = self._closed = True
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_exception(PoolClosed("the sandbox server is shutting down"))
         if self._running:
-            await asyncio.wait(self._running, timeout=self._config.shutdown_grace)
+            await asyncio.wait(self._running, timeout=self._config.shutdown_grace if grace is None else grace)
         for task in self._replacing:
             task.cancel()
         await self._crew.close()
 
     async def _acquire(self) -> Worker:
-        if self._closed:
+        if self._draining:
             raise PoolClosed("the sandbox server is shutting down")
         while self._idle:
             worker = self._idle.popleft()
@@ -139,7 +183,10 @@ class WorkerPool:
             await asyncio.sleep(_REPLACE_PAUSE[min(tries, len(_REPLACE_PAUSE) - 1)])
             tries += 1
             try:
-                self._release(await self._crew.hire(index))
-                return
+                worker = await self._crew.hire(index)
             except WorkerLost as error:
                 logger.error("worker %d cannot be replaced, will try again: %s", index, error)
+            else:
+                self.replaced += 1
+                self._release(worker)
+                return

@@ -1,78 +1,133 @@
-"""A worker's private view of the file system: temporary directories of its own, the server's home hidden."""
+"""A worker's own root directory: the system and the interpreter, read-only, and one bounded scratch.
+
+What is not listed here is not there: homes, data, other programs' files, the job's own code. A list of what to hide
+would always lack something.
+"""
 
 import functools
 import os
+import site
+import socket
 import sys
 from pathlib import Path
 
-from verl_tir.sandbox_server import linux
+from verl_tir.sandbox_server import linux, proc_masks
 
 SHARED_WRITABLE = ("/tmp", "/var/tmp", "/dev/shm")
 """Directories that every user may write to, through which one program could leave something for the next."""
 
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
+_SETTINGS = (
+    *("alternatives", "fonts", "group", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"),
+    *("mime.types", "nsswitch.conf", "os-release", "passwd", "protocols", "services", "ssl/certs", "timezone"),
+)
+"""Below /etc: what the C library, Python and common libraries read. The rest may hold a site's secrets."""
+
+# Not /dev/zero: shared mappings of it are memory that no limit counts (see call_filter). No terminals either.
+_DEVICES = ("null", "full", "random", "urandom")
+_DEVICE_LINKS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
+
+_STAGE = "/tmp"
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV
+_LOCKED_ATTRIBUTES = linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
+_INODES_PER_MB = 256  # files of 4 KiB fill the scratch; smaller ones, and empty ones, run into this limit
+_HOST_NAME = "sandbox"
+
+_MOUNT_FLAGS = {
+    "nosuid": linux.MS_NOSUID,
+    "nodev": linux.MS_NODEV,
+    "noexec": linux.MS_NOEXEC,
+    "noatime": linux.MS_NOATIME,
+    "nodiratime": linux.MS_NODIRATIME,
+    "relatime": linux.MS_RELATIME,
+    "nosymfollow": linux.MS_NOSYMFOLLOW,
+}
 
 
 @functools.cache
 def interpreter_paths() -> tuple[str, ...]:
     """The directories that a program needs to import and to start Python again."""
-    paths = {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix)} | {sys.prefix, sys.base_prefix}
-    return outermost(paths)
+    paths = {sys.prefix, sys.base_prefix}
+    if site.ENABLE_USER_SITE:
+        paths.add(site.getusersitepackages())
+    return outermost({path for path in paths | {os.path.realpath(path) for path in paths} if os.path.isdir(path)})
 
 
 def outermost(paths: set[str]) -> tuple[str, ...]:
     """`paths` without those that lie inside another of them, sorted."""
-    return tuple(sorted(p for p in paths if not any(q != p and Path(p).is_relative_to(q) for q in paths)))
+    return tuple(sorted(path for path in paths if not any(_inside(path, other) for other in paths if other != path)))
 
 
-def hidden_directories(needed: tuple[str, ...], home: str) -> tuple[str, ...]:
-    """What to cover: the shared writable directories, the home, and what bars other users from `needed`.
-
-    An interpreter below a home of mode 0700 (pyenv, conda, uv) is out of reach for a program that runs as another
-    user; covering that home and showing only the interpreter inside opens the one and hides the rest.
-    """
-    barred = {
-        str(parent) for path in needed for parent in Path(path).parents if parent.is_dir() and _barred(parent)
-    } - {"/"}
-    covered = {path for path in (*SHARED_WRITABLE, home) if path != "/" and os.path.isdir(path)}
-    # A home such as /usr would cover the system itself.
-    covered -= {path for path in covered if path in ("/usr", "/bin", "/lib", "/lib64", "/etc", "/proc", "/sys", "/dev")}
-    covered -= {path for path in covered if path in needed}
-    return outermost({os.path.realpath(path) for path in covered | barred})
-
-
-def _barred(directory: Path) -> bool:
-    return not directory.stat().st_mode & 0o001
+def visible_paths(library_path: str) -> tuple[str, ...]:
+    """What programs see of the machine's files; `library_path` as in LD_LIBRARY_PATH."""
+    libraries = {path for path in library_path.split(os.pathsep) if os.path.isabs(path) and os.path.isdir(path)}
+    wanted = {*_SYSTEM, *(f"/etc/{name}" for name in _SETTINGS), *interpreter_paths(), *libraries} - {"/"}
+    return outermost({os.path.normpath(path) for path in wanted if os.path.lexists(path)})
 
 
 def enter(max_mb: int) -> None:
-    """Cover the directories, in this process's own mount namespace. Raises OSError when not permitted."""
+    """Make the new root, in this process's own mount namespace, and move there. Raises OSError when not permitted.
+
+    `max_mb`: size of the scratch.
+    """
     linux.mount("none", "/", "none", linux.MS_REC | linux.MS_PRIVATE)
-    needed = interpreter_paths()
-    hidden = hidden_directories(needed, os.path.expanduser("~"))
-    for path in needed:
-        if not any(Path(path).is_relative_to(directory) for directory in hidden):
-            _show_read_only(path, path)
-    for directory in hidden:
-        inside = [path for path in needed if path != directory and Path(path).is_relative_to(directory)]
-        # Opened before they are covered, and reached through these descriptors afterwards.
-        handles = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in inside]
-        writable = directory in map(os.path.realpath, SHARED_WRITABLE)
-        linux.mount("tmpfs", directory, "tmpfs", _FLAGS, f"size={max_mb}m,mode={'1777' if writable else '0755'}")
-        for path, handle in zip(inside, handles, strict=True):
-            os.makedirs(path, mode=0o755, exist_ok=True)
-            _show_read_only(f"/proc/self/fd/{handle}", path)
-            os.close(handle)
-    # The host's /proc would show the command lines of everybody's processes.
-    linux.mount("proc", "/proc", "proc", _FLAGS | linux.MS_NOEXEC)
+    umask = os.umask(0o022)
+    paths = visible_paths(os.environ.get("LD_LIBRARY_PATH", ""))
+    # Opened before the stage covers a part of them, and reached through these descriptors afterwards.
+    handles = {path: os.open(path, os.O_PATH) for path in paths if not os.path.islink(path)}
+    linux.mount("tmpfs", _STAGE, "tmpfs", _FLAGS, "size=1m,nr_inodes=4096,mode=0755")
+    for path in paths:
+        if os.path.islink(path):
+            os.makedirs(_staged(os.path.dirname(path)), exist_ok=True)
+            os.symlink(os.readlink(path), _staged(path))
+    in_scratch = [path for path in handles if any(_inside(path, shared) for shared in SHARED_WRITABLE)]
+    for path in handles.keys() - set(in_scratch):
+        _show(handles[path], path)
+    for directory in ("/proc", "/dev", *SHARED_WRITABLE):
+        os.makedirs(_staged(directory), exist_ok=True)
+    for name, suffix in _DEVICE_LINKS.items():
+        os.symlink(f"/proc/self/fd{suffix}", _staged(f"/dev/{name}"))
+    for name in _DEVICES:
+        os.close(os.open(_staged(f"/dev/{name}"), os.O_CREAT, 0o600))
+    proc_masks.prepare(_STAGE)
+    make_read_only(_STAGE)
+    _mount_scratch(max_mb)
+    for path in in_scratch:
+        _show(handles[path], path)
+        make_read_only(_staged(path))
+    # Only now, for a device that lies on a mount without devices is none.
+    for name in _DEVICES:
+        linux.mount(f"/dev/{name}", _staged(f"/dev/{name}"), "none", linux.MS_BIND)
+    # The host's would show everybody's processes. Before the old one goes: a user namespace gets no other.
+    linux.mount("proc", _staged("/proc"), "proc", _FLAGS | linux.MS_NOEXEC)
+    proc_masks.cover(_STAGE)
+    for handle in handles.values():
+        os.close(handle)
+    _change_root()
+    os.umask(umask)
+    socket.sethostname(_HOST_NAME)
 
 
-def _show_read_only(source: str, target: str) -> None:
-    """Bind `source` on `target`: a program that runs as the server's own user must not rewrite the interpreter."""
-    linux.mount(source, target, "none", linux.MS_BIND | linux.MS_REC)
-    # In a user namespace, a remount that would take these flags away is refused.
-    kept = os.statvfs(target).f_flag & (linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-    linux.mount("none", target, "none", linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | kept)
+def make_read_only(top: str) -> None:
+    """Let nothing be written, no set-user-ID program gain and no device open on the mount `top` and all below it."""
+    try:
+        linux.set_mount_attributes(top, _LOCKED_ATTRIBUTES)
+    except OSError:
+        # A kernel before 5.12, or a container engine that does not know the call. Then one by one, with its own errors.
+        for target, kept in mounts_below(top, Path("/proc/self/mountinfo").read_text()):
+            flags = linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | _FLAGS | kept
+            linux.mount("none", target, "none", flags)
+
+
+def mounts_below(top: str, mountinfo: str) -> tuple[tuple[str, int], ...]:
+    """The mounts at and below `top` with the flags that a remount in a user namespace must not take away."""
+    found = {}
+    for line in mountinfo.splitlines():
+        fields = line.split()
+        target = fields[4].encode().decode("unicode_escape")  # blanks are written \040
+        if _inside(target, top):
+            found[target] = sum(_MOUNT_FLAGS.get(option, 0) for option in fields[5].split(","))
+    return tuple(found.items())
 
 
 def leftovers() -> tuple[Path, ...]:
@@ -83,3 +138,54 @@ def leftovers() -> tuple[Path, ...]:
         if os.path.isdir(directory):
             found += [p for p in Path(directory).iterdir() if not any(Path(k).is_relative_to(p) for k in keep)]
     return tuple(found)
+
+
+def _inside(path: str, directory: str) -> bool:
+    # Whole names, as Path.is_relative_to compares them, in a fiftieth of the time.
+    return f"{path}/".startswith(f"{directory}/")
+
+
+def _staged(path: str) -> str:
+    return _STAGE + path
+
+
+def _show(handle: int, path: str) -> None:
+    source, target = f"/proc/self/fd/{handle}", _staged(path)
+    # A path through a link that is there already (/lib/python below /lib -> usr/lib) leads to what is shown anyway.
+    if os.path.lexists(target):
+        return
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_CREAT, 0o600))
+    linux.mount(source, target, "none", linux.MS_BIND | linux.MS_REC)
+
+
+def _mount_scratch(max_mb: int) -> None:
+    """One file system for all writable directories, so that its limits are the program's."""
+    top = _staged("/tmp")
+    linux.mount("tmpfs", top, "tmpfs", _FLAGS, f"size={max_mb}m,nr_inodes={max_mb * _INODES_PER_MB},mode=0755")
+    handles = []
+    for number, _ in enumerate(SHARED_WRITABLE):
+        os.mkdir(f"{top}/{number}")
+        os.chmod(f"{top}/{number}", 0o1777)
+        handles.append(os.open(f"{top}/{number}", os.O_PATH))
+    for handle, directory in zip(handles, SHARED_WRITABLE, strict=True):
+        linux.mount(f"/proc/self/fd/{handle}", _staged(directory), "none", linux.MS_BIND)
+        os.close(handle)
+
+
+def _change_root() -> None:
+    os.chdir(_STAGE)
+    try:
+        linux.pivot_root(".", ".")
+    except OSError:
+        # Refused by container engines' filters, and on an initial RAM disk. A move hides the old root as well from
+        # processes that can neither mount nor change their root, but the kernel keeps it.
+        linux.mount(_STAGE, "/", "none", linux.MS_MOVE)
+        os.chroot(".")
+    else:
+        # The old root lies on top of the new one until here.
+        linux.unmount(".")
+    os.chdir("/")

@@ -1,7 +1,8 @@
-"""Ending every process that a program started, however it hid."""
+"""The processes that a program started, however they hid: finding, measuring and ending them."""
 
 import contextlib
 import os
+import resource
 import signal
 import time
 
@@ -39,6 +40,53 @@ def children() -> tuple[int, ...]:
         if entry.isdigit() and _parent(entry) == me:
             found.append(int(entry))
     return tuple(found)
+
+
+def descendants(own_namespace: bool) -> tuple[int, ...]:
+    """The process ids of all that this process started, zombies included, at any depth.
+
+    `own_namespace`: whether this process is pid 1 of its own namespace, with everything in it below this process.
+    """
+    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    if own_namespace:
+        return tuple(pid for pid in pids if pid != 1)
+    parents = {pid: _parent(str(pid)) for pid in pids}
+    found, layer = [], {os.getpid()}
+    while layer := {pid for pid, parent in parents.items() if parent in layer}:
+        found += layer
+    return tuple(found)
+
+
+def resident_bytes(pids: tuple[int, ...]) -> int:
+    """The resident sizes of `pids`, added up: an upper bound, for shared pages count more than once."""
+    return sum(map(_resident, pids)) * resource.getpagesize()
+
+
+def proportional_bytes(pids: tuple[int, ...]) -> int:
+    """The memory of `pids`, with each shared page divided among those who share it."""
+    return sum(map(_proportional, pids))
+
+
+def _resident(pid: int) -> int:
+    """Pages; 0 for a process that has ended."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as statm:
+            return int(statm.read().split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _proportional(pid: int) -> int:
+    """Bytes; 0 for a process that has ended."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as rollup:
+            line = next((line for line in rollup if line.startswith(b"Pss:")), b"Pss: 0 kB")
+            return int(line.split()[1]) << 10
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    except PermissionError:
+        # It made itself undumpable. The upper bound, then: hiding must not pay.
+        return _resident(pid) * resource.getpagesize()
 
 
 def _parent(pid: str) -> int | None:

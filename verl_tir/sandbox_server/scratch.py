@@ -3,6 +3,7 @@
 import base64
 import os
 import random
+import stat
 import string
 from pathlib import Path
 
@@ -12,43 +13,59 @@ from verl_tir.sandbox_server.isolation import UNPRIVILEGED_GID
 _random = random.SystemRandom()
 
 
-def _random_name() -> str:
-    # The look of Python's temporary names, which is what Sandbox Fusion's tracebacks show.
+def random_name() -> str:
+    """The look of Python's temporary names, which is what Sandbox Fusion's tracebacks show."""
     return "tmp" + "".join(_random.choices(string.ascii_lowercase + string.digits, k=8))
 
 
-def make_scratch(root: str) -> Path:
-    """A new, empty directory below `root` that is nobody else's."""
-    scratch = Path(root) / _random_name()
-    scratch.mkdir(mode=0o700)
-    return scratch
+def make_scratch(scratch: str, job: Job, source: str, uid: int | None) -> None:
+    """Make the directory `scratch` with the program, as `source` in it, and its files; owned by `uid` unless None."""
+    os.mkdir(scratch, 0o700)
+    _write(source, job.code.encode("utf-8", errors="surrogatepass"))
+    for name, content in job.files.items():
+        path = os.path.join(scratch, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _write(path, base64.b64decode(content))
+    if uid is None:
+        return
+    os.chown(scratch, uid, UNPRIVILEGED_GID)
+    if not job.files:
+        os.chown(source, uid, UNPRIVILEGED_GID)
+        return
+    for directory, directories, names in os.walk(scratch):
+        for name in (*directories, *names):
+            os.chown(os.path.join(directory, name), uid, UNPRIVILEGED_GID)
 
 
-def write_inputs(job: Job, scratch: Path, uid: int | None) -> Path:
-    """Write the program and its files, owned by `uid` unless None; returns the program's path."""
-    source = scratch / (_random_name() + ".py")
-    contents = {scratch / name: base64.b64decode(content) for name, content in job.files.items()}
-    contents[source] = job.code.encode("utf-8", errors="surrogatepass")
-    for path, content in contents.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    if uid is not None:
-        for directory, _, names in os.walk(scratch):
-            for path in (directory, *(os.path.join(directory, name) for name in names)):
-                os.chown(path, uid, UNPRIVILEGED_GID)
-    return source
+def _write(path: str, content: bytes) -> None:
+    with open(path, "wb", buffering=0) as file:
+        file.write(content)
 
 
-def fetch(names: list[str], scratch: Path, max_bytes: int) -> dict[str, str]:
-    """The files among `names` that exist, in base64. Symbolic links are not followed out of the directory.
+def fetch(names: list[str], scratch: str, max_bytes: int) -> dict[str, str]:
+    """The files among `names` that exist, in base64, as far as they fit into `max_bytes` together.
 
+    No link is followed out of the directory: a file with a second name may have that name anywhere, and is left out.
+    So is one that cannot be read.
     Call when no process of the program is left, or a file may change between the check and the reading.
     """
     found = {}
+    # The program may have put a link in the place of the directory itself, whose own name is therefore taken as it is.
+    root = os.path.join(os.path.realpath(os.path.dirname(scratch)), os.path.basename(scratch))
     for name in names:
-        path = Path(os.path.realpath(scratch / name))
-        if path.is_relative_to(os.path.realpath(scratch)) and path.is_file() and path.stat().st_size <= max_bytes:
-            found[name] = base64.b64encode(path.read_bytes()).decode()
+        path = Path(os.path.realpath(os.path.join(scratch, name)))
+        if not path.is_relative_to(root):
+            continue
+        try:
+            known = path.stat()
+            if not stat.S_ISREG(known.st_mode) or known.st_nlink > 1 or known.st_size > max_bytes:
+                continue
+            path.chmod(0o600)
+            content = path.read_bytes()
+        except OSError:
+            continue
+        max_bytes -= len(content)
+        found[name] = base64.b64encode(content).decode()
     return found
 
 

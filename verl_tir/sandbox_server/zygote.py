@@ -1,7 +1,7 @@
 """The template process: imports what programs will want once, and forks workers that have it in memory already.
 
-Run as `python -m verl_tir.sandbox_server.zygote CONTROL_FD SCRATCH_ROOT MODULE...`, by the server only. The control
-socket carries one Hire per worker to make, with the worker's own socket attached; when it closes, all is over.
+Run as `python -m verl_tir.sandbox_server.zygote CONTROL_FD SCRATCH_ROOT LOG_FORMAT MODULE...`, by the server only. The
+control socket carries one Hire per worker to make, with the worker's own socket attached; when it closes, all is over.
 """
 
 import contextlib
@@ -17,10 +17,13 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from verl_tir.sandbox_server import linux, private_files, processes, worker
+from verl_tir.sandbox_server import child, huge_pages, linux, private_files, privileges, processes, worker
+from verl_tir.sandbox_server.config import LogFormat
 from verl_tir.sandbox_server.frames import Hello, Hire, decode, pack
 from verl_tir.sandbox_server.isolation import Isolation
+from verl_tir.sandbox_server.log_format import configure
 from verl_tir.sandbox_server.scratch import remove
+from verl_tir.sandbox_server.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -35,17 +38,20 @@ def program_import_path() -> tuple[str, ...]:
 
 
 def preload(modules: tuple[str, ...]) -> None:
-    """Import `modules` and make the heap ready to share. Exits with a message when one cannot be imported."""
+    """Import `modules`, use them once, and make the heap ready to share. Exits with a message when one is missing."""
     for name in modules:
         try:
             importlib.import_module(name)
         except ImportError as error:
             sys.exit(f"cannot preload {name!r}: {error}; install it, or leave it out of --preload")
+    warm_up(modules)
     sys.path[:] = program_import_path()
+    child.forget_the_server()
     # Objects that the collector never visits are pages that forks never copy.
     gc.collect()
     gc.disable()
     gc.freeze()
+    huge_pages.collapse()
 
 
 def serve(control: socket.socket, scratch_root: str) -> None:
@@ -102,7 +108,8 @@ def _work(sock: socket.socket, hire: Hire) -> NoReturn:
         else:
             linux.set_child_subreaper()
         if hire.isolation.private_files:
-            private_files.enter(hire.max_file_mb)
+            private_files.enter(hire.scratch_mb)
+        privileges.settle(hire.isolation)
         worker.serve(sock, hire)
     except OSError as error:
         _refuse(sock, error)
@@ -125,10 +132,10 @@ def _enter_namespaces(isolation: Isolation) -> None:
 
 def main(arguments: list[str]) -> None:
     """Entry point; see the module's docstring for the arguments."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure(LogFormat(arguments[2]))
     control = socket.socket(fileno=int(arguments[0]))
     control.set_inheritable(False)
-    preload(tuple(arguments[2:]))
+    preload(tuple(arguments[3:]))
     serve(control, arguments[1])
 
 

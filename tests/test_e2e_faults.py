@@ -1,0 +1,163 @@
+"""Stock verl trains while the way to the sandbox is cut, spoilt and gone for half a minute."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from background import Background, background
+from faulty_proxy import FaultyProxy, Spoil, sometimes
+
+from verl_tir.demo.tasks import split, transcripts
+from verl_tir.rollout.observation import PREFIX, SUFFIX
+from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.launcher import EmbeddedSandbox
+
+if TYPE_CHECKING:
+    from conftest import RunVerl, VerlRun
+
+pytestmark = pytest.mark.e2e
+
+STEPS, PROMPTS, SAMPLES = 2, 4, 8
+TOKEN = "sandbox-token-of-the-tests"
+OUTAGE_SECONDS = 30.0
+# A call that hangs is waited for: what its end looks like is tested with shorter times elsewhere.
+KINDS = (Spoil.RESET, Spoil.HALF, Spoil.ERROR_500, Spoil.ERROR_503, Spoil.WRONG_JSON)
+
+
+@pytest.fixture
+def loop() -> Iterator[Background]:
+    """Where the proxies run while the test waits for verl."""
+    with background() as running:
+        yield running
+
+
+class Outage:
+    """Takes all proxies down once, when a number of answers has passed."""
+
+    def __init__(self, after: int) -> None:
+        self.proxies: list[FaultyProxy] = []
+        self.over = False
+        self._left = after
+        self._task: asyncio.Task[None] | None = None
+
+    def count(self) -> None:
+        """One more answer has passed."""
+        self._left -= 1
+        if self._left == 0:
+            self._task = asyncio.get_running_loop().create_task(self._happen())
+
+    async def _happen(self) -> None:
+        for proxy in self.proxies:
+            proxy.take_down()
+        await asyncio.sleep(OUTAGE_SECONDS)
+        for proxy in self.proxies:
+            proxy.down = False
+        self.over = True
+
+
+def train(run_verl: RunVerl, endpoints: list[str], overrides: dict[str, Any]) -> VerlRun:
+    """Two steps with a sandbox behind `endpoints`."""
+    problems, _ = split(seed=0, train=PROMPTS, validation=1)
+    return run_verl(
+        problems,
+        transcripts(0, itertools.cycle(problems)),
+        {
+            "tir.sandbox.endpoints": f"[{','.join(endpoints)}]",
+            "tir.sandbox.token_env": "SANDBOX_TOKEN",
+            "+ray_kwargs.ray_init.runtime_env.env_vars.SANDBOX_TOKEN": TOKEN,
+            "actor_rollout_ref.rollout.n": SAMPLES,
+            "actor_rollout_ref.actor.ppo_mini_batch_size": PROMPTS,
+            "trainer.total_training_steps": STEPS,
+            **overrides,
+        },
+    )
+
+
+def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, loop: Background) -> None:
+    """With the recipe's settings nothing is aborted, and every result is the program's own."""
+    outage = Outage(after=25)
+
+    def choose(seed: int) -> Any:
+        spoil = sometimes(0.08, seed, *KINDS)
+
+        def chosen() -> Spoil | None:
+            outage.count()
+            return spoil()
+
+        return chosen
+
+    with EmbeddedSandbox(ServerConfig(port=0), token=TOKEN) as server:
+        outage.proxies = [FaultyProxy(server.endpoint, choose(seed)) for seed in range(2)]
+        running = [proxy.running() for proxy in outage.proxies]
+        endpoints = [loop.run(one.__aenter__()).endpoint for one in running]
+        run = train(run_verl, endpoints, {})
+        for one in running:
+            loop.run(one.__aexit__(None, None, None))
+    assert run.status == 0, run.log[-6000:]
+    assert outage.over
+    assert sum(proxy.spoilt.total() for proxy in outage.proxies) > 0
+    assert len(run.metrics) == STEPS
+    for metrics in run.metrics:
+        for name in ("tir/aborted_ratio", "tir/tool/fault", "tir/filter/dropped_rows"):
+            assert metrics[name] == 0, name
+        assert metrics["tir/trajectories"] == PROMPTS * SAMPLES
+    assert sum(metrics["tir/sandbox/retries"] for metrics in run.metrics) > 0
+    # Somebody waited for the outage to end.
+    assert max(metrics["tir/sandbox/latency/max"] for metrics in run.metrics) > OUTAGE_SECONDS / 3
+    assert check_observations(run) >= 20
+    assert TOKEN not in run.log
+
+
+def test_aborted_groups_are_replaced_and_count_for_nothing(run_verl: RunVerl, loop: Background) -> None:
+    """Without retries trajectories abort: their groups are rolled out anew, and none of their rows is trained."""
+    with EmbeddedSandbox(ServerConfig(port=0), token=TOKEN) as server:
+        proxy = FaultyProxy(server.endpoint, sometimes(0.1, 0, *KINDS))
+        running = proxy.running()
+        run = train(
+            run_verl,
+            [loop.run(running.__aenter__()).endpoint],
+            {
+                "tir.sandbox.retry_attempts": 1,
+                "tir.filter.min_sound_ratio": 0.75,
+                "tir.filter.max_aborted_ratio": 0.9,
+            },
+        )
+        loop.run(running.__aexit__(None, None, None))
+    assert run.status == 0, run.log[-6000:]
+    lines = run.dump
+    aborted = [line for line in lines if line["stop_reason"] == "sandbox_fault"]
+    assert len(aborted) >= 3
+    assert {line["fate"] for line in aborted} <= {"drop", "evicted"}
+    evicted = {line["key"].split("_")[0] for line in lines if line["fate"] == "evicted"}
+    assert len(evicted) == sum(metrics["tir/filter/evicted_groups/unsound"] for metrics in run.metrics)
+    assert evicted
+    groups = defaultdict(list)
+    for line in lines:
+        groups[line["step"], line["key"].split("_")[0]].append(line)
+    # What verl trained on: whole batches of other groups, and of these the sound rows only.
+    kept = [group for (_, uid), group in groups.items() if uid not in evicted]
+    assert len(kept) == STEPS * PROMPTS
+    sound = [line for group in kept for line in group if line["stop_reason"] != "sandbox_fault"]
+    assert all(sum(line["stop_reason"] != "sandbox_fault" for line in group) >= 6 for group in kept)
+    ids = [tuple(batch["input_ids"][i]) for batch in run.records("trained") for i in range(len(batch["input_ids"]))]
+    rolled = {tuple(item["prompt"] + item["response"]) for item in run.records("rolled_out")}
+    assert sum(row in rolled for row in ids) == len(sound)
+    check_observations(run)
+
+
+def check_observations(run: VerlRun) -> int:
+    """Every observation of a plain arithmetic program is its result, computed here; returns how many there were."""
+    checked = 0
+    for line in run.dump:
+        for model, tool in itertools.pairwise(line["segments"]):
+            found = re.search(r"```py\nprint\(([0-9*+-]+)\)\n```$", model["text"])
+            if tool["role"] == "tool" and found:
+                assert tool["text"] == f"{PREFIX}{eval(found[1])}\n{SUFFIX}"
+                checked += 1
+    return checked

@@ -1,0 +1,163 @@
+"""How notebooks end: in time, out of time, early, and when they spoil what they should leave alone."""
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+
+from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
+from verl_tir.sandbox_server.cell_record import CellRecord
+from verl_tir.sandbox_server.frames import Report, RunStatus, decode, encode
+
+CONFIG = ServerConfig(port=0, workers=1, preload=(), max_output_bytes=20_000)
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    """One server for all tests: notebooks must not be able to tell."""
+    with EmbeddedSandbox(CONFIG) as sandbox:
+        yield sandbox.endpoint
+
+
+def run(endpoint, *cells, **options):
+    """The decoded answer to `cells`."""
+    status, body = post(endpoint, cells=cells, **options)
+    assert status == 200, body
+    return body
+
+
+def post(endpoint, **body):
+    request = urllib.request.Request(f"{endpoint}/run_jupyter", json.dumps(body).encode())
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, json.load(refusal)
+
+
+def cell(stdout="", stderr="", display=(), error=()):
+    return {"stdout": stdout, "stderr": stderr, "display": list(display), "error": list(error)}
+
+
+def test_files_go_in_and_out(endpoint):
+    """Files are there before the first cell, and those asked for come back."""
+    body = run(endpoint, "n = open('b', 'w').write(open('a').read() * 2)", files={"a": "YWI="}, fetch_files=["b", "c"])
+    assert (body["status"], body["files"]) == ("Success", {"b": "YWJhYg=="})
+
+
+def test_a_cell_beyond_its_time_is_interrupted(endpoint):
+    """The cell ends with a KeyboardInterrupt, also one that is stubborn once, and the next ones run."""
+    stubborn = "import time\ntry:\n  time.sleep(9)\nexcept KeyboardInterrupt: print('once')\nwhile True: pass"
+    body = run(endpoint, "while True: pass", stubborn, "print('next')", "while True: print(1)", cell_timeout=0.3)
+    errors = [[error["ename"] for error in c["error"]] for c in body["cells"]]
+    assert (body["status"], errors) == ("Success", [["KeyboardInterrupt"]] * 2 + [[], ["KeyboardInterrupt"]])
+    assert "cell_timeout, 0.3 s" in body["cells"][0]["error"][0]["evalue"]
+    assert (body["cells"][1]["stdout"], body["cells"][2]["stdout"]) == ("once\n", "next\n")
+    assert 0.9 < body["driver"]["execution_time"] < 3.0
+
+
+def test_what_was_done_before_the_time_is_up_is_kept(endpoint):
+    """A notebook that runs out of time is Failed; cells that ended are there, and what the last one has printed."""
+    body = run(endpoint, "print(1)\n2", "print(3)\nwhile True: pass", "4", total_timeout=0.5)
+    assert (body["status"], body["driver"]["status"]) == ("Failed", "TimeLimitExceeded")
+    assert body["driver"]["return_code"] is None
+    assert body["cells"] == [cell("1\n", display=[{"text/plain": "2"}]), cell("3\n")]
+    assert body["message"] == "the notebook ended in cell 2 of 3"
+
+
+@pytest.mark.parametrize(
+    ("end", "return_code"),
+    [("os._exit(0)", 0), ("os._exit(3)", 3), ("os.kill(os.getpid(), 9)", -9), ("os.abort()", -6)],
+)
+def test_a_process_that_ends_early_is_failed(endpoint, end, return_code):
+    """Whatever ended it, and whatever its exit status: not all cells ran, and the driver's status says how it was."""
+    body = run(endpoint, "print(1)", f"import os; print(2); {end}", "3")
+    assert (body["status"], body["driver"]["return_code"]) == ("Failed", return_code)
+    assert body["cells"] == [cell("1\n"), cell("2\n")]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "os.closerange(3, 256)",
+        "os.closerange(0, 256)",
+        "[os.write(fd, b'garbage\\n') for fd in range(3, 20) if os.path.exists(f'/proc/self/fd/{fd}')]",
+        "[os.truncate(f'/proc/self/fd/{fd}', 1 << 25) for fd in range(3, 20) if os.path.exists(f'/proc/self/fd/{fd}')]",
+        "sys.stdout.close(); sys.stderr = None; os.close(1)",
+        "sys.modules.clear(); builtins = None",
+        "import json; json.dumps = None",
+    ],
+)
+def test_a_program_that_tampers_with_the_record_hurts_only_itself(endpoint, spoil):
+    """The answer has what is sure, and the next notebook is answered as ever."""
+    body = run(endpoint, "print(1)", f"import os, sys\n{spoil}", "print(3)")
+    assert body["status"] in ("Success", "Failed")
+    assert body["cells"][:1] in ([cell("1\n")], [cell()])
+    assert run(endpoint, "1")["cells"] == [cell(display=[{"text/plain": "1"}])]
+
+
+def test_floods_are_cut(endpoint):
+    """Output is cut to the cap over all cells, and displays and errors to theirs; the cells run on."""
+    flood = "for _ in range(1000): print('x' * 100)"
+    shout = "import subprocess; r = subprocess.run(['head', '-c', '300000', '/dev/zero'])"
+    body = run(
+        endpoint, "print('first')", flood, shout, "'y' * 100_000", "raise ValueError('z' * 10**6)", "print(1)\n2"
+    )
+    assert body["status"] == "Success"
+    outputs = [len(c["stdout"]) for c in body["cells"]]
+    assert (outputs[0], sum(outputs)) == (6, CONFIG.max_output_bytes)
+    assert "not shown" in body["cells"][3]["display"][0]["text/plain"]
+    assert body["cells"][4]["error"][0]["ename"] == "ValueError"
+    assert len(json.dumps(body)) < 400_000
+    assert body["cells"][5]["display"] == [{"text/plain": "2"}]
+
+
+def test_output_after_the_last_cell_is_the_drivers(endpoint):
+    """Threads and exit handlers that outlive the cells are nobody's cell."""
+    body = run(endpoint, "import atexit; f = atexit.register(print, 'bye')")
+    assert (body["driver"]["stdout"], body["cells"]) == ("bye\n", [cell()])
+
+
+def test_memory_is_limited(endpoint):
+    """`memory_limit_MB` is kept to, which Sandbox Fusion takes and forgets."""
+    failed, after = run(endpoint, "x = bytearray(300 << 20)", "1", memory_limit_MB=256)["cells"]
+    assert (failed["error"][0]["ename"], after["display"]) == ("MemoryError", [{"text/plain": "1"}])
+
+
+def deep(levels):
+    return "[" * levels + "]" * levels
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b'["a","b",[],[],1]',
+        b'["a",1,[],[]]',
+        b'["a","b",{},[]]',
+        b'["a","b",["c"],[]]',
+        b'["a","b",[{"x":NaN}],[]]',
+        b'["a","b",[],[{"ename":"E"}]]',
+        b'["a","b",[],[{"ename":"E","evalue":"v","traceback":"t"}]]',
+        b'["a","b",[],[{"ename":"E","evalue":1,"traceback":[]}]]',
+        f'["a","b",[{{"x":{deep(70)}}}],[]]'.encode(),
+        f'["a","b",[{{"x":{deep(50_000)}}}],[]]'.encode(),
+        b'["a","b",[{"x":' + b"9" * 5000 + b"}],[]]",
+    ],
+)
+def test_the_worker_believes_no_record_that_it_could_not_have_had(line):
+    """A malformed line ends the record, without harm to whoever reads it; the cells before it stand."""
+    record = CellRecord(["1", "2", "3"], 0.0, 1000)
+    try:
+        good = b'["a","b",[{"text/plain":"c"}],[]]\n'
+        with open(record.notebook.record_fd, "wb", closefd=False) as file:
+            file.write(good + line + b"\n" + good)
+        report = record.added_to(Report(RunStatus.FINISHED, 0))
+    finally:
+        record.close()
+    assert (report.cells_finished, len(report.cells)) == (1, 2)
+    assert decode(encode(report)) == report

@@ -1,0 +1,94 @@
+"""Rows of a batch in TransferQueue: read, masked and taken out. The only file that talks to TransferQueue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transfer_queue as tq
+from transfer_queue import KVBatchMeta
+from verl.utils.tensordict_utils import list_of_dict_to_tensordict
+
+from verl_tir.filters.void import Plan, Row
+from verl_tir.metrics.summary import Scored
+from verl_tir.trajectory import Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """One finished trajectory with its reward, as it lies in storage."""
+
+    key: str
+    """verl's `{uid}_{session_id}_{index}`."""
+    record: Mapping[str, Any]
+    """The agent loop's record, as the trajectory dump writes it."""
+    scored: Scored
+    undecided: bool
+    """The answer could not be scored."""
+
+    @property
+    def row(self) -> Row:
+        """What the filter rules need to know of it."""
+        trajectory = self.scored.trajectory
+        return Row(
+            key=self.key,
+            group=group_of(self.key),
+            void=trajectory.void,
+            aborted=trajectory.aborted or self.undecided,
+            reward=self.scored.reward,
+            model_tokens=sum(turn.model_tokens for turn in trajectory.turns),
+        )
+
+
+def group_of(key: str) -> str:
+    """The prompt's `uid` in the key of one of its trajectories."""
+    return key.rsplit("_", 2)[0]
+
+
+def read_rows(keys: Sequence[str], partition_id: str) -> list[StoredRow]:
+    """The rows of `keys`, in their order."""
+    if not keys:
+        return []
+    fields = tq.kv_batch_get(keys=list(keys), partition_id=partition_id, select_fields=["extra_fields", "rm_scores"])
+    rows = []
+    for key, wrapped, scores in zip(keys, fields["extra_fields"], fields["rm_scores"], strict=True):
+        # TransferQueue's backends return non-tensor data bare or wrapped.
+        extra = getattr(wrapped, "data", wrapped)
+        # `rm_scores` holds the reward at one token of each row and zeros elsewhere.
+        scored = Scored(Trajectory.from_record(extra["tir"]), float(scores.sum()))
+        undecided = bool(extra.get("reward_extra_info", {}).get("undecided", 0.0))
+        rows.append(StoredRow(key, extra["tir"], scored, undecided))
+    return rows
+
+
+def mask_rows(batch: KVBatchMeta, plan: Plan) -> None:
+    """Overwrite the masks of the plan's void rows with zeros, or with one token of `loss_mask` for an anchor."""
+    if not plan.mask:
+        return
+    lengths = {key: tag["response_len"] for key, tag in zip(batch.keys, batch.tags, strict=True)}
+    anchors = set(plan.loss_anchors)
+    fields = []
+    for key in plan.mask:
+        response_mask = torch.zeros(lengths[key], dtype=torch.int64)
+        loss_mask = response_mask.clone()
+        loss_mask[0] = int(key in anchors)
+        fields.append({"response_mask": response_mask, "loss_mask": loss_mask})
+    tq.kv_batch_put(keys=list(plan.mask), partition_id=batch.partition_id, fields=list_of_dict_to_tensordict(fields))
+
+
+def without(batch: KVBatchMeta, drop: Sequence[str]) -> KVBatchMeta:
+    """Take rows out of the batch and out of TransferQueue; verl pads what is left to whole mini-batches."""
+    if not drop:
+        return batch
+    tq.kv_clear(partition_id=batch.partition_id, keys=list(drop))
+    dropped = set(drop)
+    kept = [(key, tag) for key, tag in zip(batch.keys, batch.tags, strict=True) if key not in dropped]
+    return KVBatchMeta(
+        partition_id=batch.partition_id,
+        keys=[key for key, _ in kept],
+        tags=[tag for _, tag in kept],
+        fields=batch.fields,
+        extra_info=batch.extra_info,
+    )

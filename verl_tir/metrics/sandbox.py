@@ -1,0 +1,98 @@
+"""What the sandbox did during one step, as `tir/sandbox/...` metrics.
+
+Times come from the calls that the trajectories record. Retries, faults and breakers come from the clients themselves,
+one in each agent-loop worker: a trajectory carries its client's counters, and the step's share is what they grew by.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from verl_tir.trajectory import Outcome, SandboxCall, Turn
+
+_PREFIX = "tir/sandbox/"
+_RANKS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+_CLOSED = "closed"
+"""The state of a breaker that lets calls through; the others are `open` and `half_open`."""
+
+
+class SandboxMeter:
+    """Remembers the clients' counters between steps."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Counter[str]] = {}
+
+    def measure(self, turns: Sequence[Turn], snapshots: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """The metrics of one step.
+
+        Args:
+            turns: those of all its trajectories.
+            snapshots: what the trajectories carry of their clients, in any order.
+
+        Returns:
+            Seconds of the calls (`latency` as the rollout saw them, and their parts) at three percentiles and the
+            largest, and counts. What has no value is left out.
+        """
+        ran = [turn for turn in turns if turn.outcome is not None]
+        calls = [turn.call for turn in ran if turn.call is not None]
+        metrics = _percentiles("latency", [turn.tool_seconds for turn in ran])
+        for part in ("wait", "connect", "queue", "run"):
+            metrics |= _percentiles(part, [getattr(call, part) for call in calls])
+        metrics["calls"] = float(len(ran))
+        metrics["calls/faulted"] = float(sum(turn.outcome is Outcome.FAULT for turn in ran))
+        metrics["calls/retried"] = float(sum(_retried(call) for call in calls))
+        latest = _latest(snapshots)
+        if latest:
+            metrics |= {name: float(count) for name, count in self._growth(latest).items()}
+            metrics |= _endpoints(latest)
+        return {_PREFIX + name: value for name, value in metrics.items()}
+
+    def _growth(self, latest: Mapping[str, Mapping[str, Any]]) -> Counter[str]:
+        grown: Counter[str] = Counter()
+        for client, snapshot in latest.items():
+            now = _counters(snapshot)
+            before = self._seen.get(client, Counter())
+            for name, count in now.items():
+                # A counter that fell belongs to another client under the same name: a worker that was started again.
+                grown[name] += count - before[name] if count >= before[name] else count
+            self._seen[client] = now
+        return grown
+
+
+def _counters(snapshot: Mapping[str, Any]) -> Counter[str]:
+    faults = {f"attempts/{kind}": count for kind, count in snapshot["faults"].items()}
+    return Counter({"retries": snapshot["retries"], "probes": snapshot["probes"], **faults})
+
+
+def _latest(snapshots: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The newest snapshot of each client: its counters only grow."""
+    latest: dict[str, Mapping[str, Any]] = {}
+    for snapshot in snapshots:
+        known = latest.get(snapshot["client"])
+        if known is None or _counters(snapshot).total() >= _counters(known).total():
+            latest[snapshot["client"]] = snapshot
+    return latest
+
+
+def _endpoints(latest: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """How many endpoints there are, and how many that some client holds for broken."""
+    states = [item for snapshot in latest.values() for item in snapshot["endpoints"].items()]
+    known = {endpoint for endpoint, _ in states}
+    broken = {endpoint for endpoint, state in states if state != _CLOSED}
+    return {"endpoints": float(len(known)), "endpoints/broken": float(len(broken))}
+
+
+def _retried(call: SandboxCall) -> bool:
+    return call.attempts > 1
+
+
+def _percentiles(name: str, seconds: Sequence[float]) -> dict[str, float]:
+    if not seconds:
+        return {}
+    ordered = sorted(seconds)
+    # Nearest rank: a value that was really measured.
+    found = {f"{name}/{rank}": ordered[max(0, math.ceil(share * len(ordered)) - 1)] for rank, share in _RANKS.items()}
+    return found | {f"{name}/max": ordered[-1]}
