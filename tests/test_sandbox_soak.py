@@ -17,7 +17,7 @@ from sandbox_client import ExecutionStatus, Limits, SandboxClient, Timeouts, Tok
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox
 
-CALLS = 20_000
+CALLS = int(os.environ.get("SOAK_CALLS", 20_000))
 IN_FLIGHT = 64
 TOKEN = "soak-token"
 SPOILT = 0.01
@@ -51,10 +51,10 @@ def tree(server: EmbeddedSandbox) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-def worker_of(server: EmbeddedSandbox) -> psutil.Process:
-    """A worker: the child of a keeper, which is the zygote's."""
+def workers_of(server: EmbeddedSandbox) -> list[psutil.Process]:
+    """The workers: children of keepers, which are the zygote's. None while a lost one is being replaced."""
     (zygote,) = psutil.Process(server.pid).children()
-    return zygote.children()[0].children()[0]
+    return [worker for keeper in zygote.children() for worker in keeper.children()]
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,9 @@ class Soak:
         for part, server in enumerate((*self.servers, *self.servers)):
             while self.done.total() < CALLS * (2 + 2 * part) // 10:
                 await asyncio.sleep(0.05)
-            worker_of(server).kill()
+            while not (workers := workers_of(server)):
+                await asyncio.sleep(0.05)
+            workers[0].kill()
 
     def check(self, client: SandboxClient, proxies: list[FaultyProxy]) -> None:
         """Every call is accounted for exactly once, by the caller and by the client."""

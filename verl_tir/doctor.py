@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from omegaconf import DictConfig, OmegaConf
 from packaging.specifiers import SpecifierSet
 
-from sandbox_client import ExecutionStatus, RetryPolicy, SandboxClient, SandboxFault
-from verl_tir.config import TirConfig, TirConfigError
+from sandbox_client import Execution, ExecutionStatus, SandboxFault, SandboxRequestRefused, Token, TokenError
+from verl_tir.config import RAY, SandboxConfig, TirConfig, TirConfigError
 from verl_tir.launch import SUPPORTED_VERL, validate
+from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.crew import SandboxSetupError, probe_isolation
+from verl_tir.sandbox_server.isolation import IsolationPolicy
+from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
 from verl_tir.selection import PLATFORM_VARIABLE, RECIPE_VARIABLE, selected
 
 _SUPPORTED_TRANSFER_QUEUE = SpecifierSet(">=0.1.10", prereleases=True)
-_PROGRAM = "import numpy, sympy\nprint(sympy.Integer(6) * int(numpy.int64(7)))"
-"""What models import most; a service that cannot do this within the time limit makes every trajectory fail."""
+_PROGRAMS = {
+    "numpy": "import numpy\nprint(2 * numpy.arange(7).sum())",
+    "sympy": "import sympy\nx = sympy.Symbol('x')\nprint(sympy.solve(x - 42, x)[0])",
+    "scipy": "from scipy.special import comb\nprint(2 * comb(7, 2, exact=True))",
+}
+"""What models import most, each to print 42; a service that cannot do this within the limits fails every trajectory."""
+
+_QUEUE_SECONDS = 30.0
+"""For an answer beyond the program's own time, and for no second attempt: who asks is waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,7 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
     if not findings[-1].ok:
         return [*findings, *_not_run("sandbox")]
     config = TirConfig.from_node(OmegaConf.to_container(composed.tir, resolve=True))
-    return [*findings, *asyncio.run(_check_sandbox(config))]
+    return [*findings, *asyncio.run(check_sandbox(config.sandbox))]
 
 
 def _ask(name: str, check: Callable[[], str]) -> Finding:
@@ -152,37 +164,99 @@ def _check_agent_loop() -> str:
     return "registered as tir"
 
 
-async def _check_sandbox(config: TirConfig) -> list[Finding]:
-    if config.sandbox.endpoints:
-        return list(await asyncio.gather(*(_try_endpoint(url, config) for url in config.sandbox.endpoints)))
-    from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
+async def check_sandbox(config: SandboxConfig) -> list[Finding]:
+    """Whether programs run where the settings say and, where the servers are ours, how they are walled off.
 
-    try:
-        server = EmbeddedSandbox()
-        server.start()
-    except SandboxStartError as error:
-        return [Finding("sandbox, embedded", False, str(error), "set tir.sandbox.endpoints to a running service")]
-    try:
-        finding = await _try_endpoint(server.endpoint, config)
-    finally:
-        server.close()
-    return [Finding("sandbox, embedded", finding.ok, finding.detail, finding.fix)]
+    Of servers that Ray hosts only this node's can be tried before the run.
+    """
+    # It imports Ray, which verl has done by now, and which other commands need not wait for.
+    from verl_tir.rollout.sandbox import configured_token, server_settings
 
-
-async def _try_endpoint(url: str, config: TirConfig) -> Finding:
-    name = f"sandbox {url}"
-    async with SandboxClient([url], retry=RetryPolicy(attempts=1)) as client:
+    if config.endpoints and config.endpoints != RAY:
         try:
-            execution = await client.run_code(_PROGRAM, run_timeout=config.sandbox.run_timeout)
-        except SandboxFault as fault:
-            detail = f"{type(fault).__name__}: {fault}"
-            return Finding(name, False, detail, "start the service, or correct tir.sandbox.endpoints")
-    if execution.status is ExecutionStatus.SUCCESS and execution.stdout.strip() == "42":
-        return Finding(name, True, f"ran numpy and sympy in {execution.latency:.2f} s")
-    shown = (execution.stderr.strip().splitlines() or [execution.stdout.strip()])[-1]
-    fix = (
-        "raise tir.sandbox.run_timeout, or preload the libraries in the service"
-        if execution.status is ExecutionStatus.TIME_LIMIT
-        else "install numpy and sympy for the service's Python"
+            token = configured_token(config)
+        except TokenError as error:
+            fix = "put the token there, here and on every node, or correct tir.sandbox.token_file or token_env"
+            return [Finding("sandbox token", False, str(error), fix)]
+        return list(await asyncio.gather(*(_try_endpoint(url, config, token) for url in config.endpoints)))
+    name = "sandbox, this node" if config.endpoints == RAY else "sandbox, embedded"
+    try:
+        server = ServerConfig(port=0, **server_settings(config))
+    except ValueError as error:
+        return [Finding(name, False, str(error), "correct the tir.sandbox key of that name")]
+    isolation = await _check_isolation(server)
+    if not isolation.ok:
+        return [isolation, *_not_run(name)]
+    found = await _try_server(server, config)
+    rest = "; the other nodes are checked when the run starts" if config.endpoints == RAY else ""
+    return [isolation, Finding(name, found.ok, found.detail + rest, found.fix)]
+
+
+async def _check_isolation(server: ServerConfig) -> Finding:
+    name = "sandbox isolation"
+    try:
+        survey = await probe_isolation(server)
+    except SandboxSetupError as error:
+        return Finding(name, False, str(error), "see the cause in the message, or use a service: tir.sandbox.endpoints")
+    in_force = "; ".join(survey.isolation.in_force()) or "resource limits only"
+    if not survey.missing:
+        return Finding(name, True, f"in force: {in_force}")
+    return Finding(
+        name,
+        server.isolation is IsolationPolicy.BEST_EFFORT,
+        f"tir.sandbox.isolation={server.isolation}. Missing: {'; '.join(survey.missing)}. In force: {in_force}",
+        f"{survey.complaint()}, in a launch tir.sandbox.isolation={IsolationPolicy.BEST_EFFORT}",
     )
-    return Finding(name, False, f"import numpy, sympy: {execution.status}: {shown}", fix)
+
+
+async def _try_server(server: ServerConfig, config: SandboxConfig) -> Finding:
+    token = secrets.token_urlsafe(32)
+    try:
+        with EmbeddedSandbox(server, token=token) as running:
+            return await _try_endpoint(running.endpoint, config, Token(token))
+    except SandboxStartError as error:
+        return Finding("", False, str(error), "see the cause in the log, or use a service: tir.sandbox.endpoints")
+
+
+async def _try_endpoint(url: str, config: SandboxConfig, token: Token | None) -> Finding:
+    from verl_tir.rollout.sandbox import make_client
+
+    name = f"sandbox {url}"
+    total = config.run_timeout + _QUEUE_SECONDS
+    hasty = replace(config, retry_attempts=1, retry_total_seconds=total, patience_seconds=0.0)
+    took = []
+    try:
+        async with make_client(hasty, (url,), token) as client:
+            for library, program in _PROGRAMS.items():
+                execution = await client.run_code(
+                    program, run_timeout=config.run_timeout, memory_limit_mb=config.memory_limit_mb
+                )
+                if execution.status is not ExecutionStatus.SUCCESS or execution.stdout.strip() != "42":
+                    shown = (execution.stderr.strip().splitlines() or [execution.stdout.strip()])[-1]
+                    detail = f"{library}: {execution.status}: {shown}"
+                    return Finding(name, False, detail, _program_fix(library, execution, config))
+                took.append(f"{library} in {execution.latency:.2f} s")
+    except SandboxFault as fault:
+        return Finding(name, False, f"{type(fault).__name__}: {fault}", _fault_fix(fault))
+    except ValueError as error:  # of the headers, the token or the TLS files; the message names it
+        return Finding(name, False, str(error), "correct tir.sandbox.headers, token or tls, as the message says")
+    return Finding(name, True, f"ran {', '.join(took)}")
+
+
+def _program_fix(library: str, execution: Execution, config: SandboxConfig) -> str:
+    match execution.status:
+        case ExecutionStatus.TIME_LIMIT:
+            return f"raise tir.sandbox.run_timeout={config.run_timeout:g}, or preload the libraries in the service"
+        case ExecutionStatus.MEMORY_LIMIT:
+            return f"raise tir.sandbox.memory_limit_mb={config.memory_limit_mb}"
+    if "ModuleNotFoundError" in execution.stderr:
+        return f"install {library} for the service's Python"
+    return f"repair {library} in the service, or raise tir.sandbox.memory_limit_mb={config.memory_limit_mb}"
+
+
+def _fault_fix(fault: SandboxFault) -> str:
+    if fault.message.startswith(("HTTP 401", "HTTP 403")):
+        return "give the service's token: tir.sandbox.token_file or tir.sandbox.token_env"
+    if isinstance(fault, SandboxRequestRefused):
+        return "lower tir.sandbox.run_timeout or memory_limit_mb, or raise the service's limits"
+    return "start the service, or correct tir.sandbox.endpoints or tls"

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from verl_tir.sandbox_server.isolation import IsolationPolicy
+
+_ISOLATION_KEY = "tir.sandbox.isolation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,18 @@ REAL = Sizes(max_prompt_length=3072, max_response_length=256)
 """For real problems: the tiny tokenizer needs about one token per character or two."""
 
 
+def isolation_of(overrides: Sequence[str]) -> IsolationPolicy:
+    """What the demo asks of the sandbox: the toy's programs are harmless, so the best that can be had, unless an
+    override says otherwise.
+
+    Raises:
+        ValueError: the override's value is none.
+    """
+    pairs = (word.lstrip("+").partition("=") for word in overrides)
+    chosen = [value for key, _, value in pairs if key == _ISOLATION_KEY]
+    return IsolationPolicy(chosen[-1]) if chosen else IsolationPolicy.BEST_EFFORT
+
+
 def launch_command(
     *, run: Path, model: Path, train: Path, val: Path, endpoint: str, steps: int, seed: int, sizes: Sizes
 ) -> list[str]:
@@ -32,6 +49,7 @@ def launch_command(
         "tir.rollout.max_turn_tokens": sizes.max_response_length,
         "tir.sandbox.endpoints": f"[{endpoint}]",
         "tir.sandbox.run_timeout": 1.0,
+        _ISOLATION_KEY: IsolationPolicy.BEST_EFFORT,
         "tir.dump_dir": run / "trajectories",
         "data.train_files": train,
         "data.val_files": val,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from verl_tir.demo.command import REAL, TOY, launch_command
+from verl_tir.demo.command import REAL, TOY, isolation_of, launch_command
 from verl_tir.demo.processes import Launch
 from verl_tir.demo.progress import (
     STEP_COLUMNS,
@@ -26,7 +27,10 @@ from verl_tir.demo.progress import (
     validation_accuracy,
 )
 from verl_tir.demo.tasks import split, verl_row
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox
+from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.crew import SandboxSetupError, probe_isolation
+from verl_tir.sandbox_server.isolation import IsolationPolicy
+from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
 
 _POLL_SECONDS = 0.3
 _WIDTHS = (5, *(max(7, len(name)) for name in STEP_COLUMNS))
@@ -63,16 +67,25 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
     except KeyboardInterrupt:
         console.print(f"\nstopped; everything that was started has ended. What there is so far: {run}")
         return 130
+    except (SandboxSetupError, SandboxStartError) as error:
+        console.print(escape(str(error)), style="red")
+        return 1
 
 
 def _run(settings: DemoSettings, run: Path, console: Console) -> int:
+    try:
+        server = ServerConfig(port=0, isolation=isolation_of(settings.overrides))
+    except ValueError as error:
+        console.print(f"tir.sandbox.isolation: {error}", style="red")
+        return 2
+    _tell_isolation(server, console)
     began = time.perf_counter()
     model = _warm_model(settings, console)
     warm_seconds = time.perf_counter() - began
     train, val = _problems(settings, run)
     sizes = TOY if settings.train is None and settings.val is None else REAL
     metrics_file, log = run / "metrics.jsonl", run / "verl.log"
-    with EmbeddedSandbox() as sandbox:
+    with EmbeddedSandbox(server) as sandbox:
         command = launch_command(
             run=run,
             model=model,
@@ -94,6 +107,23 @@ def _run(settings: DemoSettings, run: Path, console: Console) -> int:
         return status
     _summarize(run, history, warm_seconds, time.perf_counter() - began, console)
     return 0
+
+
+def _tell_isolation(server: ServerConfig, console: Console) -> None:
+    """Say how the programs are walled off. Raises SandboxSetupError where they cannot run, or not as asked."""
+    survey = asyncio.run(probe_isolation(server))
+    if not survey.missing:
+        console.print("[bold]sandbox[/]: every protection is in force")
+        return
+    if server.isolation is IsolationPolicy.REQUIRED:
+        raise SandboxSetupError(survey.complaint())
+    console.print("[bold yellow]sandbox[/]: this machine denies some protections. Missing:")
+    for protection in survey.missing:
+        console.print(f"  {protection}")
+    console.print(
+        f"tir.sandbox.isolation={server.isolation}; the toy's programs are harmless, a real model's need not be: "
+        "[bold]verl-tir doctor[/] tells the ways out"
+    )
 
 
 def _warm_model(settings: DemoSettings, console: Console) -> Path:

@@ -56,36 +56,37 @@ def preload(modules: tuple[str, ...]) -> None:
 
 def serve(control: socket.socket, scratch_root: str) -> None:
     """Make workers until the server closes the control socket; then wait for them and remove the scratch root."""
+    # The kernel reaps keepers as they end: nobody asks for their status.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control.send(b"!")  # any byte says that preloading is done
     while True:
         message, handles, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 1)
         if not message:
             break
-        _reap()
         sock = socket.socket(fileno=handles[0])
         if os.fork() == 0:
             control.close()
             _keep(sock, decode(message))
         sock.close()
     deadline = time.monotonic() + _FAREWELL
-    while not _reap() and time.monotonic() < deadline:
+    while _has_children() and time.monotonic() < deadline:
         time.sleep(0.005)
     if os.path.isdir(scratch_root):  # the server removes it too, when it still can
         remove(Path(scratch_root))
 
 
-def _reap() -> bool:
+def _has_children() -> bool:
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
-        return True
-    return False
+        return False
+    return True
 
 
 def _keep(sock: socket.socket, hire: Hire) -> NoReturn:
     """The keeper: make the namespaces, fork the worker into them, outlive it, and end what it could not."""
     try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.chdir("/")
         linux.set_child_subreaper()
         _enter_namespaces(hire.isolation)
