@@ -53,8 +53,8 @@ DEMO = (
 from pathlib import Path
 from rich.console import Console
 from verl_tir.demo.run import DemoSettings, run_demo
-overrides = ("tir.sandbox.isolation=required",)
-settings = DemoSettings(Path(sys.argv[1]), 1, 0, None, None, overrides)
+folder, *overrides = json.loads(sys.argv[1])
+settings = DemoSettings(Path(folder), 1, 0, None, None, tuple(overrides))
 sys.exit(run_demo(settings, Console(width=200)))
 """
 )
@@ -177,6 +177,15 @@ def test_headers_that_cannot_be_sent_are_named(guarded: str, monkeypatch: pytest
     assert "Authorization" in finding.detail
 
 
+def test_tls_files_that_cannot_be_used_are_named(guarded: str, tmp_path: Path) -> None:
+    """A file that is there and holds no certificate is found before the first trajectory needs it."""
+    (tmp_path / "ca.pem").write_text("no certificate")
+    finding = only(endpoints=[guarded], tls={"ca_file": str(tmp_path / "ca.pem")})
+    assert not finding.ok
+    assert "ca_file" in finding.detail
+    assert "tls" in finding.fix
+
+
 @pytest.mark.parametrize(("endpoints", "name"), [([], "sandbox, embedded"), ("ray", "sandbox, this node")])
 @pytest.mark.usefixtures("walled_off")
 def test_a_server_of_ours_is_started_as_the_launch_would(endpoints: Any, name: str) -> None:
@@ -200,7 +209,8 @@ def test_missing_isolation_is_a_failure_where_it_is_required() -> None:
     """What the kernel denies, what is left and the ways out are told, and no server is tried."""
     isolation, server = findings_where_denied()
     assert (isolation["name"], isolation["ok"]) == ("sandbox isolation", False)
-    assert "tir.sandbox.isolation=required. Missing: own process tree" in isolation["detail"]
+    assert "tir.sandbox.isolation=required, and" in isolation["detail"]
+    assert Protection.NO_NETWORK in isolation["fix"]
     for way_out in ("--cap-add SYS_ADMIN", "unprivileged_userns", "tir.sandbox.isolation=best-effort"):
         assert way_out in isolation["fix"]
     assert (server["ok"], server["detail"]) == (False, "not checked")
@@ -210,7 +220,8 @@ def test_missing_isolation_is_told_under_best_effort() -> None:
     """It is no failure then, and programs run with what there is."""
     isolation, server = findings_where_denied(isolation=BEST_EFFORT)
     assert isolation["ok"]
-    assert Protection.NO_NETWORK in isolation["detail"].partition("In force:")[0]
+    assert Protection.NO_NETWORK not in isolation["detail"]
+    assert Protection.NO_NETWORK in isolation["fix"]
     assert server["ok"], server
 
 
@@ -224,15 +235,27 @@ def test_the_demo_takes_what_isolation_there_is_unless_told_otherwise() -> None:
 
 def test_the_demo_refuses_what_cannot_be_had(tmp_path: Path) -> None:
     """With `required`, a machine that denies a protection ends it at once, with the ways out."""
-    done = denied(DEMO, str(tmp_path))
+    done = denied(DEMO, json.dumps([str(tmp_path), "tir.sandbox.isolation=required"]))
     assert done.returncode == 1, done
     assert Protection.NO_NETWORK in done.stdout
     assert "--cap-add SYS_ADMIN" in done.stdout
 
 
+def test_the_demo_goes_on_with_what_there_is(tmp_path: Path) -> None:
+    """It says what is missing, and verl is launched; here with a wrong setting, so that it ends at once."""
+    (tmp_path / "model-seed0").mkdir()
+    (tmp_path / "model-seed0" / "warm_start.json").write_text("{}")
+    done = denied(DEMO, json.dumps([str(tmp_path), "tir.rollout.max_turns=0"]))
+    assert Protection.NO_NETWORK in done.stdout, done
+    assert "tir.sandbox.isolation=best-effort" in done.stdout
+    assert "tir.rollout.max_turns=0: input should be" in done.stdout
+    (command,) = tmp_path.glob("demo-*/command.txt")
+    assert "tir.sandbox.isolation=best-effort" in command.read_text()
+
+
 def test_the_demo_names_a_wrong_value(tmp_path: Path) -> None:
     """Before anything is grown or started."""
-    console = Console(width=200, record=True, quiet=False)
+    console = Console(width=200, record=True)
     settings = DemoSettings(tmp_path, 1, 0, None, None, ("tir.sandbox.isolation=some",))
     assert run_demo(settings, console) == 2
     assert "'some'" in console.export_text()

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,16 +62,16 @@ class Outage:
         self.over = True
 
 
-def train(run_verl: RunVerl, endpoints: list[str], overrides: dict[str, Any]) -> VerlRun:
+def train(run_verl: RunVerl, folder: Path, endpoints: list[str], overrides: dict[str, Any]) -> VerlRun:
     """Two steps with a sandbox behind `endpoints`."""
+    (folder / "token").write_text(TOKEN)
     problems, _ = split(seed=0, train=PROMPTS, validation=1)
     return run_verl(
         problems,
         transcripts(0, itertools.cycle(problems)),
         {
             "tir.sandbox.endpoints": f"[{','.join(endpoints)}]",
-            "tir.sandbox.token_env": "SANDBOX_TOKEN",
-            "+ray_kwargs.ray_init.runtime_env.env_vars.SANDBOX_TOKEN": TOKEN,
+            "tir.sandbox.token_file": folder / "token",
             "actor_rollout_ref.rollout.n": SAMPLES,
             "actor_rollout_ref.actor.ppo_mini_batch_size": PROMPTS,
             "trainer.total_training_steps": STEPS,
@@ -79,7 +80,7 @@ def train(run_verl: RunVerl, endpoints: list[str], overrides: dict[str, Any]) ->
     )
 
 
-def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, loop: Background) -> None:
+def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, tmp_path: Path, loop: Background) -> None:
     """With the recipe's settings nothing is aborted, and every result is the program's own."""
     outage = Outage(after=25)
 
@@ -96,7 +97,7 @@ def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, loop: Background
         outage.proxies = [FaultyProxy(server.endpoint, choose(seed)) for seed in range(2)]
         running = [proxy.running() for proxy in outage.proxies]
         endpoints = [loop.run(one.__aenter__()).endpoint for one in running]
-        run = train(run_verl, endpoints, {})
+        run = train(run_verl, tmp_path, endpoints, {})
         for one in running:
             loop.run(one.__aexit__(None, None, None))
     assert run.status == 0, run.log[-6000:]
@@ -114,17 +115,18 @@ def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, loop: Background
     assert TOKEN not in run.log
 
 
-def test_aborted_groups_are_replaced_and_count_for_nothing(run_verl: RunVerl, loop: Background) -> None:
+def test_aborted_groups_are_replaced_and_count_for_nothing(run_verl: RunVerl, tmp_path: Path, loop: Background) -> None:
     """Without retries trajectories abort: their groups are rolled out anew, and none of their rows is trained."""
     with EmbeddedSandbox(ServerConfig(port=0), token=TOKEN) as server:
-        proxy = FaultyProxy(server.endpoint, sometimes(0.1, 0, *KINDS))
+        proxy = FaultyProxy(server.endpoint, sometimes(0.12, 0, *KINDS))
         running = proxy.running()
         run = train(
             run_verl,
+            tmp_path,
             [loop.run(running.__aenter__()).endpoint],
             {
                 "tir.sandbox.retry_attempts": 1,
-                "tir.filter.min_sound_ratio": 0.75,
+                "tir.filter.min_sound_ratio": 1.0,
                 "tir.filter.max_aborted_ratio": 0.9,
             },
         )
@@ -144,7 +146,7 @@ def test_aborted_groups_are_replaced_and_count_for_nothing(run_verl: RunVerl, lo
     kept = [group for (_, uid), group in groups.items() if uid not in evicted]
     assert len(kept) == STEPS * PROMPTS
     sound = [line for group in kept for line in group if line["stop_reason"] != "sandbox_fault"]
-    assert all(sum(line["stop_reason"] != "sandbox_fault" for line in group) >= 6 for group in kept)
+    assert len(sound) == STEPS * PROMPTS * SAMPLES
     ids = [tuple(batch["input_ids"][i]) for batch in run.records("trained") for i in range(len(batch["input_ids"]))]
     rolled = {tuple(item["prompt"] + item["response"]) for item in run.records("rolled_out")}
     assert sum(row in rolled for row in ids) == len(sound)

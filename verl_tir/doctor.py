@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import sys
@@ -16,10 +17,11 @@ from packaging.specifiers import SpecifierSet
 from sandbox_client import Execution, ExecutionStatus, SandboxFault, SandboxRequestRefused, Token, TokenError
 from verl_tir.config import RAY, SandboxConfig, TirConfig, TirConfigError
 from verl_tir.launch import SUPPORTED_VERL, validate
+from verl_tir.sandbox_server import crew
 from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.crew import SandboxSetupError, probe_isolation
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
+from verl_tir.sandbox_server.survey import Survey
 from verl_tir.selection import PLATFORM_VARIABLE, RECIPE_VARIABLE, selected
 
 _SUPPORTED_TRANSFER_QUEUE = SpecifierSet(">=0.1.10", prereleases=True)
@@ -195,8 +197,8 @@ async def check_sandbox(config: SandboxConfig) -> list[Finding]:
 async def _check_isolation(server: ServerConfig) -> Finding:
     name = "sandbox isolation"
     try:
-        survey = await probe_isolation(server)
-    except SandboxSetupError as error:
+        survey = await survey_quietly(server)
+    except crew.SandboxSetupError as error:
         return Finding(name, False, str(error), "see the cause in the message, or use a service: tir.sandbox.endpoints")
     in_force = "; ".join(survey.isolation.in_force()) or "resource limits only"
     if not survey.missing:
@@ -204,9 +206,25 @@ async def _check_isolation(server: ServerConfig) -> Finding:
     return Finding(
         name,
         server.isolation is IsolationPolicy.BEST_EFFORT,
-        f"tir.sandbox.isolation={server.isolation}. Missing: {'; '.join(survey.missing)}. In force: {in_force}",
+        f"tir.sandbox.isolation={server.isolation}, and {len(survey.missing)} protections are missing. "
+        f"In force: {in_force}",
         f"{survey.complaint()}, in a launch tir.sandbox.isolation={IsolationPolicy.BEST_EFFORT}",
     )
+
+
+async def survey_quietly(server: ServerConfig) -> Survey:
+    """What this machine allows, for somebody who tells it all: nothing of it is logged on the way.
+
+    Raises:
+        SandboxSetupError: no program runs at all.
+    """
+    log = logging.getLogger(crew.__name__)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        return await crew.probe_isolation(server)
+    finally:
+        log.setLevel(level)
 
 
 async def _try_server(server: ServerConfig, config: SandboxConfig) -> Finding:

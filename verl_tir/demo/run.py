@@ -27,8 +27,9 @@ from verl_tir.demo.progress import (
     validation_accuracy,
 )
 from verl_tir.demo.tasks import split, verl_row
+from verl_tir.doctor import survey_quietly
 from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.crew import SandboxSetupError, probe_isolation
+from verl_tir.sandbox_server.crew import SandboxSetupError
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
 
@@ -111,7 +112,7 @@ def _run(settings: DemoSettings, run: Path, console: Console) -> int:
 
 def _tell_isolation(server: ServerConfig, console: Console) -> None:
     """Say how the programs are walled off. Raises SandboxSetupError where they cannot run, or not as asked."""
-    survey = asyncio.run(probe_isolation(server))
+    survey = asyncio.run(survey_quietly(server))
     if not survey.missing:
         console.print("[bold]sandbox[/]: every protection is in force")
         return

@@ -74,7 +74,7 @@ class ServerConfig:
     """Seconds that running programs get to finish when whoever started an embedded server closes it or ends."""
 
     preload: tuple[str, ...] = field(default_factory=default_preload)
-    """Modules imported, and used once, before any program runs, so that a program's own import of them costs nothing."""
+    """Modules imported and used once before any program runs, so that a program's own import of them costs nothing."""
 
     max_run_timeout: float = 60.0
     """Seconds; a request that asks for a longer run_timeout or total_timeout is refused with 422."""
