@@ -4,16 +4,22 @@
 #
 #   MODEL=Qwen/Qwen2.5-7B TRAIN=train.parquet VAL=aime25.parquet SANDBOX=http://sandbox-0:8080 \
 #     bash simpletir_qwen2.5_7b.sh [further overrides]
+#
+# SANDBOX=ray runs the programs on this cluster's own CPU cores. A service that wants a token: SANDBOX_TOKEN_FILE=/path, the
+# same on every node.
 set -euo pipefail
 
 : "${MODEL:?the model: a folder or a name on the Hugging Face hub}"
 : "${TRAIN:?the training problems: a parquet file in the format of verl}"
 : "${VAL:?the validation problems: a parquet file in the format of verl}"
-: "${SANDBOX:?endpoints of Sandbox Fusion, separated by commas: http://host-0:8080,http://host-1:8080}"
+: "${SANDBOX:?endpoints, separated by commas: http://host-0:8080,http://host-1:8080; or ray}"
+endpoints="[$SANDBOX]"
+if [[ $SANDBOX == ray ]]; then endpoints=ray; fi
 
 overrides=(
   +tir=simpletir
-  "tir.sandbox.endpoints=[$SANDBOX]"
+  "tir.sandbox.endpoints=$endpoints"
+  "tir.sandbox.token_file=${SANDBOX_TOKEN_FILE:-null}"
   "data.train_files=$TRAIN"
   "data.val_files=$VAL"
   "actor_rollout_ref.model.path=$MODEL"

@@ -122,6 +122,7 @@ WRONG = {
     "another word than ray": ("sandbox.endpoints", "slurm", "or the word ray"),
     "null for endpoints": ("sandbox.endpoints", None, "must be a list of base URLs"),
     "no rate": ("sandbox.max_rate", 0, "greater than 0"),
+    "more workers than users": ("sandbox.workers", 501, "less than or equal to 500"),
     "negative patience": ("sandbox.patience_seconds", -1, "greater than or equal to 0"),
     "unknown isolation": ("sandbox.isolation", "none", "'required' or 'best-effort'"),
     "share above one": ("filter.min_sound_ratio", 1.5, "less than or equal to 1"),
@@ -148,6 +149,11 @@ def test_settings_that_exclude_each_other_are_named() -> None:
     """Two sources of one token, and TLS files that are not there, are refused before anything starts."""
     for settings, message in (
         ({"sandbox.token_file": "a", "sandbox.token_env": "B"}, "tir.sandbox: token_file=a and token_env=B: name one"),
+        ({"sandbox.headers": {"X Y": "z"}}, "tir.sandbox: headers: 'X Y' is not the name of a header"),
+        (
+            {"sandbox.headers": {"authorization": "Basic x"}, "sandbox.token_env": "B"},
+            "tir.sandbox: headers: Authorization is given although there is a token",
+        ),
         ({"sandbox.tls.ca_file": "/no/such.pem"}, "tir.sandbox.tls: ca_file='/no/such.pem' is not a file"),
         ({"sandbox.tls.key_file": __file__}, f"tir.sandbox.tls: key_file='{__file__}' is given without cert_file"),
         ({"sandbox.retry_total_seconds": 7.9}, "tir.sandbox: retry_total_seconds=7.9 would end the call before"),

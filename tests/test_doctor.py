@@ -169,14 +169,6 @@ def test_a_run_time_that_is_too_short_is_named(guarded: str, monkeypatch: pytest
     assert "tir.sandbox.run_timeout" in finding.fix
 
 
-def test_headers_that_cannot_be_sent_are_named(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two ways to prove who calls are one too many, here and not in the first trajectory."""
-    monkeypatch.setenv("DOCTORS_TOKEN", TOKEN)
-    finding = only(endpoints=[guarded], token_env="DOCTORS_TOKEN", headers={"Authorization": "Basic x"})
-    assert not finding.ok
-    assert "Authorization" in finding.detail
-
-
 def test_tls_files_that_cannot_be_used_are_named(guarded: str, tmp_path: Path) -> None:
     """A file that is there and holds no certificate is found before the first trajectory needs it."""
     (tmp_path / "ca.pem").write_text("no certificate")
@@ -196,13 +188,6 @@ def test_a_server_of_ours_is_started_as_the_launch_would(endpoints: Any, name: s
     assert (server.name, server.ok) == (name, True), server
     assert all(library in server.detail for library in LIBRARIES)
     assert ("checked when the run starts" in server.detail) is (endpoints == "ray")
-
-
-def test_settings_that_no_server_takes_are_a_finding() -> None:
-    """More workers than there are users for is told, and nothing is started."""
-    finding = only(workers=501)
-    assert not finding.ok
-    assert "workers=501" in finding.detail
 
 
 def test_missing_isolation_is_a_failure_where_it_is_required() -> None:

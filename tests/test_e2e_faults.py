@@ -17,6 +17,7 @@ from faulty_proxy import FaultyProxy, Spoil, sometimes
 from verl_tir.demo.tasks import split, transcripts
 from verl_tir.rollout.observation import PREFIX, SUFFIX
 from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.e2e
 STEPS, PROMPTS, SAMPLES = 2, 4, 8
 TOKEN = "sandbox-token-of-the-tests"
 OUTAGE_SECONDS = 30.0
+# The toy model's programs are harmless, and the machine may be a container that allows no namespaces.
+SERVER = ServerConfig(port=0, isolation=IsolationPolicy.BEST_EFFORT)
 # A call that hangs is waited for: what its end looks like is tested with shorter times elsewhere.
 KINDS = (Spoil.RESET, Spoil.HALF, Spoil.ERROR_500, Spoil.ERROR_503, Spoil.WRONG_JSON)
 
@@ -93,7 +96,7 @@ def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, tmp_path: Path, 
 
         return chosen
 
-    with EmbeddedSandbox(ServerConfig(port=0), token=TOKEN) as server:
+    with EmbeddedSandbox(SERVER, token=TOKEN) as server:
         outage.proxies = [FaultyProxy(server.endpoint, choose(seed)) for seed in range(2)]
         running = [proxy.running() for proxy in outage.proxies]
         endpoints = [loop.run(one.__aenter__()).endpoint for one in running]
@@ -117,7 +120,7 @@ def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, tmp_path: Path, 
 
 def test_aborted_groups_are_replaced_and_count_for_nothing(run_verl: RunVerl, tmp_path: Path, loop: Background) -> None:
     """Without retries trajectories abort: their groups are rolled out anew, and none of their rows is trained."""
-    with EmbeddedSandbox(ServerConfig(port=0), token=TOKEN) as server:
+    with EmbeddedSandbox(SERVER, token=TOKEN) as server:
         proxy = FaultyProxy(server.endpoint, sometimes(0.12, 0, *KINDS))
         running = proxy.running()
         run = train(

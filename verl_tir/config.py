@@ -14,10 +14,12 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, TypeAda
 from pydantic.dataclasses import dataclass
 
 from sandbox_client import Timeouts, TlsSettings, validate_endpoints
+from sandbox_client.credentials import Headers
 from verl_tir.filters.void import VoidPolicy
 from verl_tir.rollout.observation import ObservationRule
 from verl_tir.rollout.prompt import PromptTemplate
 from verl_tir.rollout.turn import Limits
+from verl_tir.sandbox_server.config import MAX_WORKERS
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 
 _STRICT = ConfigDict(extra="forbid", validate_default=True)
@@ -122,7 +124,7 @@ class SandboxConfig:
     headers: dict[str, str] = field(default_factory=dict)
     """Headers sent with every request."""
     tls: TlsConfig = field(default_factory=TlsConfig)
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)] = 0
     """Programs that an embedded or Ray-hosted server runs side by side; 0 for its machine's CPU count."""
     isolation: IsolationPolicy = IsolationPolicy.REQUIRED
     """Of embedded and Ray-hosted servers: `required` refuses to start where the kernel denies any protection,
@@ -138,6 +140,9 @@ class SandboxConfig:
             )
         if self.token_file is not None and self.token_env is not None:
             raise ValueError(f"token_file={self.token_file} and token_env={self.token_env}: name one of the two")
+        Headers(self.headers, None)  # raises for one that cannot be sent
+        if (self.token_file or self.token_env) and any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("headers: Authorization is given although there is a token: give one of the two")
         return self
 
 

@@ -182,10 +182,7 @@ async def check_sandbox(config: SandboxConfig) -> list[Finding]:
             return [Finding("sandbox token", False, str(error), fix)]
         return list(await asyncio.gather(*(_try_endpoint(url, config, token) for url in config.endpoints)))
     name = "sandbox, this node" if config.endpoints == RAY else "sandbox, embedded"
-    try:
-        server = ServerConfig(port=0, **server_settings(config))
-    except ValueError as error:
-        return [Finding(name, False, str(error), "correct the tir.sandbox key of that name")]
+    server = ServerConfig(port=0, **server_settings(config))
     isolation = await _check_isolation(server)
     if not isolation.ok:
         return [isolation, *_not_run(name)]
@@ -208,7 +205,7 @@ async def _check_isolation(server: ServerConfig) -> Finding:
         server.isolation is IsolationPolicy.BEST_EFFORT,
         f"tir.sandbox.isolation={server.isolation}, and {len(survey.missing)} protections are missing. "
         f"In force: {in_force}",
-        f"{survey.complaint()}, in a launch tir.sandbox.isolation={IsolationPolicy.BEST_EFFORT}",
+        survey.complaint(),
     )
 
 
@@ -256,8 +253,8 @@ async def _try_endpoint(url: str, config: SandboxConfig, token: Token | None) ->
                 took.append(f"{library} in {execution.latency:.2f} s")
     except SandboxFault as fault:
         return Finding(name, False, f"{type(fault).__name__}: {fault}", _fault_fix(fault))
-    except ValueError as error:  # of the headers, the token or the TLS files; the message names it
-        return Finding(name, False, str(error), "correct tir.sandbox.headers, token or tls, as the message says")
+    except ValueError as error:  # of the TLS files; the message names it
+        return Finding(name, False, str(error), "correct tir.sandbox.tls, as the message says")
     return Finding(name, True, f"ran {', '.join(took)}")
 
 

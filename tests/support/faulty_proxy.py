@@ -109,21 +109,24 @@ class FaultyProxy:
                     await writer.drain()
                     continue
                 self.spoilt[spoil] += 1
-                await self._spoil(spoil, data, writer)
+                await self._spoil(spoil, data, writer, requests)
                 return
         finally:
             requests.cancel()
             ahead.close()
             writer.close()
 
-    async def _spoil(self, spoil: Spoil, data: bytes, writer: asyncio.StreamWriter) -> None:
+    async def _spoil(
+        self, spoil: Spoil, data: bytes, writer: asyncio.StreamWriter, requests: asyncio.Task[None]
+    ) -> None:
         match spoil:
             case Spoil.RESET:
                 _reset(writer)
             case Spoil.HALF:
                 writer.write(data[: len(data) // 2])
             case Spoil.HANG:
-                await asyncio.sleep(3600)
+                # Until the caller has had enough.
+                await requests
             case _:
                 writer.write(_ANSWERS[spoil])
 
@@ -147,3 +150,5 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(1 << 16):
             writer.write(data)
             await writer.drain()
+        # The caller has hung up; so does the proxy.
+        writer.close()

@@ -12,7 +12,8 @@ Ways out:
     on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0
   not root, in Docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined
     --security-opt systempaths=unconfined, on such a machine; the server needs Linux 5.14 or newer
-  or accept what is missing, where the programs are trusted: --isolation {accept}"""
+  or accept what is missing, where the programs are trusted: --isolation {accept}, in a launch
+    tir.sandbox.isolation={accept}"""
 
 
 @dataclass(frozen=True)
