@@ -162,7 +162,8 @@ def check_observations(run: VerlRun) -> int:
     for line in run.dump:
         for model, tool in itertools.pairwise(line["segments"]):
             found = re.search(r"```py\nprint\(([0-9*+-]+)\)\n```$", model["text"])
-            if tool["role"] == "tool" and found:
+            # With more fences, the block that was run began before.
+            if tool["role"] == "tool" and found and model["text"].count("```") == 2:
                 assert tool["text"] == f"{PREFIX}{eval(found[1])}\n{SUFFIX}"
                 checked += 1
     return checked

@@ -175,7 +175,7 @@ class Crew:
             reason = await self._try(isolation)
             if not reason:
                 return Survey(isolation, tuple(refusals))
-            logger.warning("this machine does not allow (%s): %s", "; ".join(isolation.in_force()), reason)
+            logger.info("this machine does not allow (%s): %s", "; ".join(isolation.in_force()), reason)
             refusals.append(Refusal(isolation, reason))
         raise WorkerLost(refusals[-1].reason if refusals else "no isolation level was tried")
 
