@@ -252,6 +252,10 @@ def decode(body: bytes) -> Frame:
     kind, fields = json.loads(body)
     if kind == Outcome.__name__:
         fields["status"] = RunStatus(fields["status"])
+        record, stdout, stderr = fields["notebook_bytes"]
+        fields["notebook_bytes"] = (record, stdout, stderr)
+    if kind == Fetched.__name__:
+        fields["files"] = [(number, size) for number, size in fields["files"]]
     if kind == Hire.__name__:
         fields["isolation"] = Isolation(**fields["isolation"])
     return _KINDS[kind](**fields)

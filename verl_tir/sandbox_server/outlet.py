@@ -28,8 +28,6 @@ class Outlet:
                 self._send_file(fd, size)
         except OSError as error:
             raise Disconnected from error
-        finally:
-            self._memory.empty()
 
     def send_fetched(self, fetched: Fetched, paths: list[str]) -> None:
         """Send `fetched` with the content of the files at `paths`. Raises Disconnected, also when one cannot be read.
@@ -46,8 +44,6 @@ class Outlet:
                     os.close(fd)
         except OSError as error:
             raise Disconnected from error
-        finally:
-            self._memory.empty()
 
     def _send_views(self, views: tuple[memoryview, ...]) -> None:
         sent = self._sock.sendmsg(views)
@@ -65,3 +61,5 @@ class Outlet:
                 raise Disconnected
             self._sock.sendall(part[:read])
             at += read
+        if size:
+            self._memory.empty()
