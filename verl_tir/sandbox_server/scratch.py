@@ -4,7 +4,6 @@ import os
 import random
 import stat
 import string
-from contextlib import ExitStack
 from pathlib import Path
 
 from verl_tir.sandbox_server.frames import Order
@@ -21,17 +20,17 @@ def random_name() -> str:
 
 
 def make_scratch(
-    scratch: str, order: Order, inlet: Inlet, source: str, uid: int | None, descriptors: ExitStack
+    scratch: str, order: Order, inlet: Inlet, source: str, uid: int | None, opened: list[int]
 ) -> tuple[int, int]:
     """Make the directory `scratch` with the program, as `source` in it, and its files; owned by `uid` unless None.
 
     All content is taken from `inlet`. Returns the descriptors of what the program reads on standard input and of a
-    notebook's cells; `descriptors` closes them.
+    notebook's cells, which it adds to `opened` too: the caller closes them, whatever is raised.
     """
     os.mkdir(scratch, 0o700)
     _write(source, order.code_bytes, inlet)
-    stdin = _readable(order.stdin_bytes, inlet, scratch, descriptors)
-    cells = -1 if order.cells is None else _readable(order.cells_bytes, inlet, scratch, descriptors)
+    stdin = _readable(order.stdin_bytes, inlet, scratch, opened)
+    cells = -1 if order.cells is None else _readable(order.cells_bytes, inlet, scratch, opened)
     for name, size in order.files:
         path = os.path.join(scratch, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -57,9 +56,9 @@ def _write(path: str, size: int, inlet: Inlet) -> None:
         os.close(fd)
 
 
-def _readable(size: int, inlet: Inlet, directory: str, descriptors: ExitStack) -> int:
+def _readable(size: int, inlet: Inlet, directory: str, opened: list[int]) -> int:
     fd = nameless_file(directory) if size else os.open(os.devnull, os.O_RDONLY)
-    descriptors.callback(os.close, fd)
+    opened.append(fd)
     if size:
         inlet.pour(size, fd)
         os.lseek(fd, 0, os.SEEK_SET)

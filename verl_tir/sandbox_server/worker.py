@@ -10,7 +10,6 @@ import select
 import signal
 import socket
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,39 +90,51 @@ def serve(sock: socket.socket, hire: Hire) -> None:
 
 def _carry_out(order: Order, bench: _Bench) -> bool:
     """Run one job and send its outcome; whether nothing of it is left. Raises Disconnected."""
-    with ExitStack() as inputs, ExitStack() as descriptors:
-        outputs: tuple[memoryview, ...] = ()
-        record: tuple[int, ...] = ()
+    # Not an ExitStack: the pages that it touches are copied for every program.
+    inputs: list[int] = []
+    notebook = None
+    outputs: tuple[memoryview, ...] = ()
+    record: tuple[int, ...] = ()
+    try:
         try:
             stdin, cells = make_scratch(bench.scratch, order, bench.inlet, bench.source, bench.hire.uid, inputs)
-            notebook = None
             if order.cells is not None:
                 notebook = NotebookFiles(order.cells, cells, order.cell_timeout, bench.hire.max_output_bytes)
-                descriptors.callback(notebook.close)
             outcome = _run(order, bench, stdin, notebook, inputs)
             if outcome.status is not RunStatus.ERROR:
                 _send_files(order, bench)
-                outputs = tuple(capture.kept for capture in bench.captures)
+                outputs = (bench.captures[0].kept, bench.captures[1].kept)
                 record = notebook.fds if notebook else ()
         except (OSError, ValueError) as error:
             outcome = Outcome(RunStatus.ERROR, detail=f"{type(error).__name__}: {error}"[:_DETAIL])
             processes.kill_all(bench.hire.isolation.namespaces)
         finally:
+            _close(inputs)
             clean = _remove_traces(bench.scratch, bench.hire)
         bench.outlet.send_outcome(replace(outcome, retiring=not clean), outputs, record)
+    finally:
+        if notebook is not None:
+            notebook.close()
         for capture in bench.captures:
             capture.empty()
-        return clean
+    return clean
+
+
+def _close(fds: list[int]) -> None:
+    while fds:
+        os.close(fds.pop())
 
 
 def _send_files(order: Order, bench: _Bench) -> None:
+    if not order.fetch_files:
+        return
     paths, files = fetchable(order.fetch_files, bench.scratch, bench.hire.max_file_mb << 20)
     if files:
         bench.outlet.send_fetched(Fetched(files), paths)
 
 
-def _run(order: Order, bench: _Bench, stdin: int, notebook: NotebookFiles | None, inputs: ExitStack) -> Outcome:
-    """`inputs`: what the program alone has open once it runs."""
+def _run(order: Order, bench: _Bench, stdin: int, notebook: NotebookFiles | None, inputs: list[int]) -> Outcome:
+    """`inputs`: descriptors that the program alone has open once it runs."""
     hire = bench.hire
     counted = Protection.PROCESS_COUNT in hire.isolation.in_force()
     out_read, out_write = os.pipe()
@@ -154,7 +165,7 @@ def _run(order: Order, bench: _Bench, stdin: int, notebook: NotebookFiles | None
     finally:
         for fd in theirs:
             os.close(fd)
-        inputs.close()
+        _close(inputs)
     try:
         out, err = bench.captures
         out.attach(out_read)
