@@ -5,6 +5,7 @@ for a program. The worker's word is taken for sizes only within the server's own
 """
 
 import base64
+import itertools
 import json
 from asyncio import StreamReader
 from dataclasses import dataclass
@@ -56,7 +57,9 @@ async def receive_report(reader: StreamReader, job: Job, bounds: Bounds) -> Repo
     output, notebook = bounds.max_output_bytes, 0 if job.cells is None else bounds.max_output_bytes
     record = 0 if job.cells is None else record_bytes(len(job.cells), output)
     _check(frame.sizes(), (output, output, record, notebook, notebook), size)
-    stdout, stderr, *cells = [await reader.readexactly(length) for length in frame.sizes()]
+    content = memoryview(await reader.readexactly(size))
+    ends = list(itertools.accumulate(frame.sizes()))
+    stdout, stderr, *cells = (content[end - length : end] for length, end in zip(frame.sizes(), ends, strict=True))
     report = Report(
         status=frame.status,
         return_code=frame.return_code,
@@ -66,7 +69,7 @@ async def receive_report(reader: StreamReader, job: Job, bounds: Bounds) -> Repo
         files=files,
         retiring=frame.retiring,
     )
-    return report if job.cells is None else with_cells(report, len(job.cells), output, *cells)
+    return report if job.cells is None else with_cells(report, len(job.cells), output, *map(bytes, cells))
 
 
 async def _receive_files(reader: StreamReader, fetched: Fetched, size: int, job: Job, bounds: Bounds) -> dict[str, str]:
@@ -95,5 +98,5 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", errors="surrogatepass")
 
 
-def _decoded(output: bytes) -> str:
-    return output.decode("utf-8", errors="replace")
+def _decoded(output: memoryview) -> str:
+    return str(output, "utf-8", errors="replace")
