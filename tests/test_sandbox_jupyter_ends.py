@@ -7,8 +7,9 @@ import urllib.request
 import pytest
 
 from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
-from verl_tir.sandbox_server.cell_record import CellRecord
-from verl_tir.sandbox_server.frames import Report, RunStatus, decode, encode
+from verl_tir.sandbox_server.cell_record import with_cells
+from verl_tir.sandbox_server.cells_api import jupyter_response
+from verl_tir.sandbox_server.frames import Job, Report, RunStatus
 
 CONFIG = ServerConfig(port=0, workers=1, preload=(), max_output_bytes=20_000)
 
@@ -149,15 +150,11 @@ def deep(levels):
         b'["a","b",[{"x":' + b"9" * 5000 + b"}],[]]",
     ],
 )
-def test_the_worker_believes_no_record_that_it_could_not_have_had(line):
+def test_the_server_believes_no_record_that_it_could_not_have_had(line):
     """A malformed line ends the record, without harm to whoever reads it; the cells before it stand."""
-    record = CellRecord(["1", "2", "3"], 0.0, 1000)
-    try:
-        good = b'["a","b",[{"text/plain":"c"}],[]]\n'
-        with open(record.notebook.record_fd, "wb", closefd=False) as file:
-            file.write(good + line + b"\n" + good)
-        report = record.added_to(Report(RunStatus.FINISHED, 0))
-    finally:
-        record.close()
+    good = b'["a","b",[{"text/plain":"c"}],[]]\n'
+    report = with_cells(Report(RunStatus.FINISHED, 0), 3, 1000, good + line + b"\n" + good, b"\xffd" * 1000, b"")
     assert (report.cells_finished, len(report.cells)) == (1, 2)
-    assert decode(encode(report)) == report
+    assert len(report.cells[1].stdout) == 999
+    job = Job(code="", run_timeout=1.0, memory_limit_mb=1, cells=["1", "2", "3"])
+    assert json.loads(json.dumps(jupyter_response(report, job)))["cells"][0] == cell("a", "b", [{"text/plain": "c"}])

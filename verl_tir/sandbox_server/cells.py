@@ -6,7 +6,7 @@ running. What is not: magics and `!` are syntax errors, tracebacks have no colou
 `input` always raises, `exit()` ends its cell and not the kernel, and `asyncio.run` works.
 
 Each cell that ends leaves one line of JSON on a descriptor of the worker's, so that it survives whatever happens next.
-The program can write there too: the worker believes none of it before it has looked.
+The program can write there too: the server believes none of it before it has looked.
 """
 
 import __future__
@@ -27,6 +27,7 @@ from typing import Any
 
 from verl_tir.sandbox_server.cell_display import bundle, draw_without_screen, figures
 from verl_tir.sandbox_server.cell_errors import cell_name, described
+from verl_tir.sandbox_server.cell_record import shown_bytes
 
 _MARK = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _FUTURES = __future__.annotations.compiler_flag  # the others are in force anyway
@@ -38,20 +39,20 @@ _BRIEF = 100  # characters of an error's name where the rest does not fit
 class Notebook:
     """Cells, ready to run, and where their results go."""
 
-    cells: tuple[str, ...]
-    """Python sources."""
+    cells_fd: int
+    """A file with the Python sources, a list in JSON. Not objects: those of the worker stay in its memory."""
 
     cell_timeout: float
     """Wall seconds after which a cell is interrupted; 0 for never."""
 
     record_fd: int
-    """A memfd for the results of cells that have ended."""
+    """A file for the results of cells that have ended."""
 
     stdout_fd: int
-    """A memfd for the standard output of the cell that runs."""
+    """A file for the standard output of the cell that runs."""
 
     stderr_fd: int
-    """A memfd for the standard error of the cell that runs."""
+    """A file for the standard error of the cell that runs."""
 
     max_output_bytes: int
     """Bytes kept of each output stream, of all cells together."""
@@ -59,26 +60,18 @@ class Notebook:
     @property
     def fds(self) -> tuple[int, ...]:
         """The descriptors that the program's process must keep."""
-        return self.record_fd, self.stdout_fd, self.stderr_fd
-
-    @property
-    def shown_bytes(self) -> int:
-        """Bytes of JSON that displays and errors may take, of all cells together."""
-        return 4 * self.max_output_bytes
-
-    @property
-    def record_bytes(self) -> int:
-        """Bytes that an honest record takes at most: in JSON, a byte of output may become six."""
-        return 12 * self.max_output_bytes + self.shown_bytes + 1024 * len(self.cells)
+        return self.cells_fd, self.record_fd, self.stdout_fd, self.stderr_fd
 
 
 def run_cells(notebook: Notebook, main: types.ModuleType) -> int:
     """Run all cells in `main`'s namespace; returns the exit status: 1 when the record could not be kept, else 0."""
+    with open(notebook.cells_fd, "rb") as file:
+        cells = json.loads(file.read().decode("utf-8", errors="surrogatepass"))
     # Output of the interpreter's own end is nobody's cell.
     driver = [(number, os.dup(number)) for number in (1, 2)]
     kernel = _Kernel(notebook, main)
     try:
-        for source in notebook.cells:
+        for source in cells:
             kernel.run(source)
         status = 0
     except OSError as error:
@@ -132,7 +125,7 @@ class _Kernel:
 
     def __post_init__(self) -> None:
         self._pid = os.getpid()
-        self._shown_left = self.notebook.shown_bytes
+        self._shown_left = shown_bytes(self.notebook.max_output_bytes)
         cap = self.notebook.max_output_bytes
         self._outputs = (_Output(1, self.notebook.stdout_fd, cap), _Output(2, self.notebook.stderr_fd, cap))
         errors = ("strict", "backslashreplace")

@@ -6,21 +6,38 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.frames import Cancel, Hello, Hire, Job, Report, RunStatus, encode, pack, receive_async
+from verl_tir.sandbox_server.dispatch import Bounds, pack_job, receive_report
+from verl_tir.sandbox_server.frames import (
+    Cancel,
+    Hello,
+    Hire,
+    Job,
+    Malformed,
+    Report,
+    RunStatus,
+    encode,
+    pack,
+    receive_async,
+)
 from verl_tir.sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, candidates
 from verl_tir.sandbox_server.scratch import remove
 from verl_tir.sandbox_server.survey import Refusal, Survey
 
 logger = logging.getLogger(__name__)
 
+_Answer = TypeVar("_Answer")
+
 _PRELOAD_PATIENCE = 60.0  # seconds; a cold disk makes imports slow
 _HELLO_PATIENCE = 10.0  # seconds for a fork and a handful of system calls
 _OVERTIME = 15.0  # seconds beyond a job's own limit after which its worker counts as lost
 _READ_BUFFER = 1 << 20  # bytes
+_HELLO_BYTES = 1 << 16
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL")
 
 # Writes a file and imports a module that is surely not loaded yet: an interpreter that the program's user cannot read
@@ -39,21 +56,21 @@ class SandboxSetupError(Exception):
 class Worker:
     """The server's end of one worker."""
 
-    def __init__(self, index: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, index: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bounds: Bounds) -> None:
         self.index = index
         self._reader = reader
         self._writer = writer
+        self._bounds = bounds
 
     async def run(self, job: Job) -> Report:
         """Run `job` and return its report; raises WorkerLost."""
-        frame = await self._exchange(pack(job), job.run_timeout + _OVERTIME)
-        if not isinstance(frame, Report):
-            raise WorkerLost(f"it answered {type(frame).__name__} to a job")
-        return frame
+        return await self._exchange(
+            pack_job(job), lambda: receive_report(self._reader, job, self._bounds), job.run_timeout + _OVERTIME
+        )
 
     async def hello(self) -> None:
         """Wait for the worker's first frame; raises WorkerLost when it is not a good one."""
-        frame = await self._exchange(b"", _HELLO_PATIENCE)
+        frame, _ = await self._exchange(b"", lambda: receive_async(self._reader, _HELLO_BYTES), _HELLO_PATIENCE)
         if not (isinstance(frame, Hello) and frame.ready):
             raise WorkerLost(getattr(frame, "detail", "") or "it did not say hello")
 
@@ -70,13 +87,13 @@ class Worker:
         """End the worker, and with it the program that it runs."""
         self._writer.close()
 
-    async def _exchange(self, message: bytes, patience: float) -> object:
+    async def _exchange(self, message: bytes, receive: Callable[[], Awaitable[_Answer]], patience: float) -> _Answer:
         try:
             self._writer.write(message)
             async with asyncio.timeout(patience):
                 await self._writer.drain()
-                return await receive_async(self._reader)
-        except (EOFError, OSError) as error:  # TimeoutError is an OSError
+                return await receive()
+        except (EOFError, OSError, Malformed) as error:  # TimeoutError is an OSError
             raise WorkerLost(f"{type(error).__name__} {error}".strip()) from error
 
 
@@ -212,7 +229,7 @@ class Crew:
         finally:
             theirs.close()
         reader, writer = await asyncio.open_connection(sock=mine, limit=_READ_BUFFER)
-        worker = Worker(index, reader, writer)
+        worker = Worker(index, reader, writer, Bounds(config.max_output_bytes, config.max_file_mb << 20))
         try:
             await worker.hello()
         except WorkerLost:

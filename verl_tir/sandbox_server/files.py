@@ -13,8 +13,8 @@ _IGNORED = "IGNORE_THIS_FILE"  # Sandbox Fusion does not write a file with this 
 _BLANKS = str.maketrans("", "", " \t\r\n")
 
 
-def take_files(body: dict[str, object], config: ServerConfig, *, null_content: bool) -> dict[str, str]:
-    """Path to base64 content of the files to write; one without content is left out, where that is allowed.
+def take_files(body: dict[str, object], config: ServerConfig, *, null_content: bool) -> dict[str, bytes]:
+    """Path to content of the files to write; one without content is left out, where that is allowed.
 
     Raises BadRequest for what cannot be written as asked: a path outside the working directory, a file that is a
     directory of another one, content that is no base64, or more than the server gives.
@@ -22,7 +22,7 @@ def take_files(body: dict[str, object], config: ServerConfig, *, null_content: b
     files = body.get("files", {})
     if not isinstance(files, dict):
         raise BadRequest("files", "must be an object of path to base64 content")
-    kept: dict[str, str] = {}
+    kept: dict[str, bytes] = {}
     total = 0
     for name, content in files.items():
         if content is None and null_content:
@@ -35,10 +35,9 @@ def take_files(body: dict[str, object], config: ServerConfig, *, null_content: b
         directory = name.endswith("/")
         if path.is_absolute() or ".." in path.parts or not path.parts or directory or not _possible(name):
             raise BadRequest("files", f"{show(name)} must be a path inside the working directory")
-        kept[name] = content.translate(_BLANKS)
-        size = _size(name, kept[name])
-        total += size
-        if size > config.max_file_mb << 20:
+        kept[name] = _decoded(name, content)
+        total += len(kept[name])
+        if len(kept[name]) > config.max_file_mb << 20:
             raise BadRequest(
                 "files", f"{show(name)} is larger than {config.max_file_mb} MiB; start the server with --max-file-mb"
             )
@@ -65,9 +64,9 @@ def _possible(name: str) -> bool:
     return short and b"\0" not in encoded
 
 
-def _size(name: str, content: str) -> int:
+def _decoded(name: str, content: str) -> bytes:
     try:
-        return len(base64.b64decode(content, validate=True))
+        return base64.b64decode(content.translate(_BLANKS), validate=True)
     except (ValueError, binascii.Error) as error:
         raise BadRequest("files", f"the content of {show(name)} is not base64: {error}") from error
 

@@ -1,11 +1,12 @@
 """What the server and its workers say to each other, and how it is framed on a socket.
 
-A frame is a four-byte big-endian length and that many bytes of JSON. JSON and not pickle: the worker has just run a
-program that nobody vouches for, and the server must not execute what comes back.
+A frame is two big-endian lengths, four and eight bytes, then as many bytes of JSON and as many of content. JSON and not
+pickle: the worker has just run a program that nobody vouches for, and the server must not execute what comes back.
+Content is what programs are made of, are given and write. It is not in the JSON, so that a worker can pass it on
+without having it in objects (see unforked.py).
 """
 
 import json
-import socket
 import struct
 from asyncio import StreamReader
 from dataclasses import dataclass, field
@@ -13,8 +14,18 @@ from enum import StrEnum
 
 from verl_tir.sandbox_server.isolation import FIRST_UID, Isolation
 
-_HEADER = struct.Struct(">I")
+SIZES = struct.Struct(">IQ")
+"""What a frame begins with: the bytes of JSON, and of content."""
+
 _ENCODER = json.JSONEncoder(default=vars)
+
+
+class Disconnected(Exception):
+    """The other side has closed, or can no longer be understood."""
+
+
+class Malformed(ValueError):
+    """A frame that no worker would send."""
 
 
 class RunStatus(StrEnum):
@@ -52,8 +63,8 @@ class Job:
     stdin: str = ""
     """What the program reads on standard input."""
 
-    files: dict[str, str] = field(default_factory=dict)
-    """Relative path to base64 content, written into the working directory before the run."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Relative path to content, written into the working directory before the run."""
 
     fetch_files: list[str] = field(default_factory=list)
     """Relative paths to return after the run."""
@@ -63,6 +74,79 @@ class Job:
 
     cell_timeout: float = 0.0
     """Wall seconds after which a cell is interrupted; 0 for never."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job as its worker has it. Content: the code, the standard input, the cells in JSON, and each of the files."""
+
+    run_timeout: float
+    """As the job's."""
+
+    memory_limit_mb: int
+    """As the job's."""
+
+    code_bytes: int
+    """Bytes of the code."""
+
+    stdin_bytes: int
+    """Bytes of the standard input."""
+
+    cells_bytes: int
+    """Bytes of the cells."""
+
+    cells: int | None
+    """How many cells there are; None for a program."""
+
+    cell_timeout: float
+    """As the job's."""
+
+    files: list[tuple[str, int]]
+    """Relative path and bytes of each file."""
+
+    fetch_files: list[str]
+    """As the job's."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The fetched files that exist; sent before the outcome, if there are any. Content: each of them."""
+
+    files: list[tuple[int, int]]
+    """Which of `fetch_files`, and bytes."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an order ended, as its worker has it. Content: as `sizes` has it."""
+
+    status: RunStatus
+    """As the report's."""
+
+    return_code: int | None = None
+    """As the report's."""
+
+    execution_time: float = 0.0
+    """As the report's."""
+
+    detail: str = ""
+    """On Error, what went wrong in the sandbox."""
+
+    stdout_bytes: int = 0
+    """Bytes of standard output."""
+
+    stderr_bytes: int = 0
+    """Bytes of standard error."""
+
+    notebook_bytes: tuple[int, int, int] = (0, 0, 0)
+    """Bytes of a notebook's record, and of standard output and error of a cell that did not end."""
+
+    retiring: bool = False
+    """As the report's."""
+
+    def sizes(self) -> tuple[int, ...]:
+        """Bytes of each piece of content."""
+        return (self.stdout_bytes, self.stderr_bytes, *self.notebook_bytes)
 
 
 @dataclass(frozen=True)
@@ -153,12 +237,12 @@ class Hire:
         return FIRST_UID + self.index if self.isolation.own_user else None
 
 
-Frame = Hello | Job | Report | Cancel | Hire
-_KINDS: dict[str, type] = {kind.__name__: kind for kind in (Hello, Job, Report, Cancel, Hire)}
+Frame = Hello | Order | Fetched | Outcome | Cancel | Hire
+_KINDS: dict[str, type] = {kind.__name__: kind for kind in (Hello, Order, Fetched, Outcome, Cancel, Hire)}
 
 
 def encode(frame: Frame) -> bytes:
-    """The body of a frame."""
+    """The JSON of a frame."""
     # Not asdict(), which copies every value: this is on the way of every call.
     return _ENCODER.encode([type(frame).__name__, frame]).encode()
 
@@ -166,39 +250,33 @@ def encode(frame: Frame) -> bytes:
 def decode(body: bytes) -> Frame:
     """The inverse of `encode`."""
     kind, fields = json.loads(body)
-    if kind == Report.__name__:
+    if kind == Outcome.__name__:
         fields["status"] = RunStatus(fields["status"])
-        if fields["cells"] is not None:
-            fields["cells"] = [CellResult(**cell) for cell in fields["cells"]]
+        record, stdout, stderr = fields["notebook_bytes"]
+        fields["notebook_bytes"] = (record, stdout, stderr)
+    if kind == Fetched.__name__:
+        fields["files"] = [(number, size) for number, size in fields["files"]]
     if kind == Hire.__name__:
         fields["isolation"] = Isolation(**fields["isolation"])
     return _KINDS[kind](**fields)
 
 
-def pack(frame: Frame) -> bytes:
-    """A frame with its length, for a stream."""
+def pack(frame: Frame, content_bytes: int = 0) -> bytes:
+    """A frame for a stream, but for its content, which must follow."""
     body = encode(frame)
-    return _HEADER.pack(len(body)) + body
+    return SIZES.pack(len(body), content_bytes) + body
 
 
-def receive(sock: socket.socket) -> Frame | None:
-    """The next frame from a blocking socket, or None when the other side has closed."""
-    header = _receive_exactly(sock, _HEADER.size)
-    body = _receive_exactly(sock, _HEADER.unpack(header)[0]) if header else b""
-    return decode(body) if body else None
+async def receive_async(reader: StreamReader, longest: int) -> tuple[Frame, int]:
+    """The next frame but for its content, and the bytes of that. Raises EOFError when the other side has closed.
 
-
-def _receive_exactly(sock: socket.socket, size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        part = sock.recv(min(size - len(data), 1 << 20))
-        if not part:
-            return b""
-        data += part
-    return bytes(data)
-
-
-async def receive_async(reader: StreamReader) -> Frame:
-    """The next frame; raises asyncio.IncompleteReadError (an EOFError) when the other side has closed."""
-    header = await reader.readexactly(_HEADER.size)
-    return decode(await reader.readexactly(_HEADER.unpack(header)[0]))
+    `longest`: bytes of JSON; more than that is Malformed, as is what cannot be decoded.
+    """
+    size, content_bytes = SIZES.unpack(await reader.readexactly(SIZES.size))
+    if size > longest:
+        raise Malformed(f"a frame of {size} bytes")
+    body = await reader.readexactly(size)
+    try:
+        return decode(body), content_bytes
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise Malformed(f"{type(error).__name__} in a frame") from error

@@ -1,14 +1,15 @@
 """The working directory of one program: made, filled, read back, and removed whatever the program made of it."""
 
-import base64
 import os
 import random
 import stat
 import string
 from pathlib import Path
 
-from verl_tir.sandbox_server.frames import Job
+from verl_tir.sandbox_server.frames import Order
+from verl_tir.sandbox_server.inlet import Inlet
 from verl_tir.sandbox_server.isolation import UNPRIVILEGED_GID
+from verl_tir.sandbox_server.nameless import nameless_file
 
 _random = random.SystemRandom()
 
@@ -18,41 +19,64 @@ def random_name() -> str:
     return "tmp" + "".join(_random.choices(string.ascii_lowercase + string.digits, k=8))
 
 
-def make_scratch(scratch: str, job: Job, source: str, uid: int | None) -> None:
-    """Make the directory `scratch` with the program, as `source` in it, and its files; owned by `uid` unless None."""
+def make_scratch(
+    scratch: str, order: Order, inlet: Inlet, source: str, uid: int | None, opened: list[int]
+) -> tuple[int, int]:
+    """Make the directory `scratch` with the program, as `source` in it, and its files; owned by `uid` unless None.
+
+    All content is taken from `inlet`. Returns the descriptors of what the program reads on standard input and of a
+    notebook's cells, which it adds to `opened` too: the caller closes them, whatever is raised.
+    """
     os.mkdir(scratch, 0o700)
-    _write(source, job.code.encode("utf-8", errors="surrogatepass"))
-    for name, content in job.files.items():
+    _write(source, order.code_bytes, inlet)
+    stdin = _readable(order.stdin_bytes, inlet, scratch, opened)
+    cells = -1 if order.cells is None else _readable(order.cells_bytes, inlet, scratch, opened)
+    for name, size in order.files:
         path = os.path.join(scratch, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        _write(path, base64.b64decode(content))
+        _write(path, size, inlet)
+    inlet.empty()
     if uid is None:
-        return
+        return stdin, cells
     os.chown(scratch, uid, UNPRIVILEGED_GID)
-    if not job.files:
+    if not order.files:
         os.chown(source, uid, UNPRIVILEGED_GID)
-        return
+        return stdin, cells
     for directory, directories, names in os.walk(scratch):
         for name in (*directories, *names):
             os.chown(os.path.join(directory, name), uid, UNPRIVILEGED_GID)
+    return stdin, cells
 
 
-def _write(path: str, content: bytes) -> None:
-    with open(path, "wb", buffering=0) as file:
-        file.write(content)
+def _write(path: str, size: int, inlet: Inlet) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        inlet.pour(size, fd)
+    finally:
+        os.close(fd)
 
 
-def fetch(names: list[str], scratch: str, max_bytes: int) -> dict[str, str]:
-    """The files among `names` that exist, in base64, as far as they fit into `max_bytes` together.
+def _readable(size: int, inlet: Inlet, directory: str, opened: list[int]) -> int:
+    fd = nameless_file(directory) if size else os.open(os.devnull, os.O_RDONLY)
+    opened.append(fd)
+    if size:
+        inlet.pour(size, fd)
+        os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
+
+def fetchable(names: list[str], scratch: str, max_bytes: int) -> tuple[list[str], list[tuple[int, int]]]:
+    """The paths of those files among `names` that exist, as far as they fit into `max_bytes` together.
+
+    Beside the paths, for each of them, which of `names` it is, and its bytes.
     No link is followed out of the directory: a file with a second name may have that name anywhere, and is left out.
     So is one that cannot be read.
     Call when no process of the program is left, or a file may change between the check and the reading.
     """
-    found = {}
+    paths, sizes = [], []
     # The program may have put a link in the place of the directory itself, whose own name is therefore taken as it is.
     root = os.path.join(os.path.realpath(os.path.dirname(scratch)), os.path.basename(scratch))
-    for name in names:
+    for number, name in enumerate(names):
         path = Path(os.path.realpath(os.path.join(scratch, name)))
         if not path.is_relative_to(root):
             continue
@@ -61,12 +85,13 @@ def fetch(names: list[str], scratch: str, max_bytes: int) -> dict[str, str]:
             if not stat.S_ISREG(known.st_mode) or known.st_nlink > 1 or known.st_size > max_bytes:
                 continue
             path.chmod(0o600)
-            content = path.read_bytes()
+            os.close(os.open(path, os.O_RDONLY | os.O_NOFOLLOW))
         except OSError:
             continue
-        max_bytes -= len(content)
-        found[name] = base64.b64encode(content).decode()
-    return found
+        max_bytes -= known.st_size
+        paths.append(str(path))
+        sizes.append((number, known.st_size))
+    return paths, sizes
 
 
 def remove(path: Path) -> None:

@@ -1,4 +1,8 @@
-"""A worker: runs one program at a time, each in a fresh fork of itself, and leaves nothing of it behind."""
+"""A worker: runs one program at a time, each in a fresh fork of itself, and leaves nothing of it behind.
+
+Not in its own memory either, which the next program inherits: see unforked.py. What stays there of a program are the
+names of files that it was given, asked for or left behind, and numbers.
+"""
 
 import logging
 import os
@@ -6,53 +10,53 @@ import select
 import signal
 import socket
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from verl_tir.sandbox_server import child, private_files, processes
-from verl_tir.sandbox_server.cell_record import CellRecord
-from verl_tir.sandbox_server.cells import Notebook
-from verl_tir.sandbox_server.frames import Hello, Hire, Job, Report, RunStatus, pack, receive
+from verl_tir.sandbox_server import child, limits, private_files, processes
+from verl_tir.sandbox_server.capture import Capture
+from verl_tir.sandbox_server.frames import Disconnected, Fetched, Hello, Hire, Order, Outcome, RunStatus, pack
+from verl_tir.sandbox_server.inlet import Inlet
 from verl_tir.sandbox_server.isolation import Protection
-from verl_tir.sandbox_server.limits import Limits
 from verl_tir.sandbox_server.memory_guard import GUARD_INTERVAL, MemoryGuard
-from verl_tir.sandbox_server.nameless import nameless_file
-from verl_tir.sandbox_server.scratch import fetch, make_scratch, random_name, remove
+from verl_tir.sandbox_server.notebook_files import NotebookFiles
+from verl_tir.sandbox_server.outlet import Outlet
+from verl_tir.sandbox_server.scratch import fetchable, make_scratch, random_name, remove
 
 logger = logging.getLogger(__name__)
 
-_PIPE_READ = 1 << 16
+_DETAIL = 4000  # characters; an error of the system may quote two paths
 
 
-class _Capture:
-    """The kept part of one output stream."""
+@dataclass(frozen=True)
+class _Bench:
+    """What all programs of a worker are run with, one after the other."""
 
-    def __init__(self, fd: int, cap: int) -> None:
-        os.set_blocking(fd, False)
-        self.fd = fd
-        self.open = True
-        self._cap = cap
-        self._kept = bytearray()
+    hire: Hire
+    """The limits."""
 
-    def read(self) -> None:
-        """Take what is there. Beyond the cap it is read all the same, or the program would block on a full pipe."""
-        try:
-            data = os.read(self.fd, _PIPE_READ)
-        except BlockingIOError:
-            return
-        self.open = bool(data)
-        self._kept += data[: self._cap - len(self._kept)]
+    sock: int
+    """The server's socket, to be watched."""
 
-    def drain(self) -> None:
-        """Take what dead processes left in the pipe; bounded, for a pipe holds little and nobody writes."""
-        before = -1
-        while self.open and len(self._kept) != before and len(self._kept) < self._cap:
-            before = len(self._kept)
-            self.read()
+    wake: int
+    """Becomes readable when a child ends."""
 
-    def text(self) -> str:
-        """What was kept, as text."""
-        return self._kept.decode("utf-8", errors="replace")
+    inlet: Inlet
+    """Where orders come from."""
+
+    outlet: Outlet
+    """Where outcomes go."""
+
+    captures: tuple[Capture, Capture]
+    """Standard output and error."""
+
+    source: str
+    """Path of the source file."""
+
+    @property
+    def scratch(self) -> str:
+        """The working directory."""
+        return os.path.dirname(self.source)
 
 
 def serve(sock: socket.socket, hire: Hire) -> None:
@@ -64,60 +68,95 @@ def serve(sock: socket.socket, hire: Hire) -> None:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     # One name for all programs of this worker: the directory itself is made and removed with each of them.
     scratch = os.path.join("/tmp" if hire.isolation.private_files else hire.scratch_root, random_name())
-    source = os.path.join(scratch, random_name() + ".py")
     child.set_environment(scratch)
+    # Before there is memory that programs do not get, which would count as theirs.
+    limits.address_space_bytes()
+    bench = _Bench(
+        hire=hire,
+        sock=sock.fileno(),
+        wake=wake_read,
+        inlet=Inlet(sock),
+        outlet=Outlet(sock),
+        captures=(Capture(hire.max_output_bytes), Capture(hire.max_output_bytes)),
+        source=os.path.join(scratch, random_name() + ".py"),
+    )
     sock.sendall(pack(Hello(ready=True)))
-    while (frame := receive(sock)) is not None:
-        if not isinstance(frame, Job):
-            continue
-        try:
-            make_scratch(scratch, frame, source, hire.uid)
-            report = _run_any(frame, hire, sock, source, wake_read)
-        except (OSError, ValueError) as error:
-            report = Report(RunStatus.ERROR, stderr=f"{type(error).__name__}: {error}")
-            processes.kill_all(hire.isolation.namespaces)
-        clean = _remove_traces(scratch, hire)
-        try:
-            sock.sendall(pack(replace(report, retiring=not clean)))
-        except BrokenPipeError:  # the server is gone, and with it whoever wanted the report
-            return
-        if not clean:
-            return
-
-
-def _run_any(job: Job, hire: Hire, sock: socket.socket, source: str, wake: int) -> Report:
-    if job.cells is None:
-        return _run(job, hire, sock, source, wake, None)
-    record = CellRecord(job.cells, job.cell_timeout, hire.max_output_bytes)
     try:
-        return record.added_to(_run(job, hire, sock, source, wake, record.notebook))
+        while _carry_out(bench.inlet.order(), bench):
+            pass
+    except Disconnected:  # the server is gone, and with it whoever wanted the outcome
+        return
+
+
+def _carry_out(order: Order, bench: _Bench) -> bool:
+    """Run one job and send its outcome; whether nothing of it is left. Raises Disconnected."""
+    # Not an ExitStack: the pages that it touches are copied for every program.
+    inputs: list[int] = []
+    notebook = None
+    outputs: tuple[memoryview, ...] = ()
+    record: tuple[int, ...] = ()
+    try:
+        try:
+            stdin, cells = make_scratch(bench.scratch, order, bench.inlet, bench.source, bench.hire.uid, inputs)
+            if order.cells is not None:
+                notebook = NotebookFiles(order.cells, cells, order.cell_timeout, bench.hire.max_output_bytes)
+            outcome = _run(order, bench, stdin, notebook, inputs)
+            if outcome.status is not RunStatus.ERROR:
+                _send_files(order, bench)
+                outputs = (bench.captures[0].kept, bench.captures[1].kept)
+                record = notebook.fds if notebook else ()
+        except (OSError, ValueError) as error:
+            outcome = Outcome(RunStatus.ERROR, detail=f"{type(error).__name__}: {error}"[:_DETAIL])
+            processes.kill_all(bench.hire.isolation.namespaces)
+        finally:
+            _close(inputs)
+            clean = _remove_traces(bench.scratch, bench.hire)
+        bench.outlet.send_outcome(replace(outcome, retiring=not clean), outputs, record)
     finally:
-        record.close()
+        if notebook is not None:
+            notebook.close()
+        for capture in bench.captures:
+            capture.empty()
+    return clean
 
 
-def _run(job: Job, hire: Hire, sock: socket.socket, source: str, wake: int, notebook: Notebook | None) -> Report:
+def _close(fds: list[int]) -> None:
+    while fds:
+        os.close(fds.pop())
+
+
+def _send_files(order: Order, bench: _Bench) -> None:
+    if not order.fetch_files:
+        return
+    paths, files = fetchable(order.fetch_files, bench.scratch, bench.hire.max_file_mb << 20)
+    if files:
+        bench.outlet.send_fetched(Fetched(files), paths)
+
+
+def _run(order: Order, bench: _Bench, stdin: int, notebook: NotebookFiles | None, inputs: list[int]) -> Outcome:
+    """`inputs`: descriptors that the program alone has open once it runs."""
+    hire = bench.hire
     counted = Protection.PROCESS_COUNT in hire.isolation.in_force()
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
     setup_read, setup_write = os.pipe()
-    stdin = _standard_input(job.stdin, os.path.dirname(source))
-    mine, theirs = (out_read, err_read, setup_read), (out_write, err_write, setup_write, stdin)
+    mine, theirs = (out_read, err_read, setup_read), (out_write, err_write, setup_write)
     try:
         program = child.Program(
-            path=source,
+            path=bench.source,
             stdin_fd=stdin,
             stdout_fd=out_write,
             stderr_fd=err_write,
             setup_fd=setup_write,
             uid=hire.uid,
-            limits=Limits(
-                run_timeout=job.run_timeout,
-                memory_mb=job.memory_limit_mb,
+            limits=limits.Limits(
+                run_timeout=order.run_timeout,
+                memory_mb=order.memory_limit_mb,
                 max_processes=hire.max_processes if counted else None,
                 max_open_files=hire.max_open_files,
                 max_file_mb=hire.max_file_mb,
             ).resolved(),
-            notebook=notebook,
+            notebook=notebook and notebook.notebook,
         )
         started = time.monotonic()
         pid = os.fork()
@@ -126,10 +165,13 @@ def _run(job: Job, hire: Hire, sock: socket.socket, source: str, wake: int, note
     finally:
         for fd in theirs:
             os.close(fd)
+        _close(inputs)
     try:
-        out, err = _Capture(out_read, hire.max_output_bytes), _Capture(err_read, hire.max_output_bytes)
-        guard = MemoryGuard(job.memory_limit_mb << 20, hire.isolation.namespaces)
-        wait_status = _attend(pid, (out, err), started + job.run_timeout, sock.fileno(), wake, guard)
+        out, err = bench.captures
+        out.attach(out_read)
+        err.attach(err_read)
+        guard = MemoryGuard(order.memory_limit_mb << 20, hire.isolation.namespaces)
+        wait_status = _attend(pid, bench.captures, started + order.run_timeout, bench.sock, bench.wake, guard)
         elapsed = time.monotonic() - started
         processes.kill_all(hire.isolation.namespaces)
         out.drain()
@@ -139,27 +181,19 @@ def _run(job: Job, hire: Hire, sock: socket.socket, source: str, wake: int, note
         for fd in mine:
             os.close(fd)
     if failure:
-        return Report(RunStatus.ERROR, stderr=f"the program's process could not be prepared: {failure}")
-    files = fetch(job.fetch_files, os.path.dirname(source), hire.max_file_mb << 20)
-    if wait_status is None:
-        return Report(RunStatus.TIME_LIMIT, None, elapsed, out.text(), err.text(), files)
-    code = os.waitstatus_to_exitcode(wait_status)
-    return Report(RunStatus.FINISHED, code, elapsed, out.text(), err.text(), files)
-
-
-def _standard_input(text: str, directory: str) -> int:
-    """A descriptor that gives `text`."""
-    if not text:
-        return os.open(os.devnull, os.O_RDONLY)
-    stdin = nameless_file(directory)
-    with os.fdopen(stdin, "wb", closefd=False) as file:
-        file.write(text.encode("utf-8", errors="surrogatepass"))
-    os.lseek(stdin, 0, os.SEEK_SET)
-    return stdin
+        return Outcome(RunStatus.ERROR, detail=f"the program's process could not be prepared: {failure}"[:_DETAIL])
+    return Outcome(
+        status=RunStatus.TIME_LIMIT if wait_status is None else RunStatus.FINISHED,
+        return_code=None if wait_status is None else os.waitstatus_to_exitcode(wait_status),
+        execution_time=elapsed,
+        stdout_bytes=len(out.kept),
+        stderr_bytes=len(err.kept),
+        notebook_bytes=notebook.sizes() if notebook else (0, 0, 0),
+    )
 
 
 def _attend(
-    pid: int, captures: tuple[_Capture, _Capture], deadline: float, sock: int, wake: int, guard: MemoryGuard
+    pid: int, captures: tuple[Capture, Capture], deadline: float, sock: int, wake: int, guard: MemoryGuard
 ) -> int | None:
     """The wait status of `pid`, or None when it is still running at the deadline or no longer wanted.
 
@@ -183,7 +217,7 @@ def _attend(
             elif fd == wake:
                 os.read(wake, 4096)
             else:
-                # Either a Cancel, which serve() will read and skip, or the server is gone.
+                # Either a Cancel, which the inlet will read and skip, or the server is gone.
                 return None
         ended, wait_status = os.waitpid(pid, os.WNOHANG)
         if ended:
