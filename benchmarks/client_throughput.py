@@ -1,11 +1,12 @@
-"""Calls per second of the sandbox client, as ratios to a bare aiohttp session and to the official SDK in the same run.
+"""The sandbox client's calls per second and CPU per call, as ratios to a bare aiohttp session and to the official SDK.
 
     python benchmarks/client_throughput.py                                    # bare aiohttp; the SDK if it is installed
     python benchmarks/client_throughput.py --sdk-python /tmp/sdk/bin/python   # the SDK in an environment of its own
 
 All sides send the same program to the same server, which answers each call after 20 ms from a process of its own, with
 the same number in flight. They take turns, round by round; printed are medians of the rounds. The first round warms up
-and does not count. Rates depend on the machine; compare side by side only.
+and does not count. Rates depend on the machine; compare side by side only. The ratio of the CPU time that a call costs
+the client's process is what decides the rate where the client is the bottleneck, and is steadier where others work too.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ async def measure(endpoint, program, calls, in_flight):
         async with turn:
             answer = await sandbox_fusion.run_code_async(request, endpoint=endpoint)
             assert answer.status == "Success", answer
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     await asyncio.gather(*(one() for _ in range(calls)))
-    return calls / (time.perf_counter() - began)
+    return calls / (time.perf_counter() - began), (time.process_time() - worked) / calls
 
 for line in sys.stdin:
     print(json.dumps(asyncio.run(measure(*json.loads(line)))), flush=True)
@@ -73,6 +74,16 @@ class Load:
     """Calls per round."""
     in_flight: int
     """Calls at a time."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a side fared in a round."""
+
+    rate: float
+    """Calls per second."""
+    cpu: float
+    """Seconds that the client's process computed for each call."""
 
 
 def serve(port_out: Connection, delay: float) -> None:
@@ -109,20 +120,20 @@ def server(delay: float) -> Iterator[str]:
         process.join()
 
 
-async def rate(call: Call, load: Load) -> float:
-    """Calls per second."""
+async def pace(call: Call, load: Load) -> Pace:
+    """Make the calls of a round."""
     turn = asyncio.Semaphore(load.in_flight)
 
     async def one() -> None:
         async with turn:
             await call()
 
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     await asyncio.gather(*(one() for _ in range(load.calls)))
-    return load.calls / (time.perf_counter() - began)
+    return Pace(load.calls / (time.perf_counter() - began), (time.process_time() - worked) / load.calls)
 
 
-async def bare(load: Load) -> float:
+async def bare(load: Load) -> Pace:
     """One pooled aiohttp session and nothing else."""
     import aiohttp
 
@@ -142,10 +153,10 @@ async def bare(load: Load) -> float:
             async with session.post(f"{load.endpoint}/run_code", json=payload) as answer:
                 assert (await answer.json())["status"] == "Success"
 
-        return await rate(call, load)
+        return await pace(call, load)
 
 
-async def ours(load: Load) -> float:
+async def ours(load: Load) -> Pace:
     """The client, with all that it does by default."""
     from sandbox_client import ExecutionStatus, Limits, SandboxClient
 
@@ -155,11 +166,11 @@ async def ours(load: Load) -> float:
             execution = await client.run_code(PROGRAM, run_timeout=5.0)
             assert execution.status is ExecutionStatus.SUCCESS
 
-        return await rate(call, load)
+        return await pace(call, load)
 
 
 @contextlib.contextmanager
-def sdk(python: str | None) -> Iterator[Callable[[Load], float] | None]:
+def sdk(python: str | None) -> Iterator[Callable[[Load], Pace] | None]:
     """The official SDK in a process of its own, None where there is none."""
     import json
 
@@ -170,18 +181,23 @@ def sdk(python: str | None) -> Iterator[Callable[[Load], float] | None]:
         [python or sys.executable, "-c", SDK_SIDE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
-    def measure(load: Load) -> float:
+    def measure(load: Load) -> Pace:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps([load.endpoint, PROGRAM, load.calls, load.in_flight]) + "\n")
         process.stdin.flush()
-        return json.loads(process.stdout.readline())
+        return Pace(*json.loads(process.stdout.readline()))
 
     try:
         yield measure
     finally:
         process.kill()
         process.wait()
+
+
+def shown(values: list[float], form: str) -> str:
+    """The median, and the range."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def main() -> None:
@@ -193,7 +209,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="rounds that count (default: 7)")
     parser.add_argument("--delay", type=float, default=0.02, help="seconds that the server takes (default: 0.02)")
     arguments = parser.parse_args()
-    rates: dict[str, list[float]] = {}
+    paces: dict[str, list[Pace]] = {}
     with server(arguments.delay) as endpoint, sdk(arguments.sdk_python) as official:
         load = Load(endpoint, arguments.calls, arguments.in_flight)
         for number in range(arguments.rounds + 1):
@@ -207,15 +223,17 @@ def main() -> None:
                 measured["sdk"] = official(load)
             if number:
                 for side, value in measured.items():
-                    rates.setdefault(side, []).append(value)
+                    paces.setdefault(side, []).append(value)
     print(
         f"{arguments.in_flight} in flight, {arguments.delay * 1e3:g} ms server, medians of {arguments.rounds} rounds:"
     )
-    for side, values in rates.items():
-        print(f"  {side:8} {statistics.median(values):7.0f}/s  ({min(values):.0f} to {max(values):.0f})")
-    for peer in rates.keys() - {"ours"}:
-        ratios = [mine / other for mine, other in zip(rates["ours"], rates[peer], strict=True)]
-        print(f"  ours / {peer}: {statistics.median(ratios):.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
+    for side, rounds in paces.items():
+        rates, cpu = [one.rate for one in rounds], [one.cpu * 1e6 for one in rounds]
+        print(f"  {side:8} {shown(rates, '.0f')} calls/s, {shown(cpu, '.0f')} us CPU per call")
+    for peer in sorted(paces.keys() - {"ours"}):
+        pairs = list(zip(paces["ours"], paces[peer], strict=True))
+        print(f"  rate, ours / {peer}: {shown([mine.rate / other.rate for mine, other in pairs], '.2f')}")
+        print(f"  CPU per call, {peer} / ours: {shown([other.cpu / mine.cpu for mine, other in pairs], '.2f')}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 """Makes the attempts of a call until one brings a result or there is no more sense in it."""
 
-import json
+import asyncio
 import logging
 import random
 import time
 from dataclasses import dataclass
 from typing import TypeVar
-
-import stamina
 
 from sandbox_client.balance import Balancer
 from sandbox_client.config import RetryPolicy, Timeouts
@@ -29,18 +27,12 @@ Result = TypeVar("Result", bound=Timed)
 class _Course:
     """How far a call has come."""
 
-    body: bytes
-    """What is sent."""
     deadline: float
     """When the call must be over."""
     needed: float
     """Seconds that an attempt must have: one that could not hear a program out is not worth making."""
     waited: float
     """Seconds spent waiting for a turn and for an endpoint."""
-    connect: float = 0.0
-    """Seconds that the attempt that succeeded took to get a connection."""
-    queue: float = 0.0
-    """Seconds that it took beyond that and the run."""
     attempts: int = 0
     """Attempts begun."""
     failed_at: Endpoint | None = None
@@ -71,53 +63,65 @@ class Caller:
         """The result of `request`, for a call that was made at `called` and now has its turn. Raises SandboxFault."""
         now = time.monotonic()
         course = _Course(
-            body=json.dumps(request.to_payload()).encode(),
             deadline=now + self._retry.total_timeout,
             needed=request.seconds + self._timeouts.margin,
             waited=now - called,
         )
-        try:
-            result = await self._attempt(request, course)
-        except SandboxFault as fault:
-            result = await self._again(request, course, fault)
+        # One coroutine for it all: each more, and each object that lives as long as a call, is work for the collector.
+        while True:
+            endpoint = self._balancer.choose(course.failed_at) or await self._wait(course)
+            course.attempts += 1
+            if course.attempts > 1:
+                self._recorder.retried()
+            exchange = Exchange(min(self._timeouts.total, max(course.left(), _LEAST_TIMEOUT)))
+            endpoint.begin(exchange, request.seconds)
+            self.in_flight += 1
+            try:
+                result = await self._transport.send(request, endpoint.base, exchange)
+                break
+            except SandboxFault as fault:
+                pause = self._failed(fault, endpoint, course)
+                if pause is None:
+                    raise
+            finally:
+                self.in_flight -= 1
+                endpoint.end(exchange)
+            await asyncio.sleep(pause)
+        endpoint.succeeded()
+        now = time.monotonic()
         stamp(
             result,
             wait=course.waited,
-            connect=course.connect,
-            queue=course.queue,
-            latency=time.monotonic() - called,
+            connect=exchange.connect,
+            # The server's clock may see more of the run than the client's.
+            queue=max(0.0, now - exchange.began - exchange.connect - result.run),
+            latency=now - called,
             attempts=course.attempts,
         )
         return result
 
-    async def _again(self, request: Request[Result], course: _Course, first: SandboxFault) -> Result:
-        """Go on after the first attempt's fault.
+    def _failed(self, fault: SandboxFault, endpoint: Endpoint, course: _Course) -> float | None:
+        """Note an attempt's fault. Returns as `_pause`."""
+        fault.attempts = course.attempts
+        endpoint.faulted(fault, self._retry.wait_max)
+        self._recorder.fault(fault)
+        course.failed_at = endpoint
+        pause = self._pause(fault, course)
+        if pause is not None:
+            logger.debug("attempt %d failed, the next in %.2f s: %s", course.attempts, pause, fault)
+            endpoint.retried()
+        return pause
 
-        Only now is stamina asked: its context costs more than everything else that a call needs in the client.
-        """
-
-        def pause(error: Exception) -> bool | float:
-            return isinstance(error, SandboxFault) and self._pause(error, course)
-
-        async for attempt in stamina.retry_context(
-            on=pause,
-            attempts=self._retry.attempts,
-            timeout=None,  # `_pause` knows what is left, and what an attempt needs
-        ):
-            with attempt:
-                if attempt.num == 1:
-                    raise first
-                return await self._attempt(request, course)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _pause(self, fault: SandboxFault, course: _Course) -> bool | float:
-        """Seconds to pause before the next attempt; False when there shall be none."""
+    def _pause(self, fault: SandboxFault, course: _Course) -> float | None:
+        """Seconds to pause before the next attempt; None when there shall be none."""
         retry = self._retry
+        if course.attempts >= retry.attempts:
+            return None
         another = self._balancer.has_another(course.failed_at)
         if not fault.retryable:
             elsewhere = isinstance(fault, SandboxProtocolError) and fault.blames_endpoint
             if not elsewhere or not another or course.misunderstood:
-                return False
+                return None
             course.misunderstood = True
         # The bound on the exponent keeps the power finite, however many attempts are allowed.
         wait = retry.wait_initial * 2.0 ** min(course.attempts - 1, 60)
@@ -125,35 +129,8 @@ class Caller:
         if fault.retry_after and not another:
             wait = max(wait, fault.retry_after)
         wait = min(wait, retry.wait_max) + random.uniform(0.0, retry.wait_jitter)
-        # Worked out here and not by stamina, because an attempt needs what is left after the pause.
-        return wait if course.left() - wait >= course.needed else False
-
-    async def _attempt(self, request: Request[Result], course: _Course) -> Result:
-        endpoint = self._balancer.choose(course.failed_at) or await self._wait(course)
-        course.attempts += 1
-        if course.attempts > 1:
-            self._recorder.retried()
-        exchange = Exchange(min(self._timeouts.total, max(course.left(), _LEAST_TIMEOUT)))
-        began = time.monotonic()
-        endpoint.begin(exchange, request.seconds)
-        self.in_flight += 1
-        try:
-            result = await self._transport.send(request, endpoint.base, course.body, exchange)
-        except SandboxFault as fault:
-            fault.attempts = course.attempts
-            endpoint.faulted(fault, self._retry.wait_max)
-            self._recorder.fault(fault)
-            course.failed_at = endpoint
-            logger.debug("attempt %d failed: %s", course.attempts, fault)
-            raise
-        finally:
-            self.in_flight -= 1
-            endpoint.end(exchange)
-        endpoint.succeeded()
-        course.connect = exchange.connect
-        # The server's clock may see more of the run than the client's.
-        course.queue = max(0.0, time.monotonic() - began - exchange.connect - result.run)
-        return result
+        # An attempt needs what is left after the pause.
+        return wait if course.left() - wait >= course.needed else None
 
     async def _wait(self, course: _Course) -> Endpoint:
         """Wait until an endpoint takes calls."""

@@ -61,6 +61,7 @@ class SandboxClient:
         self._limits = limits or Limits()
         self._retry = retry or RetryPolicy()
         self._probe = probe or ProbePolicy()
+        self._room = min(self._timeouts.total, self._retry.total_timeout) - self._timeouts.margin
         self._headers = Headers(headers or {}, token)
         self._warned_of_plain_http = False
         bases = validate_endpoints(endpoints)
@@ -224,7 +225,7 @@ class SandboxClient:
         return self._opened
 
     def _check_seconds(self, name: str, value: float, seconds: float) -> None:
-        room = min(self._timeouts.total, self._retry.total_timeout) - self._timeouts.margin - (seconds - value)
+        room = self._room - (seconds - value)
         if not 0 < value <= room:
             raise ValueError(
                 f"{name}={value} s must be positive and at most {room} s: the smaller of Timeouts.total "

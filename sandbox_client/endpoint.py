@@ -13,6 +13,8 @@ from sandbox_client.exchange import Exchange
 
 logger = logging.getLogger(__name__)
 
+_SILENCE = 60.0  # seconds between two lines about retries: in an outage there are thousands
+
 
 class Endpoint:
     """The state of one endpoint. `on_change` is called after each step of its breaker."""
@@ -43,6 +45,8 @@ class Endpoint:
         self._on_change = on_change
         self._under_way: dict[Exchange, float] = {}
         self._opened_at = 0.0
+        self._retries = 0  # since they were last spoken of
+        self._speaks_at = float("-inf")
 
     @property
     def outstanding(self) -> int:
@@ -75,6 +79,16 @@ class Endpoint:
         """An attempt ended in a fault. A Retry-After is heeded for at most `longest_wait` seconds."""
         self.faults[type(fault).__name__] += 1
         self.hold(fault, longest_wait)
+
+    def retried(self) -> None:
+        """A call that failed there goes on. The log hears of it at most once a minute."""
+        self._retries += 1
+        now = time.monotonic()
+        if now >= self._speaks_at:
+            logger.info(
+                "sandbox %s failed, retrying (%d since last said): %s", self.base, self._retries, self.last_fault
+            )
+            self._retries, self._speaks_at = 0, now + _SILENCE
 
     def hold(self, fault: SandboxFault, longest_wait: float) -> None:
         """Hold a fault, of an attempt or a probe, against the endpoint as far as it is to blame."""

@@ -3,7 +3,6 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from types import UnionType
 from typing import Any
 
 from sandbox_client.errors import SandboxProtocolError
@@ -14,6 +13,8 @@ _SHOWN = 300  # characters of a wrong value in an error
 class Fields:
     """The fields of one object in a response; unknown ones are ignored. All methods raise SandboxProtocolError."""
 
+    __slots__ = ("_endpoint", "_value", "_where")
+
     def __init__(self, value: object, endpoint: str, where: str) -> None:
         """`where` names the object in errors."""
         self._endpoint = endpoint
@@ -22,13 +23,14 @@ class Fields:
             raise self.error(f"is {type(value).__name__} and not an object")
         self._value = value
 
-    def take(self, name: str, kind: type | UnionType) -> Any:
-        """The field `name`, which must be a `kind`."""
-        if name not in self._value:
-            raise self.error(f"has no field {name!r}")
-        value = self._value[name]
-        # To Python true is the integer 1; to a server it is not.
-        if not isinstance(value, kind) or (value is True or value is False):
+    def take(self, name: str, *kinds: type) -> Any:
+        """The field `name`, which must be of one of `kinds`."""
+        try:
+            value = self._value[name]
+        except KeyError:
+            raise self.error(f"has no field {name!r}") from None
+        # Exactly: to Python true is an integer; to a server it is not.
+        if type(value) not in kinds:
             raise self.error(f"has {name}={short(value)}")
         return value
 

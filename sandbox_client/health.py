@@ -8,7 +8,6 @@
 """
 
 import asyncio
-import json
 import logging
 import random
 import time
@@ -136,8 +135,7 @@ class Health:
             seconds = max(seconds, endpoint.longest + self._timeouts.margin)
         self._recorder.probed()
         try:
-            body = json.dumps(request.to_payload()).encode()
-            execution = await self._transport.send(request, endpoint.base, body, Exchange(seconds))
+            execution = await self._transport.send(request, endpoint.base, Exchange(seconds))
         except SandboxFault as fault:
             return fault
         if execution.stdout.strip() == number:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, ClassVar
 
 from sandbox_client.errors import SandboxInternalError
@@ -122,10 +123,10 @@ def parse_run_jupyter_response(payload: object, endpoint: str, *, files_required
     status = take_status(body, endpoint)
     driver = Fields(body.take("driver", dict), endpoint, "driver")
     driver_status = driver.take("status", str)
-    return_code = driver.take("return_code", int | None)
-    execution_time = driver.take("execution_time", int | float | None)
-    stdout = driver.take("stdout", str | None) or ""
-    stderr = driver.take("stderr", str | None) or ""
+    return_code = driver.take("return_code", int, NoneType)
+    execution_time = driver.take("execution_time", int, float, NoneType)
+    stdout = driver.take("stdout", str, NoneType) or ""
+    stderr = driver.take("stderr", str, NoneType) or ""
     if driver_status == "Error":
         raise SandboxInternalError(f"the kernel could not be driven: {short(stderr)}", endpoint=endpoint)
     if driver_status not in ("Finished", "TimeLimitExceeded"):

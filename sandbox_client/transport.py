@@ -5,13 +5,14 @@ import io
 import json
 import ssl
 import time
-from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from collections.abc import Awaitable
+from http.cookies import BaseCookie, SimpleCookie
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
 
 from sandbox_client.credentials import Headers
+from sandbox_client.deadlines import Deadlines
 from sandbox_client.errors import (
     SandboxDeadlineExceeded,
     SandboxFault,
@@ -24,6 +25,12 @@ from sandbox_client.errors import (
 from sandbox_client.exchange import Exchange
 from sandbox_client.scope import Interrupted
 
+# Ready made, for json.dumps and json.loads would make or look for theirs each time. Requests hold no cycles.
+_encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
+_NO_COOKIES: BaseCookie[str] = SimpleCookie()
+
 _JSON = "application/json"
 _BODY_SHOWN = 400  # characters of an unexpected answer in an error
 _BODY_MOST = 1 << 28  # bytes of an answer; what sends more is not a sandbox, and must not fill the memory
@@ -33,7 +40,7 @@ _KEEP_ALIVE = 4.0  # seconds
 
 _FAILURES = (Interrupted, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
 
-_current: ContextVar[Exchange | None] = ContextVar("_current", default=None)
+_EXCHANGE = "sandbox_exchange"  # attribute of a request's body: what the connector gets to see of whose request it is
 
 Result = TypeVar("Result", covariant=True)
 
@@ -56,14 +63,21 @@ class Request(Protocol[Result]):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Keeps the time that it takes to get a connection. aiohttp's own tracing would cost each request more."""
+    """Keeps the time that it takes to make a connection. aiohttp's own tracing would cost every request."""
 
-    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:
         began = time.monotonic()
-        connection = await super().connect(req, traces, timeout)
-        if (exchange := _current.get()) is not None:
+        connection = await super()._create_connection(req, traces, timeout)
+        if (exchange := getattr(req.body, _EXCHANGE, None)) is not None:
             exchange.connect = time.monotonic() - began
         return connection
+
+
+class _NoCookies(aiohttp.DummyCookieJar):
+    """What one program's answer sets must not go with the next program."""
+
+    def filter_cookies(self, request_url: object) -> BaseCookie[str]:
+        return _NO_COOKIES  # the base class makes an empty one for each request
 
 
 class Transport:
@@ -80,6 +94,7 @@ class Transport:
     ) -> None:
         """At most `connections` at a time, 0 for any number; without `keep_alive` each is used once."""
         self._headers = headers
+        self._deadlines = Deadlines()
         connector = _Connector(
             limit=connections,
             ssl=True if tls is None else tls,
@@ -91,24 +106,21 @@ class Transport:
             headers=headers.values,
             # The whole exchange has its own limit. This one also covers the resolution of names, which no other does.
             timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
-            # What one program's answer sets must not go with the next program.
-            cookie_jar=aiohttp.DummyCookieJar(),
+            cookie_jar=_NoCookies(),
         )
 
     async def close(self) -> None:
         """Close all connections."""
+        self._deadlines.close()
         await self._session.close()
 
-    def send(self, request: Request[Result], base: str, body: bytes, exchange: Exchange) -> Awaitable[Result]:
-        """POST `body`, the encoded payload of `request`, to an endpoint and return the result in its answer.
-
-        Raises SandboxFault.
-        """
-        return self._exchange("POST", base, request.path, exchange, request.parse, _payload(body))
+    def send(self, request: Request[Result], base: str, exchange: Exchange) -> Awaitable[Result]:
+        """POST a request to an endpoint and return the result in its answer. Raises SandboxFault."""
+        return self._exchange("POST", base, request.path, exchange, request, _payload(request, exchange))
 
     def get(self, base: str, path: str, exchange: Exchange) -> Awaitable[object]:
         """GET a JSON answer. Raises SandboxFault."""
-        return self._exchange("GET", base, path, exchange, lambda payload, _: payload, None)
+        return self._exchange("GET", base, path, exchange, None, None)
 
     async def _exchange(
         self,
@@ -116,21 +128,18 @@ class Transport:
         base: str,
         path: str,
         exchange: Exchange,
-        parse: Callable[[object, str], Result],
+        request: Request[Result] | None,
         data: aiohttp.Payload | None,
-    ) -> Result:
-        before = _current.set(exchange)
+    ) -> Any:
+        self._deadlines.add(exchange)
         try:
             with exchange:
                 # A redirected POST comes back as a GET and fails in strange ways; better to say what the server said.
                 answer = await self._session.request(method, base + path, data=data, allow_redirects=False)
-                try:
-                    received = await _read(answer, base)
-                finally:
-                    # What was read to its end has given its connection back already; what was not must not be reused.
-                    answer.close()
+                received = await _read(answer, base)
             _check_status(answer, received, base)
-            return parse(_decoded(received, base), base)
+            payload = _decoded(received, base)
+            return payload if request is None else request.parse(payload, base)
         except SandboxFault as fault:
             self._headers.hide(fault)
             raise
@@ -140,7 +149,7 @@ class Transport:
             # The exceptions of aiohttp carry the request along, and a scope's say nothing more.
             raise fault from None
         finally:
-            _current.reset(before)
+            self._deadlines.discard(exchange)
 
 
 def _fault(error: BaseException, exchange: Exchange, base: str) -> SandboxFault:
@@ -159,30 +168,45 @@ def _fault(error: BaseException, exchange: Exchange, base: str) -> SandboxFault:
 def _decoded(received: bytes, base: str) -> object:
     try:
         # Decoded here, because json would first look for encodings that no server uses.
-        return json.loads(received.decode())
+        return _decode(received.decode())
     except (ValueError, RecursionError):
         # Without the cause, which would carry the whole answer along.
         raise SandboxProtocolError(f"the answer is not JSON: {_shown(received)}", endpoint=base) from None
 
 
-def _payload(body: bytes) -> aiohttp.Payload:
+def _payload(request: Request[Any], exchange: Exchange) -> aiohttp.Payload:
+    body = _encode(request.to_payload()).encode()
+    payload: aiohttp.Payload
     if len(body) < _BODY_STREAMED:
-        return aiohttp.BytesPayload(body, content_type=_JSON)
-    return aiohttp.BytesIOPayload(io.BytesIO(body), content_type=_JSON)
+        payload = aiohttp.BytesPayload(body, content_type=_JSON)
+    else:
+        payload = aiohttp.BytesIOPayload(io.BytesIO(body), content_type=_JSON)
+    setattr(payload, _EXCHANGE, exchange)
+    return payload
 
 
 async def _read(answer: aiohttp.ClientResponse, base: str) -> bytes:
-    length = answer.content_length
-    if length is not None and length <= _BODY_MOST:
-        return await answer.read()
-    received = bytearray()
-    if length is None:
-        async for chunk in answer.content.iter_any():
-            received += chunk
-            if len(received) > _BODY_MOST:
-                break
-        else:
-            return bytes(received)
+    """The body. Read to its end, the answer gives its connection back by itself."""
+    try:
+        content = answer.content
+        # A small body comes with its head; aiohttp's way of waiting for one would cost more than reading it.
+        if content.is_eof():
+            return content.read_nowait()
+        length = answer.content_length
+        if length is not None and length <= _BODY_MOST:
+            return await answer.read()
+        received = bytearray()
+        if length is None:
+            async for chunk in content.iter_any():
+                received += chunk
+                if len(received) > _BODY_MOST:
+                    break
+            else:
+                return bytes(received)
+    except BaseException:
+        answer.close()
+        raise
+    answer.close()
     raise SandboxProtocolError(f"the answer is longer than {_BODY_MOST >> 20} MiB", endpoint=base)
 
 

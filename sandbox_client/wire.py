@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import ClassVar
 
 from sandbox_client.errors import SandboxInternalError
@@ -88,11 +89,11 @@ def parse_run_code_response(payload: object, endpoint: str, *, files_required: b
     status = take_status(body, endpoint)
     result = Fields(body.take("run_result", dict), endpoint, "run_result")
     run_status = result.take("status", str)
-    return_code = result.take("return_code", int | None)
-    execution_time = result.take("execution_time", int | float | None)
+    return_code = result.take("return_code", int, NoneType)
+    execution_time = result.take("execution_time", int, float, NoneType)
     # Sandbox Fusion sends null for a stream that it could not read.
-    stdout = result.take("stdout", str | None) or ""
-    stderr = result.take("stderr", str | None) or ""
+    stdout = result.take("stdout", str, NoneType) or ""
+    stderr = result.take("stderr", str, NoneType) or ""
     if run_status == "TimeLimitExceeded":
         outcome = ExecutionStatus.TIME_LIMIT
     elif run_status != "Finished":
@@ -116,7 +117,7 @@ def take_status(body: Fields, endpoint: str) -> str:
     """The status of a response that is a result: Success or Failed. Raises as `parse_run_code_response`."""
     status = body.take("status", str)
     if status == "SandboxError":
-        message = body.take("message", str | None)
+        message = body.take("message", str, NoneType)
         raise SandboxInternalError(f"the sandbox reports an error of its own: {short(message)}", endpoint=endpoint)
     if status not in ("Success", "Failed"):
         raise body.error(f"has status={short(status)}")

@@ -214,8 +214,8 @@ def test_pure_modules_import_no_framework(path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "sandbox_client").rglob("*.py")), ids=_name)
 def test_sandbox_client_knows_nothing_of_rl(path):
-    """The client stands on its own: the standard library, aiohttp and stamina."""
-    allowed = {"sandbox_client", "aiohttp", "stamina"} | sys.stdlib_module_names
+    """The client stands on its own: the standard library and aiohttp."""
+    allowed = {"sandbox_client", "aiohttp"} | sys.stdlib_module_names
     assert _top_levels(_imports(path)) <= allowed
 
 

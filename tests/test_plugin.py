@@ -115,7 +115,7 @@ def test_verl_settings_that_undo_the_recipe_stop_the_launch(tmp_path: Path, over
 
 def test_a_plugin_that_cannot_load_stops_the_launch(tmp_path: Path) -> None:
     """verl swallows the error of a broken plugin; the launch ends all the same, with the cause."""
-    (tmp_path / "stamina.py").write_text("raise RuntimeError('broken on purpose')\n")
+    (tmp_path / "sandbox_client.py").write_text("raise RuntimeError('broken on purpose')\n")
     done = launch("+tir=simpletir", cwd=tmp_path, path=tmp_path)
     assert done.returncode != 0
     assert "tir=simpletir was asked for, but the plugin cannot act" in done.stdout
@@ -124,7 +124,7 @@ def test_a_plugin_that_cannot_load_stops_the_launch(tmp_path: Path) -> None:
 
 def test_a_broken_plugin_does_not_disturb_a_launch_without_it(tmp_path: Path) -> None:
     """Who does not ask for the plugin gets a warning, and verl as it is."""
-    (tmp_path / "stamina.py").write_text("raise RuntimeError('broken on purpose')\n")
+    (tmp_path / "sandbox_client.py").write_text("raise RuntimeError('broken on purpose')\n")
     done = launch("--cfg", "job", cwd=tmp_path, path=tmp_path)
     assert done.returncode == 0
     assert "stays out of this run" in done.stdout
@@ -133,13 +133,13 @@ def test_a_broken_plugin_does_not_disturb_a_launch_without_it(tmp_path: Path) ->
 @pytest.mark.e2e
 def test_a_plugin_that_cannot_load_in_a_ray_worker_stops_the_run(tmp_path: Path) -> None:
     """A node whose environment is broken ends the run with the cause, and does not train vanilla GRPO."""
-    (tmp_path / "stamina.py").write_text(
+    (tmp_path / "sandbox_client.py").write_text(
         "import sys\n"
         "if 'default_worker' in sys.argv[0]:\n"
         "    raise RuntimeError('broken on purpose in a Ray worker')\n"
         f"sys.path.remove({str(tmp_path)!r})\n"
-        "del sys.modules['stamina']\n"
-        "import stamina\n"
+        "del sys.modules['sandbox_client']\n"
+        "import sandbox_client\n"
     )
     done = launch("+tir=simpletir", "+platform=cpu", cwd=tmp_path, path=tmp_path)
     assert done.returncode != 0

@@ -4,10 +4,9 @@ import asyncio
 import base64
 
 import pytest
+import sandbox_fusion as sdk
 
 from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
-
-sdk = pytest.importorskip("sandbox_fusion")
 
 FINISHED, LATE = sdk.CommandRunStatus.Finished, sdk.CommandRunStatus.TimeLimitExceeded
 ONCE = {"max_attempts": 1, "client_timeout": 30}

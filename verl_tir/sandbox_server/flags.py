@@ -11,9 +11,7 @@ from verl_tir.sandbox_server.config import ServerConfig
 
 GROUPS = {
     "network": ("host", "port", "token_file", "token_env", "max_request_mb"),
-    "workers and queue": (
-        *("workers", "queue_size", "queue_timeout", "drain_seconds", "shutdown_grace", "preload"),
-    ),
+    "workers and queue": (*("workers", "queue_size", "queue_timeout", "drain_seconds", "shutdown_grace", "preload"),),
     "limits of a program": (
         *("max_run_timeout", "memory_limit_mb", "max_memory_limit_mb", "max_processes", "max_open_files"),
         *("max_file_mb", "scratch_mb", "max_output_bytes"),
