@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import NoneType
 from typing import Any, ClassVar
 
 from sandbox_client.errors import SandboxInternalError
 from sandbox_client.fields import Fields, encode_files, short
 from sandbox_client.outcome import ExecutionStatus
 from sandbox_client.timing import Timed
-from sandbox_client.wire import take_status
+from sandbox_client.wire import CommandRun, take_status
 
 # Sandbox Fusion gives its driver this many seconds beyond total_timeout, to start the kernel and to collect.
 _DRIVER_SECONDS = 10.0
@@ -121,18 +120,14 @@ def parse_run_jupyter_response(payload: object, endpoint: str, *, files_required
     """
     body = Fields(payload, endpoint, "response")
     status = take_status(body, endpoint)
-    driver = Fields(body.take("driver", dict), endpoint, "driver")
-    driver_status = driver.take("status", str)
-    return_code = driver.take("return_code", int, NoneType)
-    execution_time = driver.take("execution_time", int, float, NoneType)
-    stdout = driver.take("stdout", str, NoneType) or ""
-    stderr = driver.take("stderr", str, NoneType) or ""
-    if driver_status == "Error":
-        raise SandboxInternalError(f"the kernel could not be driven: {short(stderr)}", endpoint=endpoint)
-    if driver_status not in ("Finished", "TimeLimitExceeded"):
-        raise driver.error(f"has status={short(driver_status)}")
+    fields = Fields(body.take("driver", dict), endpoint, "driver")
+    driver = CommandRun.taken_from(fields)
+    if driver.status == "Error":
+        raise SandboxInternalError(f"the kernel could not be driven: {short(driver.stderr)}", endpoint=endpoint)
+    if driver.status not in ("Finished", "TimeLimitExceeded"):
+        raise fields.error(f"has status={short(driver.status)}")
     cells = tuple(_cell(item, endpoint, f"cells[{place}]") for place, item in enumerate(body.take("cells", list)))
-    if driver_status == "TimeLimitExceeded":
+    if driver.status == "TimeLimitExceeded":
         outcome = ExecutionStatus.TIME_LIMIT
     # A cell that raises still answers Success: the kernel survived it.
     elif status == "Failed" or any(cell.error for cell in cells):
@@ -142,10 +137,10 @@ def parse_run_jupyter_response(payload: object, endpoint: str, *, files_required
     return JupyterExecution(
         status=outcome,
         cells=cells,
-        stdout=stdout,
-        stderr=stderr,
-        return_code=return_code,
-        execution_time=None if execution_time is None else float(execution_time),
+        stdout=driver.stdout,
+        stderr=driver.stderr,
+        return_code=driver.return_code,
+        execution_time=driver.execution_time,
         # Sandbox Fusion sends none of a kernel that did not come to its end.
         files=body.files(required=files_required),
         endpoint=endpoint,

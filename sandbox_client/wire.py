@@ -88,29 +88,55 @@ def parse_run_code_response(payload: object, endpoint: str, *, files_required: b
     body = Fields(payload, endpoint, "response")
     status = take_status(body, endpoint)
     result = Fields(body.take("run_result", dict), endpoint, "run_result")
-    run_status = result.take("status", str)
-    return_code = result.take("return_code", int, NoneType)
-    execution_time = result.take("execution_time", int, float, NoneType)
-    # Sandbox Fusion sends null for a stream that it could not read.
-    stdout = result.take("stdout", str, NoneType) or ""
-    stderr = result.take("stderr", str, NoneType) or ""
-    if run_status == "TimeLimitExceeded":
+    run = CommandRun.taken_from(result)
+    if run.status == "TimeLimitExceeded":
         outcome = ExecutionStatus.TIME_LIMIT
-    elif run_status != "Finished":
-        raise result.error(f"has status={short(run_status)} in a {status} response")
+    elif run.status != "Finished":
+        raise result.error(f"has status={short(run.status)} in a {status} response")
     elif status == "Success":
         outcome = ExecutionStatus.SUCCESS
     else:
-        outcome = ExecutionStatus.MEMORY_LIMIT if out_of_memory(return_code, stderr) else ExecutionStatus.FAILED
+        outcome = ExecutionStatus.MEMORY_LIMIT if out_of_memory(run.return_code, run.stderr) else ExecutionStatus.FAILED
     return Execution(
         status=outcome,
-        stdout=stdout,
-        stderr=stderr,
-        return_code=return_code,
-        execution_time=None if execution_time is None else float(execution_time),
+        stdout=run.stdout,
+        stderr=run.stderr,
+        return_code=run.return_code,
+        execution_time=run.execution_time,
         files=body.files(required=files_required),
         endpoint=endpoint,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRun:
+    """Sandbox Fusion's record of a process that it ran: `run_result`, and a notebook's `driver`."""
+
+    status: str
+    """Finished, Error or TimeLimitExceeded."""
+
+    return_code: int | None
+    """Its exit status; None when it has none."""
+
+    execution_time: float | None
+    """Seconds that it ran."""
+
+    stdout: str
+    """Its standard output."""
+
+    stderr: str
+    """Its standard error."""
+
+    @classmethod
+    def taken_from(cls, fields: Fields) -> "CommandRun":
+        """The record in a JSON object. Raises SandboxProtocolError."""
+        status = fields.take("status", str)
+        return_code = fields.take("return_code", int, NoneType)
+        seconds = fields.take("execution_time", int, float, NoneType)
+        # Sandbox Fusion sends null for a stream that it could not read.
+        stdout = fields.take("stdout", str, NoneType) or ""
+        stderr = fields.take("stderr", str, NoneType) or ""
+        return cls(status, return_code, None if seconds is None else float(seconds), stdout, stderr)
 
 
 def take_status(body: Fields, endpoint: str) -> str:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 import statistics
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from observations import check_observations
 
 from verl_tir.demo.tasks import Span, Transcript, split, transcripts
-from verl_tir.rollout.observation import PREFIX, SUFFIX
 
 if TYPE_CHECKING:
     from conftest import RunVerl
@@ -99,15 +98,7 @@ def test_every_trajectory_of_every_step_is_accounted_for(recording: Recording) -
 
 def test_programs_really_ran(recording: Recording) -> None:
     """What the model was shown is what its program prints, computed here by other means."""
-    checked = 0
-    for line in recording.dump:
-        for model, tool in itertools.pairwise(line["segments"]):
-            program = re.search(r"```py\nprint\(([0-9*+-]+)\)\n```$", model["text"])
-            # With more fences, the block that was run began before.
-            if tool["role"] == "tool" and program and model["text"].count("```") == 2:
-                assert tool["text"] == f"{PREFIX}{eval(program[1])}\n{SUFFIX}"
-                checked += 1
-    assert checked >= 5
+    assert check_observations(recording.dump) >= 5
     runs = sum(turn["outcome"] is not None for line in recording.dump for turn in line["turns"])
     assert sum(metrics["tir/tool/calls"] for metrics in recording.metrics) == runs
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from background import Background, background
 from faulty_proxy import FaultyProxy, Spoil, sometimes
+from observations import check_observations
 
 from verl_tir.demo.tasks import split, transcripts
-from verl_tir.rollout.observation import PREFIX, SUFFIX
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox
@@ -114,7 +113,7 @@ def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, tmp_path: Path, 
     assert sum(metrics["tir/sandbox/retries"] for metrics in run.metrics) > 0
     # Somebody waited for the outage to end.
     assert max(metrics["tir/sandbox/latency/max"] for metrics in run.metrics) > OUTAGE_SECONDS / 3
-    assert check_observations(run) >= 20
+    assert check_observations(run.dump) >= 20
     assert TOKEN not in run.log
 
 
@@ -153,17 +152,4 @@ def test_aborted_groups_are_replaced_and_count_for_nothing(run_verl: RunVerl, tm
     ids = [tuple(batch["input_ids"][i]) for batch in run.records("trained") for i in range(len(batch["input_ids"]))]
     rolled = {tuple(item["prompt"] + item["response"]) for item in run.records("rolled_out")}
     assert sum(row in rolled for row in ids) == len(sound)
-    check_observations(run)
-
-
-def check_observations(run: VerlRun) -> int:
-    """Every observation of a plain arithmetic program is its result, computed here; returns how many there were."""
-    checked = 0
-    for line in run.dump:
-        for model, tool in itertools.pairwise(line["segments"]):
-            found = re.search(r"```py\nprint\(([0-9*+-]+)\)\n```$", model["text"])
-            # With more fences, the block that was run began before.
-            if tool["role"] == "tool" and found and model["text"].count("```") == 2:
-                assert tool["text"] == f"{PREFIX}{eval(found[1])}\n{SUFFIX}"
-                checked += 1
-    return checked
+    check_observations(run.dump)

@@ -1,16 +1,12 @@
 """/run_jupyter as its callers see it: cells in, results out, over real HTTP."""
 
 import base64
-import json
-import urllib.error
-import urllib.request
 from unittest.mock import ANY
 
 import pytest
+from notebooks import CONFIG, cell, post, run
 
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
-
-CONFIG = ServerConfig(port=0, workers=1, preload=(), max_output_bytes=20_000)
+from verl_tir.sandbox_server import EmbeddedSandbox
 
 
 @pytest.fixture(scope="module")
@@ -18,26 +14,6 @@ def endpoint():
     """One server for all tests: notebooks must not be able to tell."""
     with EmbeddedSandbox(CONFIG) as sandbox:
         yield sandbox.endpoint
-
-
-def run(endpoint, *cells, **options):
-    """The decoded answer to `cells`."""
-    status, body = post(endpoint, cells=cells, **options)
-    assert status == 200, body
-    return body
-
-
-def post(endpoint, **body):
-    request = urllib.request.Request(f"{endpoint}/run_jupyter", json.dumps(body).encode())
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as refusal:
-        return refusal.code, json.load(refusal)
-
-
-def cell(stdout="", stderr="", display=(), error=()):
-    return {"stdout": stdout, "stderr": stderr, "display": list(display), "error": list(error)}
 
 
 def plain(text):

@@ -1,17 +1,14 @@
 """How notebooks end: in time, out of time, early, and when they spoil what they should leave alone."""
 
 import json
-import urllib.error
-import urllib.request
 
 import pytest
+from notebooks import CONFIG, cell, run
 
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
+from verl_tir.sandbox_server import EmbeddedSandbox
 from verl_tir.sandbox_server.cell_record import with_cells
 from verl_tir.sandbox_server.cells_api import jupyter_response
 from verl_tir.sandbox_server.frames import Job, Report, RunStatus
-
-CONFIG = ServerConfig(port=0, workers=1, preload=(), max_output_bytes=20_000)
 
 
 @pytest.fixture(scope="module")
@@ -19,26 +16,6 @@ def endpoint():
     """One server for all tests: notebooks must not be able to tell."""
     with EmbeddedSandbox(CONFIG) as sandbox:
         yield sandbox.endpoint
-
-
-def run(endpoint, *cells, **options):
-    """The decoded answer to `cells`."""
-    status, body = post(endpoint, cells=cells, **options)
-    assert status == 200, body
-    return body
-
-
-def post(endpoint, **body):
-    request = urllib.request.Request(f"{endpoint}/run_jupyter", json.dumps(body).encode())
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as refusal:
-        return refusal.code, json.load(refusal)
-
-
-def cell(stdout="", stderr="", display=(), error=()):
-    return {"stdout": stdout, "stderr": stderr, "display": list(display), "error": list(error)}
 
 
 def test_files_go_in_and_out(endpoint):
