@@ -34,6 +34,9 @@ def program(number: int) -> str:
     if number % KILLED == 2:
         return f"import os\nprint({number}, flush=True)\nos.kill(os.getpid(), 11)"
     litter = "import os\nopen('/tmp/litter', 'w').write('x')\n" if number % 7 == 0 else ""
+    # Both kinds of workers are asked.
+    if number % 3 == 0:
+        litter += "import sympy\n"
     if number % 31 == 0:
         litter += "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(1000)\n"
     return f"{litter}print({number})"
@@ -52,9 +55,9 @@ def tree(server: EmbeddedSandbox) -> list[psutil.Process]:
 
 
 def workers_of(server: EmbeddedSandbox) -> list[psutil.Process]:
-    """The workers: children of keepers, which are the zygote's. None while a lost one is being replaced."""
-    (zygote,) = psutil.Process(server.pid).children()
-    return [worker for keeper in zygote.children() for worker in keeper.children()]
+    """The workers: children of keepers, which are the zygotes'. None while lost ones are being replaced."""
+    zygotes = psutil.Process(server.pid).children()
+    return [worker for zygote in zygotes for keeper in zygote.children() for worker in keeper.children()]
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,8 @@ class Soak:
         proxies = [
             FaultyProxy(server.endpoint, sometimes(SPOILT, seed, *KINDS)) for seed, server in enumerate(self.servers)
         ]
-        # server, zygote, keeper, worker
-        processes = 4
+        # The server; zygote, keeper and worker with the libraries and without.
+        processes = 7
         async with proxies[0].running(), proxies[1].running():
             async with self.client(proxies) as client:
                 await self.call(client, range(CALLS // 10))

@@ -2,7 +2,8 @@
 
 `EmbeddedSandbox` starts one as a subprocess; `python -m verl_tir.sandbox_server` runs one in the foreground.
 
-Processes, from the outside in. Each ends when the one before it does, because each holds one end of a socket:
+Processes, from the outside in. Each ends when the one before it does, because each holds one end of a socket. From the
+zygote on there are two of each, with the preloaded libraries and without (staff.py):
 
     server    asyncio and HTTP; admits calls, never runs a program      app.py, pool.py
     zygote    imports the preload modules once, forks workers           zygote.py

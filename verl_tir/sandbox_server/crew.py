@@ -127,7 +127,12 @@ class Crew:
         if self.survey.missing and self._config.isolation is IsolationPolicy.REQUIRED:
             await self.close()
             raise SandboxSetupError(self.survey.complaint())
-        _log_isolation(self.isolation)
+
+    def log_isolation(self) -> None:
+        """Say what the workers are made with, and without."""
+        logger.info("protections in force: %s", "; ".join(self.isolation.in_force()) or "resource limits only")
+        if self.isolation.missing():
+            logger.warning("protections missing on this machine: %s", "; ".join(self.isolation.missing()))
 
     async def hire(self, index: int) -> Worker:
         """A new worker, ready for jobs; the zygote is started again if it has ended. Raises WorkerLost."""
@@ -260,9 +265,3 @@ def zygote_environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
     }
-
-
-def _log_isolation(isolation: Isolation) -> None:
-    logger.info("protections in force: %s", "; ".join(isolation.in_force()) or "resource limits only")
-    if isolation.missing():
-        logger.warning("protections missing on this machine: %s", "; ".join(isolation.missing()))

@@ -6,11 +6,14 @@ import os
 from collections import deque
 
 from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.crew import Crew, Worker, WorkerLost
+from verl_tir.sandbox_server.crew import Worker, WorkerLost
 from verl_tir.sandbox_server.frames import Job, Report, RunStatus
 from verl_tir.sandbox_server.isolation import Isolation, candidates
+from verl_tir.sandbox_server.staff import Place, Staff
 
 logger = logging.getLogger(__name__)
+
+_Runner = Worker | Place
 
 _REPLACE_PAUSE = (0.0, 0.1, 0.5, 2.0)  # seconds before each try to replace a worker; the last one repeats
 
@@ -33,9 +36,9 @@ class WorkerPool:
     def __init__(self, config: ServerConfig, levels: tuple[Isolation, ...] | None = None) -> None:
         """`levels`: the isolation levels to try, strongest first; by default all that this user may have."""
         self._config = config
-        self._crew = Crew(config, levels or candidates(is_root=os.getuid() == 0))
-        self._idle: deque[Worker] = deque()
-        self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self._staff = Staff(config, levels or candidates(is_root=os.getuid() == 0))
+        self._idle: deque[_Runner] = deque()
+        self._waiting: deque[asyncio.Future[_Runner]] = deque()
         self._running: set[asyncio.Task[Report]] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._draining = False  # no new calls
@@ -49,7 +52,7 @@ class WorkerPool:
     @property
     def isolation(self) -> Isolation:
         """The level that programs run at; meaningful once started."""
-        return self._crew.isolation
+        return self._staff.isolation
 
     @property
     def waiting(self) -> int:
@@ -68,9 +71,9 @@ class WorkerPool:
 
     async def start(self) -> None:
         """Start the zygote and the workers. Raises SandboxSetupError when no program can be run."""
-        await self._crew.start()
+        await self._staff.start()
         for index in range(self._config.workers):
-            self._release(await self._crew.hire(index))
+            self._release(await self._staff.hire(index))
 
     async def run(self, job: Job) -> Report:
         """Run `job` when its turn comes; when the caller is cancelled, the program is killed.
@@ -121,9 +124,9 @@ class WorkerPool:
             await asyncio.wait(self._running, timeout=self._config.shutdown_grace if grace is None else grace)
         for task in self._replacing:
             task.cancel()
-        await self._crew.close()
+        await self._staff.close()
 
-    async def _acquire(self) -> Worker:
+    async def _acquire(self) -> _Runner:
         if self._draining:
             raise PoolClosed("the sandbox server is shutting down")
         while self._idle:
@@ -133,7 +136,7 @@ class WorkerPool:
             self._lose(worker, "it ended while idle")
         if len(self._waiting) >= self._config.queue_size:
             raise QueueFull(f"{len(self._waiting)} calls wait already; raise --queue-size or --workers")
-        waiter: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[_Runner] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
             async with asyncio.timeout(self._config.queue_timeout):
@@ -148,7 +151,7 @@ class WorkerPool:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
 
-    def _release(self, worker: Worker) -> None:
+    def _release(self, worker: _Runner) -> None:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -156,7 +159,7 @@ class WorkerPool:
                 return
         self._idle.append(worker)
 
-    async def _run_on(self, worker: Worker, job: Job) -> Report:
+    async def _run_on(self, worker: _Runner, job: Job) -> Report:
         try:
             report = await worker.run(job)
         except WorkerLost as lost:
@@ -168,7 +171,7 @@ class WorkerPool:
             self._release(worker)
         return report
 
-    def _lose(self, worker: Worker, why: str) -> None:
+    def _lose(self, worker: _Runner, why: str) -> None:
         worker.close()
         if self._closed:
             return
@@ -183,7 +186,7 @@ class WorkerPool:
             await asyncio.sleep(_REPLACE_PAUSE[min(tries, len(_REPLACE_PAUSE) - 1)])
             tries += 1
             try:
-                worker = await self._crew.hire(index)
+                worker = await self._staff.hire(index)
             except WorkerLost as error:
                 logger.error("worker %d cannot be replaced, will try again: %s", index, error)
             else:
