@@ -40,9 +40,13 @@ _READ_BUFFER = 1 << 20  # bytes
 _HELLO_BYTES = 1 << 16
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL")
 
-# Writes a file and imports a module that is surely not loaded yet: an interpreter that the program's user cannot read
-# shows itself here and not in somebody's training run.
-_TRIAL = Job(code="import colorsys\nopen('t', 'w').close()\nprint(1 + 1)", run_timeout=10.0, memory_limit_mb=512)
+# Writes a file and reads one of the interpreter's: one that the program's user cannot read shows itself here and not in
+# somebody's training run. Not by an import, for whatever the preloaded libraries have loaded would be there anyway.
+_TRIAL = Job(
+    code="import os\nopen(os.__file__).close()\nopen('t', 'w').close()\nprint(1 + 1)",
+    run_timeout=10.0,
+    memory_limit_mb=512,
+)
 
 
 class WorkerLost(Exception):
