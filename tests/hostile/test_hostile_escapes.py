@@ -48,8 +48,7 @@ found, until = set(), time.monotonic() + 0.3
 while time.monotonic() < until:
     for top in ('/tmp', '/var', '/dev/shm', '/home', '/root', '/run', '/mnt', '/proc/1/cwd', '/proc/1/root/tmp', '/proc/self/root/tmp'):
         for directory, below, names in os.walk(top):
-            below[:] = [name for name in below if not sys.prefix.startswith(directory + '/' + name)
-                        and not sys.base_prefix.startswith(directory + '/' + name)]
+            below[:] = set(below) - {os.path.basename(sys.prefix), os.path.basename(sys.base_prefix)}
             for name in names:
                 try: found |= {directory + '/' + name} if b's3cr3t' in open(directory + '/' + name, 'rb').read() else set()
                 except OSError: pass
@@ -124,8 +123,7 @@ ATTACKS = [
         SEE,
         "True\n[]\nTrue []\n['fd', 'full', 'null', 'random', 'shm', 'stderr', 'stdin', 'stdout', 'urandom'] ENOENT\n",
     ),
-    # It walks through all that it can see, which takes its time on a slow disk.
-    Attack("searching for secrets", SEARCH, "[] False\n", 20.0),
+    Attack("searching for secrets", SEARCH, "[] False\n", 5.0),
     Attack(
         "reaching the network",
         REACH,
