@@ -88,7 +88,16 @@ def count_files(root: Path) -> int:
     own = [root / name for name in ("tmp", "var/tmp", "dev/shm")]
     own = [path for path in own if path.is_dir() and path.stat().st_dev != Path("/tmp").stat().st_dev]
     own = [path for path in own if path.stat().st_dev != Path("/dev/shm").stat().st_dev]
-    return sum(path.is_file() for folder in own for path in folder.rglob("*"))
+    return sum(_files_of_one_device(folder) for folder in own)
+
+
+def _files_of_one_device(folder: Path) -> int:
+    """Files below `folder`, but not of an interpreter that is mounted there."""
+    device, count = folder.stat().st_dev, 0
+    for directory, below, names in os.walk(folder):
+        below[:] = [name for name in below if os.lstat(os.path.join(directory, name)).st_dev == device]
+        count += len(names)
+    return count
 
 
 async def at_rest(server: EmbeddedSandbox, processes: int, seconds: float = 30.0) -> Footprint:
