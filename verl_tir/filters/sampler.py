@@ -57,6 +57,8 @@ class _TirSampling:
         self._batch_size = 0
         self._groups: dict[str, list[StoredRow]] = {}
         """Finished training groups by `uid`, read once."""
+        self._refused: set[str] = set()
+        """Those of them that a gate does not admit."""
         self._evicted: dict[str, list[StoredRow]] = {}
         """Groups that a gate refused since the last batch."""
         self._raised: set[str] = set()
@@ -115,12 +117,7 @@ class _TirSampling:
         stale, filtered, failed, counts = super()._terminal_eviction_reasons(global_steps, partition_id)
         if partition_id != "val" and self.refill:
             self._read_finished(partition_id)
-            finished = self.finished_keys[partition_id]
-            failed |= {
-                uid
-                for uid, group in self._groups.items()
-                if uid in finished and not self._gate.admit([row.row for row in group])
-            }
+            failed |= self._refused & self.finished_keys[partition_id]
         return stale, filtered, failed, counts
 
     def _evict_terminal_groups(
@@ -139,6 +136,7 @@ class _TirSampling:
         evicted, stale, filtered, metrics = super()._evict_terminal_groups(global_steps, partition_id, eviction_reasons)
         for uid in evicted:
             self._groups.pop(uid, None)
+            self._refused.discard(uid)
         # verl takes them all for failed rollouts; `tir/filter/...` counts them apart.
         metrics.pop(f"{self._metrics_prefix(partition_id)}/rollout_failure/evicted_samples", None)
         return evicted, stale, filtered, metrics
@@ -149,6 +147,9 @@ class _TirSampling:
         rows = read_rows([key for key in self.partitions[partition_id] if group_of(key) in new], partition_id)
         for row in rows:
             self._groups.setdefault(group_of(row.key), []).append(row)
+        # A finished group does not change, and the next looks come every fraction of a second.
+        read = new & self._groups.keys()
+        self._refused |= {uid for uid in read if not self._gate.admit([row.row for row in self._groups[uid]])}
 
     def _rows_of(self, batch: KVBatchMeta) -> list[StoredRow]:
         """The batch's rows in its order, read from storage where they have not been."""

@@ -6,17 +6,15 @@ one in each agent-loop worker: a trajectory carries its client's counters, and t
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from verl_tir.trajectory import Outcome, SandboxCall, Turn
+from sandbox_client import BreakerState, Percentiles
+from verl_tir.trajectory import Outcome, Turn
 
 _PREFIX = "tir/sandbox/"
-_RANKS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-_CLOSED = "closed"
-"""The state of a breaker that lets calls through; the others are `open` and `half_open`."""
 
 
 class SandboxMeter:
@@ -43,7 +41,7 @@ class SandboxMeter:
             metrics |= _percentiles(part, [getattr(call, part) for call in calls])
         metrics["calls"] = float(len(ran))
         metrics["calls/faulted"] = float(sum(turn.outcome is Outcome.FAULT for turn in ran))
-        metrics["calls/retried"] = float(sum(_retried(call) for call in calls))
+        metrics["calls/retried"] = float(sum(call.attempts > 1 for call in calls))
         latest = _latest(snapshots)
         if latest:
             metrics |= {name: float(count) for name, count in self._growth(latest).items()}
@@ -81,18 +79,11 @@ def _endpoints(latest: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """How many endpoints there are, and how many that some client holds for broken."""
     states = [item for snapshot in latest.values() for item in snapshot["endpoints"].items()]
     known = {endpoint for endpoint, _ in states}
-    broken = {endpoint for endpoint, state in states if state != _CLOSED}
+    broken = {endpoint for endpoint, state in states if state != BreakerState.CLOSED}
     return {"endpoints": float(len(known)), "endpoints/broken": float(len(broken))}
-
-
-def _retried(call: SandboxCall) -> bool:
-    return call.attempts > 1
 
 
 def _percentiles(name: str, seconds: Sequence[float]) -> dict[str, float]:
     if not seconds:
         return {}
-    ordered = sorted(seconds)
-    # Nearest rank: a value that was really measured.
-    found = {f"{name}/{rank}": ordered[max(0, math.ceil(share * len(ordered)) - 1)] for rank, share in _RANKS.items()}
-    return found | {f"{name}/max": ordered[-1]}
+    return {f"{name}/{rank}": value for rank, value in asdict(Percentiles.of(list(seconds))).items()}
