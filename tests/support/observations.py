@@ -6,13 +6,17 @@ from typing import Any
 
 from verl_tir.rollout.observation import PREFIX, SUFFIX
 
+# Whole numbers and their operators: a young model also writes `59*` or `007`, which are no expressions.
+_NUMBER = r"(?:0|[1-9]\d*)"
+_PROGRAM = re.compile(rf"```py\nprint\((-?{_NUMBER}(?:[*+-]{_NUMBER})*)\)\n```$")
+
 
 def check_observations(dump: list[dict[str, Any]]) -> int:
     """Every observation of a plain arithmetic program is its result, computed here; returns how many there were."""
     checked = 0
     for line in dump:
         for model, tool in itertools.pairwise(line["segments"]):
-            program = re.search(r"```py\nprint\(([0-9*+-]+)\)\n```$", model["text"])
+            program = _PROGRAM.search(model["text"])
             # With more fences, the block that was run began before.
             if tool["role"] == "tool" and program and model["text"].count("```") == 2:
                 assert tool["text"] == f"{PREFIX}{eval(program[1])}\n{SUFFIX}"
