@@ -93,14 +93,14 @@ def test_every_trajectory_of_every_step_is_accounted_for(recording: Recording) -
     expected = STEPS * PROMPTS * SAMPLES
     assert len(recording.rolled_out) == len(recording.dump) == expected
     assert len(recording.trained_rows()) == expected
-    assert [metrics["tir/trajectories"] for metrics in recording.metrics] == [PROMPTS * SAMPLES] * STEPS
+    assert [metrics["tir/trajectories/total"] for metrics in recording.metrics] == [PROMPTS * SAMPLES] * STEPS
 
 
 def test_programs_really_ran(recording: Recording) -> None:
     """What the model was shown is what its program prints, computed here by other means."""
     assert check_observations(recording.dump) >= 5
     runs = sum(turn["outcome"] is not None for line in recording.dump for turn in line["turns"])
-    assert sum(metrics["tir/tool/calls"] for metrics in recording.metrics) == runs
+    assert sum(metrics["tir/tool/calls/total"] for metrics in recording.metrics) == runs
 
 
 def test_trained_ids_are_the_sampled_ids(recording: Recording) -> None:

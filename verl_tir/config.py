@@ -175,6 +175,8 @@ class TirConfig:
     filter: FilterConfig = field(default_factory=FilterConfig)
     dump_dir: str | None = None
     """Folder for one JSON line per trajectory and step, with text, turns and mask; null for none."""
+    dump_max_mb: PositiveInt | None = 10240
+    """What that folder may grow to, in MiB; then its oldest steps are deleted. null for no bound."""
 
     @classmethod
     def from_node(cls, node: object) -> TirConfig:
