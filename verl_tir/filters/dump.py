@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from verl_tir.filters.dumped import PATTERN, SCHEMA, Fate, model_spans
-from verl_tir.filters.storage import StoredRow, group_of
+from verl_tir.filters.storage import StoredRow
 from verl_tir.filters.void import Plan
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class TrajectoryDump:
         batch: Sequence[StoredRow],
         plan: Plan,
         evicted: Sequence[StoredRow] = (),
-        gates: Mapping[str, str] | None = None,
+        reasons: Mapping[str, str] | None = None,
     ) -> None:
         """Append a batch to its step's file.
 
@@ -48,7 +48,8 @@ class TrajectoryDump:
             batch: its rows.
             plan: what became of them.
             evicted: the rows of groups that were replaced by others.
-            gates: by the `uid` of such a group, the name of the gate that refused it.
+            reasons: by the key of a row, why it is not trained on, where the caller knows more than the trajectory
+                itself says: the gate that refused its group, the rule that masked it.
         """
         self.wait()
         validating = partition_id == "val"
@@ -57,7 +58,7 @@ class TrajectoryDump:
         fates |= dict.fromkeys(plan.mask, Fate.TRAIN if validating else Fate.MASK)
         fates |= dict.fromkeys(plan.drop, Fate.DROP) | {row.key: Fate.EVICTED for row in evicted}
         head = {"schema": SCHEMA, "run": self._run, "partition": partition_id, "step": step}
-        lines = (_line(head, row, fates[row.key], gates or {}) for row in (*batch, *evicted))
+        lines = (_line(head, row, fates[row.key], reasons or {}) for row in (*batch, *evicted))
         path = self._folder / partition_id / f"{step:06}.jsonl"
         self._writing = self._writer.submit(self._append, path, lines)
         if validating:
@@ -104,12 +105,12 @@ class TrajectoryDump:
             logger.warning("%s has reached tir.dump_max_mb=%d: %s", self._folder, self._max_bytes // 2**20, what)
 
 
-def _line(head: Mapping[str, Any], row: StoredRow, fate: Fate, gates: Mapping[str, str]) -> dict[str, Any]:
+def _line(head: Mapping[str, Any], row: StoredRow, fate: Fate, reasons: Mapping[str, str]) -> dict[str, Any]:
     line = {
         **head,
         "key": row.key,
         "fate": fate,
-        "reason": _reason(row, fate, gates),
+        "reason": None if fate is Fate.TRAIN else reasons.get(row.key) or _reason(row, fate),
         "reward": row.scored.reward,
         "reward_extra": row.reward_extra,
         "correct": row.scored.correct,
@@ -121,14 +122,13 @@ def _line(head: Mapping[str, Any], row: StoredRow, fate: Fate, gates: Mapping[st
     return line | {name: value for name, value in row.record.items() if name != "sandbox"}
 
 
-def _reason(row: StoredRow, fate: Fate, gates: Mapping[str, str]) -> str | None:
+def _reason(row: StoredRow, fate: Fate) -> str | None:
+    """What the trajectory itself says."""
     trajectory = row.scored.trajectory
-    if fate is Fate.TRAIN:
-        return None
     if fate is Fate.EVICTED:
-        return gates.get(group_of(row.key))
+        return None
     if fate is Fate.MASK:
-        return "void" if trajectory.void else "no_tokens"
+        return "void" if trajectory.void else "empty"
     if trajectory.aborted:
         return str(trajectory.stop_reason)
     return "undecided" if row.undecided else "small_group"

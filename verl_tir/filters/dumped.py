@@ -64,7 +64,9 @@ class DumpedTrajectory:
     """verl's `{uid}_{session_id}_{index}`."""
     fate: Fate
     reason: str | None
-    """Why it is not trained on: the gate's name, the stop reason or the rule; None for one that is."""
+    """Why it is not trained on: the gate that refused its group, the rule that masked it, or, for one that was dropped,
+    its stop reason, `undecided` (it could not be scored) or `small_group` (too few of its group were left). None for
+    one that trains."""
     reward: float
     reward_extra: Mapping[str, Any]
     """The reward's parts: what the reward function returned beside the score."""

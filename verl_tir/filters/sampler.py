@@ -107,8 +107,8 @@ class _TirSampling:
         if not validating:
             mask_rows(batch, plan)
         if self.dump is not None:
-            gates = {group_of(row.key): self._gate.name for row in evicted}
-            self.dump.write(partition_id, global_steps, rows, plan, evicted, gates)
+            reasons = {row.key: self._gate.name for row in evicted}
+            self.dump.write(partition_id, global_steps, rows, plan, evicted, reasons)
         metrics |= summarize([row.scored for row in rows]) | self._sandbox_metrics([*rows, *evicted])
         metrics |= self._filter_metrics(plan, len(rows), failed, evicted)
         if not validating:

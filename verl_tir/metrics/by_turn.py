@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from verl_tir.metrics.columns import Columns
+from verl_tir.metrics.columns import Columns, mean
 from verl_tir.metrics.log_probs import PERCENTS, TokenSpread, add_up
 
 TURNS = (*map(str, range(1, 9)), "9plus")
@@ -20,12 +18,9 @@ def turn_metrics(columns: Columns) -> dict[str, float | None]:
     metrics = _spread("log_prob", tokens.spread())
     for number, name in enumerate(TURNS):
         here = numbers == number
-        if not here.any():
-            break
-        ran = here & columns.ran
-        metrics[f"turn/{name}/reached_ratio"] = np.count_nonzero(columns.turns > number) / len(columns.turns)
-        metrics[f"turn/{name}/void_ratio"] = columns.turn_void[here].mean()
-        metrics[f"turn/{name}/code_pass_ratio"] = columns.passed[ran].mean() if ran.any() else None
+        metrics[f"turn/{name}/reached_ratio"] = mean(columns.turns > number)
+        metrics[f"turn/{name}/void_ratio"] = mean(columns.turn_void[here])
+        metrics[f"turn/{name}/code_pass_ratio"] = mean(columns.passed[here & columns.ran])
         metrics |= _spread(f"turn/{name}/log_prob", tokens.spread(number))
     return metrics
 

@@ -92,6 +92,11 @@ class Columns:
         return np.bincount(self.owner, column, len(self.stop))
 
 
+def mean(column: NDArray) -> float | None:
+    """Of a column of flags: the share that is set. None where there is nothing to take it of."""
+    return float(column.mean()) if column.size else None
+
+
 def _flags(values: Iterable[bool]) -> Flags:
     return np.fromiter(values, dtype=np.bool_)
 

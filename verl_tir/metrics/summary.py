@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verl_tir.metrics.by_turn import turn_metrics
-from verl_tir.metrics.columns import Columns
+from verl_tir.metrics.columns import Columns, mean
 from verl_tir.metrics.scored import Scored
 from verl_tir.trajectory import Outcome, StopReason, TurnEnd
 
@@ -51,13 +51,13 @@ def _trajectories(columns: Columns) -> Metrics:
     known = columns.correct | columns.incorrect
     return {
         "trajectories/total": len(columns.stop),
-        "void_ratio": _mean(columns.void),
+        "void_ratio": mean(columns.void),
         "void_correct/total": np.count_nonzero(columns.void & columns.correct),
-        "void_correct_ratio": _mean(columns.correct[columns.void & known]),
-        "aborted_ratio": _mean(columns.aborted),
-        "answer_ratio": _mean(columns.answered),
-        "correct_ratio": _mean(columns.correct[known]),
-        "turns/mean": _mean(columns.turns),
+        "void_correct_ratio": mean(columns.correct[columns.void & known]),
+        "aborted_ratio": mean(columns.aborted),
+        "answer_ratio": mean(columns.answered),
+        "correct_ratio": mean(columns.correct[known]),
+        "turns/mean": mean(columns.turns),
         "turns/max": _largest(columns.turns),
         **{f"stop/{name}": _share(stops[reason], len(columns.stop)) for reason, name in _STOP_NAMES.items()},
         **{f"turn_end/{end}": _share(ends[end], len(columns.end)) for end in TurnEnd},
@@ -69,15 +69,15 @@ def _code(columns: Columns) -> Metrics:
     outcomes = Counter(columns.outcome)
     calls = columns.per_trajectory(columns.called)
     return {
-        "code_ratio": _mean(columns.per_trajectory(columns.has_code) > 0),
-        "code_pass_ratio": _mean(columns.passed[columns.ran]),
-        "code_pass_ratio/correct": _mean(columns.passed[columns.ran & columns.correct[columns.owner]]),
-        "code_pass_ratio/incorrect": _mean(columns.passed[columns.ran & columns.incorrect[columns.owner]]),
+        "code_ratio": mean(columns.per_trajectory(columns.has_code) > 0),
+        "code_pass_ratio": mean(columns.passed[columns.ran]),
+        "code_pass_ratio/correct": mean(columns.passed[columns.ran & columns.correct[columns.owner]]),
+        "code_pass_ratio/incorrect": mean(columns.passed[columns.ran & columns.incorrect[columns.owner]]),
         "tool/calls/total": np.count_nonzero(columns.called),
-        "tool/calls/mean": _mean(calls),
+        "tool/calls/mean": mean(calls),
         "tool/calls/max": _largest(calls),
         **{f"tool/{outcome}/total": outcomes[outcome] for outcome in Outcome},
-        "observation/truncated_ratio": _mean(columns.truncated[columns.ran]),
+        "observation/truncated_ratio": mean(columns.truncated[columns.ran]),
     }
 
 
@@ -99,7 +99,7 @@ def _times(columns: Columns) -> Metrics:
     generate, tool = columns.per_trajectory(columns.generate), columns.per_trajectory(columns.tool)
     metrics: Metrics = {}
     for name, seconds in (("generate_sequences", generate), ("tool_calls", tool)):
-        metrics[f"agent_loop/{name}/mean"] = _mean(seconds)
+        metrics[f"agent_loop/{name}/mean"] = mean(seconds)
         metrics[f"agent_loop/{name}/max"] = _largest(seconds)
         metrics[f"agent_loop/{name}/min"] = seconds.min() if seconds.size else None
         if seconds.size:
@@ -123,11 +123,6 @@ def _lengths(name: str, tokens: NDArray[np.float64]) -> Metrics:
 
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
-
-
-def _mean(column: NDArray) -> float | None:
-    """Of a column of flags: the share that is set."""
-    return column.mean() if column.size else None
 
 
 def _largest(column: NDArray) -> float | None:
