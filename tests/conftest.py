@@ -36,7 +36,7 @@ class VerlRun:
     @property
     def dump(self) -> list[dict[str, Any]]:
         """The dumped training trajectories."""
-        return _read_lines(self.folder / "dump" / "train.jsonl")
+        return [line for path in sorted((self.folder / "dump" / "train").glob("*.jsonl")) for line in _read_lines(path)]
 
 
 RunVerl = Callable[[list[Problem], Iterator[Transcript], dict[str, Any]], VerlRun]

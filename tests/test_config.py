@@ -89,6 +89,7 @@ def test_settings_are_read() -> None:
                 "sandbox.workers": 0,
                 "filter.void": "off",
                 "dump_dir": "/tmp/dump",
+                "dump_max_mb": None,
             }
         )
     )
@@ -98,7 +99,7 @@ def test_settings_are_read() -> None:
     assert config.observation.max_chars == 2
     assert config.sandbox.endpoints == ("http://10.0.0.5:8080", "https://sandbox.internal")
     assert config.filter.void is VoidPolicy.OFF
-    assert config.dump_dir == "/tmp/dump"
+    assert (config.dump_dir, config.dump_max_mb) == ("/tmp/dump", None)
     assert config.limits(100) == Limits(
         max_turns=1,
         max_turn_tokens=8192,
@@ -145,6 +146,7 @@ WRONG = {
     "class for a turn rule": ("rollout.turn_rule", "verl_tir.rollout.turn_rules.torl:ToRL", "name an instance of it"),
     "unknown template": ("prompt.template", "qwen", "'simpletir', 'torl' or 'none'"),
     "number for a folder": ("dump_dir", 5, "string"),
+    "no room for a dump": ("dump_max_mb", 0, "greater than or equal to 1"),
     "null for a section": ("rollout", None, "dictionary"),
     "number for a section": ("rollout", 5, "dictionary"),
     "null recipe": ("recipe", None, "string"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import statistics
 from collections import defaultdict
 from dataclasses import dataclass
@@ -93,14 +94,14 @@ def test_every_trajectory_of_every_step_is_accounted_for(recording: Recording) -
     expected = STEPS * PROMPTS * SAMPLES
     assert len(recording.rolled_out) == len(recording.dump) == expected
     assert len(recording.trained_rows()) == expected
-    assert [metrics["tir/trajectories"] for metrics in recording.metrics] == [PROMPTS * SAMPLES] * STEPS
+    assert [metrics["tir/trajectories/total"] for metrics in recording.metrics] == [PROMPTS * SAMPLES] * STEPS
 
 
 def test_programs_really_ran(recording: Recording) -> None:
     """What the model was shown is what its program prints, computed here by other means."""
     assert check_observations(recording.dump) >= 5
     runs = sum(turn["outcome"] is not None for line in recording.dump for turn in line["turns"])
-    assert sum(metrics["tir/tool/calls"] for metrics in recording.metrics) == runs
+    assert sum(metrics["tir/tool/calls/total"] for metrics in recording.metrics) == runs
 
 
 def test_trained_ids_are_the_sampled_ids(recording: Recording) -> None:
@@ -213,6 +214,30 @@ def test_weights_changed_and_reached_the_engine(recording: Recording) -> None:
     assert any(update["grad_norm"] > 0 and update["largest_change"] > 0 for update in recording.updated)
     for metrics in recording.metrics:
         assert metrics["training/rollout_probs_diff_max"] < 1e-3
+
+
+def test_the_dump_says_which_tokens_were_sampled(recording: Recording) -> None:
+    """Its spans are the masks that the agent loop gave to verl, and each sampled token has its log-probability."""
+    masks = [[i for i, value in enumerate(item["mask"]) if value] for item in recording.rolled_out]
+    spans = [[i for start, end in line["response_mask"] for i in range(start, end)] for line in recording.dump]
+    assert sorted(spans) == sorted(masks)
+    for line in recording.dump:
+        assert all(turn["log_probs"]["count"] == turn["model_tokens"] for turn in line["turns"])
+        expression = re.search(r"What is ([0-9*+-]+)\?", line["segments"][0]["text"])[1]
+        assert line["ground_truth"] == str(eval(expression))
+
+
+def test_log_probabilities_are_the_engines(recording: Recording) -> None:
+    """What is logged of them is true of the tokens that the trajectories kept."""
+    kept = [
+        log_prob
+        for item in recording.rolled_out
+        for log_prob, value in zip(item["log_probs"], item["mask"], strict=True)
+        if value
+    ]
+    assert min(metrics["tir/log_prob/min"] for metrics in recording.metrics) == pytest.approx(min(kept))
+    total = sum(metrics["tir/log_prob/mean"] * metrics["tir/tokens/model/total"] for metrics in recording.metrics)
+    assert total == pytest.approx(sum(kept))
 
 
 def test_metrics_agree_with_the_trajectories(recording: Recording) -> None:

@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_tir.metrics.summary import Scored, summarize
+from verl_tir.metrics.log_probs import reduce_log_probs
+from verl_tir.metrics.scored import Scored, is_correct
+from verl_tir.metrics.summary import summarize
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, Trajectory, Turn, TurnEnd
 
 
 def _turn(
     outcome: Outcome | None,
-    *,
+    *log_probs: float,
     model: int = 10,
     observed: int = 0,
     discarded: int = 0,
@@ -32,6 +34,7 @@ def _turn(
         observation_truncated=cut,
         generate_seconds=generate,
         tool_seconds=tool,
+        log_probs=reduce_log_probs(log_probs),
     )
 
 
@@ -39,8 +42,8 @@ BATCH = [
     Scored(
         Trajectory(
             (
-                _turn(Outcome.FAILED, observed=6, discarded=1, cut=True, generate=2.0, tool=0.5),
-                _turn(Outcome.SUCCESS, observed=4, tool=1.5),
+                _turn(Outcome.FAILED, 0.0, -1.0, observed=6, discarded=1, cut=True, generate=2.0, tool=0.5),
+                _turn(Outcome.SUCCESS, -4.0, observed=4, tool=1.5),
                 _turn(None, model=20, answer=True),
             ),
             StopReason.ANSWER,
@@ -48,81 +51,147 @@ BATCH = [
             answer_source=AnswerSource.MODEL,
         ),
         reward=1.0,
+        correct=True,
     ),
     Scored(
-        Trajectory((_turn(Outcome.TIME_LIMIT, observed=10, tool=3.0), _turn(None, discarded=2)), StopReason.VOID), 0.0
+        Trajectory((_turn(Outcome.TIME_LIMIT, 0.0, observed=10, tool=3.0), _turn(None, discarded=2)), StopReason.VOID),
+        reward=-1.0,
+        correct=False,
     ),
-    Scored(Trajectory((_turn(None, model=30),), StopReason.VOID, "5", AnswerSource.MODEL), reward=0.5),
+    Scored(Trajectory((_turn(None, -7.0, model=30),), StopReason.VOID, "5", AnswerSource.MODEL), 0.5, correct=True),
     Scored(Trajectory((_turn(Outcome.FAULT, tool=5.0),), StopReason.SANDBOX_FAULT, fault="no room"), reward=0.0),
     Scored(Trajectory((), StopReason.PROMPT_TOO_LONG), reward=-1.0),
 ]
 
 METRICS = {
-    "tir/trajectories": 5,
+    "tir/trajectories/total": 5,
     "tir/stop/answer": 1 / 5,
     "tir/stop/void": 2 / 5,
-    "tir/stop/max_turns": 0,
+    "tir/stop/turn_limit": 0,
     "tir/stop/call_budget": 0,
     "tir/stop/response_budget": 0,
     "tir/stop/tool_time": 0,
     "tir/stop/sandbox_fault": 1 / 5,
     "tir/stop/engine_abort": 0,
     "tir/stop/prompt_too_long": 1 / 5,
+    "tir/turn_end/code": 4 / 7,
+    "tir/turn_end/call": 0,
+    "tir/turn_end/eos": 3 / 7,
+    "tir/turn_end/length": 0,
+    "tir/turn_end/aborted": 0,
     "tir/void_ratio": 2 / 5,
-    "tir/void_rewarded_ratio": 1 / 2,
+    "tir/void_correct/total": 1,
+    "tir/void_correct_ratio": 1 / 2,
     "tir/aborted_ratio": 2 / 5,
     "tir/answer_ratio": 2 / 5,
+    "tir/correct_ratio": 2 / 3,
     "tir/code_ratio": 3 / 5,
-    "tir/code_pass_ratio": 1 / 4,
-    "tir/code_pass_ratio/rewarded": 1 / 2,
-    "tir/code_pass_ratio/unrewarded": 0,
-    "tir/tool/success": 1,
-    "tir/tool/failed": 1,
-    "tir/tool/time_limit": 1,
-    "tir/tool/memory_limit": 0,
-    "tir/tool/fault": 1,
-    "tir/tool/calls": 4,
+    "tir/code_pass_ratio": 1 / 3,
+    "tir/code_pass_ratio/correct": 1 / 2,
+    "tir/code_pass_ratio/incorrect": 0,
+    "tir/tool/success/total": 1,
+    "tir/tool/failed/total": 1,
+    "tir/tool/time_limit/total": 1,
+    "tir/tool/memory_limit/total": 0,
+    "tir/tool/fault/total": 1,
+    "tir/tool/calls/total": 4,
+    "tir/tool/calls/mean": 4 / 5,
+    "tir/tool/calls/max": 2,
     "tir/turns/mean": 7 / 5,
     "tir/turns/max": 3,
-    "tir/observation/truncated_ratio": 1 / 4,
-    "tir/tokens/model": 100,
-    "tir/tokens/observation": 20,
-    "tir/tokens/discarded": 3,
+    "tir/observation/truncated_ratio": 1 / 3,
+    # Responses of 50, 30, 30, 10 and 0 tokens, of which 40, 20, 30, 10 and 0 are the model's.
+    "tir/tokens/response/mean": 24,
+    "tir/tokens/response/p50": 30,
+    "tir/tokens/response/p90": 50,
+    "tir/tokens/response/p99": 50,
+    "tir/tokens/response/max": 50,
+    "tir/tokens/response/min": 0,
+    "tir/tokens/model/mean": 20,
+    "tir/tokens/model/p50": 20,
+    "tir/tokens/model/p90": 40,
+    "tir/tokens/model/p99": 40,
+    "tir/tokens/model/max": 40,
+    "tir/tokens/model/min": 0,
+    "tir/tokens/observation/mean": 4,
+    "tir/tokens/observation/p50": 0,
+    "tir/tokens/observation/p90": 10,
+    "tir/tokens/observation/p99": 10,
+    "tir/tokens/observation/max": 10,
+    "tir/tokens/observation/min": 0,
+    "tir/tokens/model/total": 100,
+    "tir/tokens/observation/total": 20,
+    "tir/tokens/discarded/total": 3,
     "tir/tokens/mask_coverage": 100 / 120,
-    "tir/timing_s/generate/mean": 8 / 5,
-    "tir/timing_s/tool/mean": 10 / 5,
-    "tir/timing_s/tool/call_mean": 10 / 4,
-    "tir/timing_s/tool/call_max": 5,
+    # 4, 2, 1, 1 and 0 seconds in the engine, and 2, 3, 0, 5 and 0 in tools.
+    "tir/agent_loop/generate_sequences/mean": 8 / 5,
+    "tir/agent_loop/generate_sequences/max": 4,
+    "tir/agent_loop/generate_sequences/min": 0,
+    "tir/agent_loop/tool_calls/mean": 10 / 5,
+    "tir/agent_loop/tool_calls/max": 5,
+    "tir/agent_loop/tool_calls/min": 0,
+    "tir/agent_loop/slowest/generate_sequences": 4,
+    "tir/agent_loop/slowest/tool_calls": 2,
+    "tir/log_prob/min": -7,
+    "tir/log_prob/mean": -12 / 5,
+    "tir/log_prob/p1": -7,
+    "tir/log_prob/p5": -7,
+    "tir/log_prob/p50": -1,
+    "tir/turn/1/reached_ratio": 4 / 5,
+    "tir/turn/1/void_ratio": 1 / 4,
+    "tir/turn/1/code_pass_ratio": 0,
+    "tir/turn/1/log_prob/min": -7,
+    "tir/turn/1/log_prob/mean": -8 / 4,
+    "tir/turn/1/log_prob/p1": -7,
+    "tir/turn/1/log_prob/p5": -7,
+    "tir/turn/1/log_prob/p50": -1,
+    "tir/turn/2/reached_ratio": 2 / 5,
+    "tir/turn/2/void_ratio": 1 / 2,
+    "tir/turn/2/code_pass_ratio": 1,
+    **{f"tir/turn/2/log_prob/{rank}": -4 for rank in ("min", "mean", "p1", "p5", "p50")},
+    "tir/turn/3/reached_ratio": 1 / 5,
+    "tir/turn/3/void_ratio": 0,
+    **{f"tir/turn/{turn}/reached_ratio": 0 for turn in (4, 5, 6, 7, 8, "9plus")},
 }
 
 
 def test_batch_computed_by_hand() -> None:
-    """Every metric is there, and nothing else, with the value worked out on paper."""
-    assert summarize(BATCH) == pytest.approx(METRICS)
-    assert all(type(value) is float for value in summarize(BATCH).values())
+    """Every metric is there, and nothing else, with the value worked out on paper; percentiles within their bins."""
+    found = summarize(BATCH)
+    ranks = {name for name in METRICS if "log_prob/p" in name}
+    assert {name: found[name] for name in ranks} == pytest.approx({name: METRICS[name] for name in ranks}, rel=0.05)
+    rest = METRICS.keys() - ranks
+    assert {name: found[name] for name in found.keys() - ranks} == pytest.approx({name: METRICS[name] for name in rest})
+    assert all(type(value) is float for value in found.values())
 
 
 WITHOUT = {
     "no trajectory": (
         [],
-        {"tir/trajectories"},
-        {"tir/void_ratio", "tir/stop/answer", "tir/turns/mean", "tir/turns/max"},
+        {"tir/trajectories/total"},
+        {"tir/void_ratio", "tir/stop/answer", "tir/turns/mean", "tir/turns/max", "tir/agent_loop/tool_calls/min"},
     ),
-    "no void trajectory": (BATCH[:1], {"tir/void_ratio"}, {"tir/void_rewarded_ratio"}),
+    "no void trajectory": (BATCH[:1], {"tir/void_ratio"}, {"tir/void_correct_ratio"}),
     "no program": (
         BATCH[2:3],
-        {"tir/code_ratio", "tir/tool/calls", "tir/timing_s/tool/mean"},
+        {"tir/code_ratio", "tir/tool/calls/total", "tir/agent_loop/tool_calls/mean"},
         {
             "tir/code_pass_ratio",
-            "tir/code_pass_ratio/rewarded",
+            "tir/code_pass_ratio/correct",
             "tir/observation/truncated_ratio",
-            "tir/timing_s/tool/call_mean",
-            "tir/timing_s/tool/call_max",
+            "tir/turn/1/code_pass_ratio",
         },
     ),
-    "no reward": (BATCH[1:2], {"tir/code_pass_ratio/unrewarded"}, {"tir/code_pass_ratio/rewarded"}),
-    "no wrong one": (BATCH[:1], {"tir/code_pass_ratio/rewarded"}, {"tir/code_pass_ratio/unrewarded"}),
-    "no token": (BATCH[4:], {"tir/tokens/model", "tir/turns/mean"}, {"tir/tokens/mask_coverage"}),
+    "no program that ran": (BATCH[3:4], {"tir/tool/fault/total"}, {"tir/code_pass_ratio", "tir/correct_ratio"}),
+    "no right one": (BATCH[1:2], {"tir/code_pass_ratio/incorrect"}, {"tir/code_pass_ratio/correct"}),
+    "no wrong one": (BATCH[:1], {"tir/code_pass_ratio/correct"}, {"tir/code_pass_ratio/incorrect"}),
+    "no token": (BATCH[4:], {"tir/tokens/model/total", "tir/turns/mean"}, {"tir/tokens/mask_coverage"}),
+    "no turn": (BATCH[4:], {"tir/turns/max"}, {"tir/turn_end/code", "tir/turn/1/void_ratio"}),
+    "no log-probability": (
+        [Scored(Trajectory((_turn(None),), StopReason.VOID), 0.0)],
+        {"tir/turn/1/void_ratio"},
+        {"tir/log_prob/mean", "tir/turn/1/log_prob/min"},
+    ),
 }
 
 
@@ -132,6 +201,49 @@ def test_empty_denominators_are_left_out(batch: list[Scored], present: set[str],
     names = set(summarize(batch))
     assert present <= names
     assert not absent & names
+
+
+def test_the_sandbox_is_not_blamed_on_the_model() -> None:
+    """Calls that ended in a fault lower neither the share of programs that pass nor that of right answers."""
+    sound = summarize(BATCH[:3])
+    outage = summarize([*BATCH[:3], *[BATCH[3]] * 10])
+    shares = [name for name in sound if "pass_ratio" in name or name.endswith("/correct_ratio")]
+    assert len(shares) == 6
+    assert {name: outage[name] for name in shares} == {name: sound[name] for name in shares}
+    assert outage["tir/tool/fault/total"] == 10
+
+
+def test_many_turns_share_the_last_names() -> None:
+    """From the ninth turn on there is one entry, so that a run of 50 turns logs no more than one of 9."""
+    long = Trajectory((*[_turn(Outcome.SUCCESS, -1.0)] * 8, *[_turn(None, -2.0)] * 42), StopReason.VOID)
+    short = Trajectory((_turn(None, -3.0),), StopReason.VOID)
+    metrics = summarize([Scored(long, 0.0), Scored(short, 0.0)])
+    assert {name.split("/")[2] for name in metrics if name.startswith("tir/turn/")} == {*"12345678", "9plus"}
+    assert metrics["tir/turn/8/code_pass_ratio"] == 1
+    assert metrics["tir/turn/9plus/reached_ratio"] == 1 / 2
+    assert metrics["tir/turn/9plus/void_ratio"] == 1
+    assert metrics["tir/turn/9plus/log_prob/min"] == -2
+    assert metrics["tir/turns/max"] == 50
+
+
+SAID = {
+    "its own word": (StopReason.ANSWER, -0.5, {"correct": 1.0}, True),
+    "its own word against the reward": (StopReason.ANSWER, 0.5, {"correct": 0.0}, False),
+    "no word, a reward": (StopReason.VOID, 1.0, {}, True),
+    "no word, none": (StopReason.VOID, 0.0, {"boxed": 1.0}, False),
+    "no word, a penalty": (StopReason.VOID, -1.0, {}, False),
+    "undecided": (StopReason.ANSWER, 0.0, {"correct": 0.0, "undecided": 1.0}, None),
+    "decided": (StopReason.ANSWER, 0.0, {"correct": 0.0, "undecided": 0.0}, False),
+    "aborted": (StopReason.SANDBOX_FAULT, 0.0, {}, None),
+}
+
+
+@pytest.mark.parametrize(("reason", "reward", "extra", "expected"), SAID.values(), ids=SAID)
+def test_correctness_is_what_the_reward_function_says(
+    reason: StopReason, reward: float, extra: dict[str, float], expected: bool | None
+) -> None:
+    """Its `correct` where there is one, else a reward above zero; nothing of what was not scored."""
+    assert is_correct(Trajectory((), reason), reward, extra) is expected
 
 
 turns = st.builds(
@@ -146,18 +258,22 @@ turns = st.builds(
     observation_truncated=st.booleans(),
     generate_seconds=st.floats(0, 100),
     tool_seconds=st.floats(0, 100),
+    log_probs=st.builds(reduce_log_probs, st.lists(st.floats(-2000, 0), max_size=4)),
 )
 trajectories = st.builds(
     Trajectory, st.lists(turns, max_size=3).map(tuple), st.sampled_from(StopReason), st.none() | st.just("5")
 )
 
 
-@given(batch=st.lists(st.builds(Scored, trajectories, st.sampled_from([-1.0, 0.0, 1.0])), max_size=5))
+@given(batch=st.lists(st.builds(Scored, trajectories, st.floats(-1, 1), st.none() | st.booleans()), max_size=5))
 def test_metrics_are_finite_numbers(batch: list[Scored]) -> None:
-    """No batch gives NaN, infinity or a ratio outside 0 to 1."""
+    """No batch gives NaN, infinity, a ratio outside 0 to 1, or a log-probability above 0."""
     metrics = summarize(batch)
-    assert all(math.isfinite(value) and value >= 0 for value in metrics.values())
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert all((value <= 0) if "log_prob" in name else (value >= 0) for name, value in metrics.items())
     assert all(value <= 1 for name, value in metrics.items() if "ratio" in name or "/stop/" in name or "mask" in name)
-    assert set(metrics) <= set(METRICS)
+    turn_three = {name for name in metrics if name.startswith("tir/turn/3/")}
+    assert {name.replace("turn/3", "turn/2") for name in turn_three} <= METRICS.keys()
+    assert metrics.keys() - turn_three <= METRICS.keys()
     if batch:
         assert sum(value for name, value in metrics.items() if "/stop/" in name) == pytest.approx(1)

@@ -33,14 +33,16 @@ def test_times_are_measured_apart() -> None:
     metrics = SandboxMeter().measure([*calls, turn(Outcome.FAULT, 9.0), turn(None)], [])
     assert metrics == pytest.approx(
         {
+            "tir/sandbox/latency/mean": 2.0,
+            "tir/sandbox/run/mean": 0.075,
             **{f"tir/sandbox/latency/{rank}": value for rank, value in zip(RANKS, (0.3, 9.0, 9.0, 9.0), strict=True)},
-            **{f"tir/sandbox/wait/{rank}": 0.01 for rank in RANKS},
-            **{f"tir/sandbox/connect/{rank}": 0.0 for rank in RANKS},
-            **{f"tir/sandbox/queue/{rank}": 0.02 for rank in RANKS},
+            **{f"tir/sandbox/wait/{rank}": 0.01 for rank in ("mean", *RANKS)},
+            **{f"tir/sandbox/connect/{rank}": 0.0 for rank in ("mean", *RANKS)},
+            **{f"tir/sandbox/queue/{rank}": 0.02 for rank in ("mean", *RANKS)},
             **{f"tir/sandbox/run/{rank}": value for rank, value in zip(RANKS, (0.06, 0.12, 0.12, 0.12), strict=True)},
-            "tir/sandbox/calls": 5,
-            "tir/sandbox/calls/faulted": 1,
-            "tir/sandbox/calls/retried": 1,
+            "tir/sandbox/calls/total": 5,
+            "tir/sandbox/calls/faulted/total": 1,
+            "tir/sandbox/calls/retried/total": 1,
         }
     )
 
@@ -52,25 +54,29 @@ def test_counters_are_the_steps_own() -> None:
     """Clients count from their start; a step gets what was added, over all clients, whatever order rows come in."""
     meter = SandboxMeter()
     first = meter.measure([], [snapshot("a", 3, unreachable=3), snapshot("a", 1, unreachable=1), snapshot("b", 2)])
-    assert (first["tir/sandbox/retries"], first["tir/sandbox/attempts/unreachable"]) == (5, 3)
+    assert (first["tir/sandbox/retries/total"], first["tir/sandbox/attempts/unreachable/total"]) == (5, 3)
     second = meter.measure([], [snapshot("a", 4, unreachable=3), snapshot("b", 2)])
-    assert (second["tir/sandbox/retries"], second["tir/sandbox/attempts/unreachable"]) == (1, 0)
+    assert (second["tir/sandbox/retries/total"], second["tir/sandbox/attempts/unreachable/total"]) == (1, 0)
 
 
 def test_a_client_that_starts_anew_counts_from_zero() -> None:
     """A worker that Ray restarted does not make a step's count negative."""
     meter = SandboxMeter()
     meter.measure([], [snapshot("a", 10)])
-    assert meter.measure([], [snapshot("a", 2)])["tir/sandbox/retries"] == 2
+    assert meter.measure([], [snapshot("a", 2)])["tir/sandbox/retries/total"] == 2
 
 
 def test_endpoints_that_some_client_holds_for_broken_are_counted() -> None:
     """One client is enough, and each endpoint counts once."""
     metrics = SandboxMeter().measure([], [snapshot("a"), snapshot("b", state="open"), snapshot("c", state="half_open")])
-    assert (metrics["tir/sandbox/endpoints"], metrics["tir/sandbox/endpoints/broken"]) == (2, 1)
+    assert (metrics["tir/sandbox/endpoints/max"], metrics["tir/sandbox/endpoints/broken/max"]) == (2, 1)
 
 
 def test_a_step_without_programs_has_no_times() -> None:
     """What has no value is left out and not zero."""
     metrics = SandboxMeter().measure([turn(None)], [])
-    assert metrics == {"tir/sandbox/calls": 0, "tir/sandbox/calls/faulted": 0, "tir/sandbox/calls/retried": 0}
+    assert metrics == {
+        "tir/sandbox/calls/total": 0,
+        "tir/sandbox/calls/faulted/total": 0,
+        "tir/sandbox/calls/retried/total": 0,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import fields, is_dataclass
@@ -10,19 +11,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from batches import measured, random_batch
 
 from verl_tir.config import TirConfig
-from verl_tir.filters.gates import SoundGate
-from verl_tir.metrics.sandbox import SandboxMeter
+from verl_tir.filters.dump import TrajectoryDump
+from verl_tir.filters.storage import StoredRow
+from verl_tir.filters.void import Plan
+from verl_tir.metrics.scored import Scored
 from verl_tir.sandbox_server.config import DEFAULT_PRELOAD, ServerConfig
 from verl_tir.sandbox_server.flags import GROUPS
 from verl_tir.sandbox_server.isolation import Isolation
 from verl_tir.sandbox_server.survey import Survey
 from verl_tir.sandbox_server.telemetry import Telemetry
-from verl_tir.trajectory import Outcome, SandboxCall, Turn, TurnEnd
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+METRICS = (ROOT / "docs" / "metrics.md").read_text()
 SANDBOX = (ROOT / "docs" / "sandbox.md").read_text()
 
 
@@ -71,16 +75,32 @@ def test_the_metrics_of_the_server_are_complete() -> None:
     assert dict(rows) == {name: kind for name, kind in exposed if not name.endswith("_created")}
 
 
-def test_the_metrics_of_the_sandbox_are_in_the_readme() -> None:
-    """Each `tir/sandbox/...` metric, written out from the table's short forms."""
-    table = README.partition("## What to look at in the logs")[2].partition("\n## ")[0]
-    call = SandboxCall(wait=1.0, connect=1.0, queue=1.0, run=1.0, attempts=2)
-    turn = Turn(TurnEnd.CODE, 1, 1, 0, True, False, Outcome.SUCCESS, False, 1.0, 1.0, call)
-    snapshot = {"client": "a", "retries": 1, "probes": 1, "faults": {"unreachable": 1}, "endpoints": {"x": "open"}}
-    for name in SandboxMeter().measure([turn], [snapshot]):
-        for part in name.removeprefix("tir/sandbox/").split("/"):
-            assert re.search(rf"\b{part}\b", table), name
-    assert f"tir/filter/evicted_groups/{SoundGate.name}" in table
+def expanded(text: str) -> list[str]:
+    """The names that a short form such as `a/{b,c}/d` stands for."""
+    parts = [part.split(",") for part in re.split(r"[{}]", text)]
+    return ["".join(choice) for choice in itertools.product(*parts)]
+
+
+def test_every_metric_is_explained() -> None:
+    """Each metric that a batch can give, and no other, stands in the tables once, but for the filter's."""
+    rows = re.findall(r"^\| (`tir/[^|]+) \|", METRICS, re.MULTILINE)
+    shown = [name for row in rows for short in re.findall("`([^`]+)`", row) for name in expanded(short)]
+    assert sorted(shown) == sorted(measured(random_batch(1, 100), "a"))
+
+
+def test_every_field_of_the_dump_is_explained(tmp_path: Path) -> None:
+    """The table of the dump's fields is that of a line."""
+    trajectory = random_batch(1, 1)[0].trajectory
+    row = StoredRow("a_0_0", trajectory.to_record(), Scored(trajectory, 1.0), undecided=False)
+    dump = TrajectoryDump(tmp_path, None)
+    dump.write("val", 1, [row], Plan(("a_0_0",), (), (), (), None))
+    line = json.loads((tmp_path / "val" / "000001.jsonl").read_text())
+    table = METRICS.partition("| field |")[2]
+    fields = [
+        name for row in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in re.findall("`(.+?)`", row)
+    ]
+    assert sorted(fields) == sorted(line)
+    assert all(f"`{name}`" in table for name in line["turns"][0])
 
 
 def test_the_ways_out_are_those_of_the_server() -> None:
@@ -91,7 +111,7 @@ def test_the_ways_out_are_those_of_the_server() -> None:
         assert word in table, word
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/sandbox.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/metrics.md", "docs/sandbox.md"])
 def test_links_lead_somewhere(document: str) -> None:
     """Files are there, and so are the headings that a link names."""
     text = (ROOT / document).read_text()

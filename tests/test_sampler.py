@@ -194,11 +194,17 @@ def test_validation_masks_nothing_and_drops_what_says_nothing() -> None:
     assert list(stored(batch.keys, "val").values()) == [([1, 1, 1], [1, 1, 1], [0.0, 0.0, 0.0])]
 
 
+def dumped(buffer: Any, step: int, folder: Path) -> list[dict[str, Any]]:
+    """What a step with one prompt leaves in the dump."""
+    buffer.sample(step, "train", 1)
+    buffer.dump.wait()
+    return [json.loads(line) for line in (folder / "train" / f"{step:06}.jsonl").read_text().splitlines()]
+
+
 def test_the_dump_says_what_became_of_each_trajectory(tmp_path: Path) -> None:
     """One JSON line per trajectory, with its step, reward, fate and record."""
     put_group("a", [(ANSWER, 1.0), (VOID, 0.0)])
-    sampler(dump_dir=str(tmp_path / "dump")).sample(7, "train", 1)
-    lines = [json.loads(line) for line in (tmp_path / "dump" / "train.jsonl").read_text().splitlines()]
+    lines = dumped(sampler(dump_dir=str(tmp_path / "dump")), 7, tmp_path / "dump")
     by_key = {line["key"]: line for line in lines}
     assert (by_key["a_0_0"]["fate"], by_key["a_0_0"]["reward"], by_key["a_0_0"]["step"]) == ("train", 1.0, 7)
     assert (by_key["a_1_0"]["fate"], by_key["a_1_0"]["stop_reason"]) == ("mask", "void")
@@ -301,7 +307,7 @@ def test_a_few_raising_agent_loops_are_replaced_and_counted() -> None:
 def test_the_dump_holds_the_evicted_groups_too(tmp_path: Path) -> None:
     """What was thrown away can be read afterwards."""
     put_group("a", ABORTED)
-    sampler(4, Refill(SOUND), filter={"max_aborted_ratio": 1.0}, dump_dir=str(tmp_path)).sample(1, "train", 1)
-    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
-    assert {line["key"]: line["fate"] for line in lines}["a_1_0"] == "evicted"
+    buffer = sampler(4, Refill(SOUND), filter={"max_aborted_ratio": 1.0}, dump_dir=str(tmp_path))
+    lines = dumped(buffer, 1, tmp_path)
+    assert {line["key"]: (line["fate"], line["reason"]) for line in lines}["a_1_0"] == ("evicted", "unsound")
     assert len(lines) == 8

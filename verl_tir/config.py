@@ -144,6 +144,8 @@ class TirConfig:
     filter: FilterConfig = field(default_factory=FilterConfig)
     dump_dir: str | None = None
     """Folder for one JSON line per trajectory and step, with text, turns and mask; null for none."""
+    dump_max_mb: PositiveInt | None = 10240
+    """What that folder may grow to, in MiB; then its oldest steps are deleted. null for no bound."""
 
     @model_validator(mode="after")
     def _tool_messages_have_a_template(self) -> TirConfig:

@@ -73,6 +73,11 @@ ABORTED_REASONS = frozenset({StopReason.SANDBOX_FAULT, StopReason.ENGINE_ABORT, 
 """Stops that say nothing about the model: such a trajectory is left out of the loss and of its group's baseline."""
 
 
+# The driver reads tens of thousands of turns in a step; a look-up takes a fifth of an enum's call.
+_TURN_ENDS = {str(end): end for end in TurnEnd}
+_OUTCOMES: dict[str | None, Outcome | None] = {None: None} | {str(outcome): outcome for outcome in Outcome}
+
+
 class AnswerSource(StrEnum):
     """Who wrote the final answer."""
 
@@ -93,6 +98,19 @@ class SandboxCall:
     """Of the program, as the service reports."""
     attempts: int
     """Requests that the call took."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbs:
+    """The log-probabilities of a turn's kept sampled tokens, reduced so that they travel with the trajectory."""
+
+    count: int
+    """Tokens with a log-probability; at least 1."""
+    total: float
+    """Sum of the log-probabilities, in nats; at most 0."""
+    minimum: float
+    histogram: str
+    """How many tokens lie in each bin that holds any, as `metrics.log_probs` packs and reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +136,8 @@ class Turn:
     """Wall time of the sandbox call as the rollout saw it: queue, network, retries and run."""
     call: SandboxCall | None = None
     """Its parts; None where no program was run, or where the call ended in a fault."""
+    log_probs: LogProbs | None = None
+    """Of the tokens kept; None where there is none, or where the engine was not asked for them."""
 
     @property
     def void(self) -> bool:
@@ -168,9 +188,10 @@ class Trajectory:
             Turn(
                 **{
                     **turn,
-                    "end": TurnEnd(turn["end"]),
-                    "outcome": None if turn["outcome"] is None else Outcome(turn["outcome"]),
+                    "end": _TURN_ENDS[turn["end"]],
+                    "outcome": _OUTCOMES[turn["outcome"]],
                     "call": None if turn["call"] is None else SandboxCall(**turn["call"]),
+                    "log_probs": None if turn["log_probs"] is None else LogProbs(**turn["log_probs"]),
                 }
             )
             for turn in record["turns"]

@@ -65,7 +65,7 @@ def step_cells(data: Mapping[str, Any]) -> list[str]:
     return [
         f"{data['critic/rewards/mean']:.2f}",
         f"{data['tir/void_ratio']:.2f}",
-        f"{data['tir/tool/calls']:.0f}",
+        f"{data['tir/tool/calls/total']:.0f}",
         "-" if passed is None else f"{passed:.0%}",
         f"{data['tir/turns/mean']:.2f}",
         f"{data['actor/grad_norm']:.3f}",

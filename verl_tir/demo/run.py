@@ -244,14 +244,14 @@ def _summarize(run: Path, history: _History, warm_seconds: float, total: float, 
     if history.accuracies:
         shown = ", ".join(f"{accuracy:.2f} at step {step}" for step, accuracy in history.accuracies)
         console.print(f"  sampled validation accuracy: {shown}")
-    _show_samples(run / "trajectories" / "train.jsonl", console)
+    _show_samples(run / "trajectories" / "train", console)
     console.print(f"everything of this run: {run}")
 
 
 def _show_samples(dump: Path, console: Console) -> None:
     """A trajectory of the last step of each kind that there is: rewarded with code, void, neither."""
-    lines = [json.loads(line) for line in dump.read_text(encoding="utf-8").splitlines()]
-    last = [line for line in lines if line["step"] == lines[-1]["step"]]
+    latest = max(dump.glob("*.jsonl"))
+    last = [json.loads(line) for line in latest.read_text(encoding="utf-8").splitlines()]
     kinds = (
         lambda line: line["reward"] > 0 and any(turn["has_code"] for turn in line["turns"]),
         lambda line: line["stop_reason"] == "void",

@@ -1,27 +1,146 @@
-"""The trajectory dump: one JSON line per trajectory and step."""
+"""Writes the trajectory dump, beside the training and within its bounds. `filters.dumped` says what is in it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from verl_tir.filters.dumped import PATTERN, SCHEMA, Fate, model_spans
 from verl_tir.filters.storage import StoredRow
 from verl_tir.filters.void import Plan
 
-EVICTED = "evicted"
-"""The fate of a trajectory whose group was replaced by another."""
+logger = logging.getLogger(__name__)
 
 
-def write_dump(
-    folder: Path, partition_id: str, step: int, batch: Iterable[StoredRow], plan: Plan, evicted: Iterable[StoredRow]
-) -> None:
-    """Append to `{folder}/{partition_id}.jsonl`."""
-    fate = dict.fromkeys(plan.train, "train") | dict.fromkeys(plan.mask, "mask") | dict.fromkeys(plan.drop, "drop")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{partition_id}.jsonl").open("a", encoding="utf-8") as file:
-        for row in (*batch, *evicted):
-            line = {"step": step, "key": row.key, "reward": row.scored.reward, "fate": fate.get(row.key, EVICTED)}
-            # The state of the client that ran the programs is the step's, not the trajectory's.
-            line |= {name: value for name, value in row.record.items() if name != "sandbox"}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+class TrajectoryDump:
+    """The dump of one run. A thread writes, so that a step goes on meanwhile; the next step waits for it."""
+
+    def __init__(self, folder: Path, max_mb: int | None) -> None:
+        """Write to `folder`, which keeps what is in it, at most `max_mb` MiB in all; None for no bound."""
+        self._folder = folder
+        self._max_bytes = float("inf") if max_mb is None else max_mb * 2**20
+        self._run = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="tir-dump")
+        self._writing: Future[None] | None = None
+        self._warned: set[str] = set()
+
+    def write(
+        self,
+        partition_id: str,
+        step: int,
+        batch: Sequence[StoredRow],
+        plan: Plan,
+        evicted: Sequence[StoredRow] = (),
+        reasons: Mapping[str, str] | None = None,
+    ) -> None:
+        """Append a batch to its step's file.
+
+        Args:
+            partition_id: `train` or `val`.
+            step: verl's global step.
+            batch: its rows.
+            plan: what became of them.
+            evicted: the rows of groups that were replaced by others.
+            reasons: by the key of a row, why it is not trained on, where the caller knows more than the trajectory
+                itself says: the gate that refused its group, the rule that masked it.
+        """
+        self.wait()
+        validating = partition_id == "val"
+        # Validation masks nothing.
+        fates = dict.fromkeys(plan.train, Fate.TRAIN)
+        fates |= dict.fromkeys(plan.mask, Fate.TRAIN if validating else Fate.MASK)
+        fates |= dict.fromkeys(plan.drop, Fate.DROP) | {row.key: Fate.EVICTED for row in evicted}
+        head = {"schema": SCHEMA, "run": self._run, "partition": partition_id, "step": step}
+        lines = (_line(head, row, fates[row.key], reasons or {}) for row in (*batch, *evicted))
+        path = self._folder / partition_id / f"{step:06}.jsonl"
+        self._writing = self._writer.submit(self._append, path, lines)
+        if validating:
+            # The last validation is the last thing that a run does, and its process ends without asking threads.
+            self.wait()
+
+    def wait(self) -> None:
+        """Until what was given to `write` is in its file."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _append(self, path: Path, lines: Iterator[dict[str, Any]]) -> None:
+        try:
+            self._append_within_bounds(path, lines)
+        except OSError as error:  # a full disk, say: a reason to lose a step's dump, and none to lose the run
+            logger.error("tir.dump_dir: step %s was not dumped whole: %s", path.stem, error)
+
+    def _append_within_bounds(self, path: Path, lines: Iterator[dict[str, Any]]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sizes = {found: found.stat() for found in self._folder.glob(PATTERN)}
+        used = sum(found.st_size for found in sizes.values())
+        sizes.pop(path, None)
+        oldest_last = sorted(sizes, key=lambda found: sizes[found].st_mtime_ns, reverse=True)
+        with path.open("ab") as file:
+            if file.tell() and not _ends_with_a_line(path):
+                used += file.write(b"\n")
+            for line in lines:
+                # Half a surrogate pair becomes the escape that JSON has for it.
+                text = (json.dumps(line, ensure_ascii=False, default=_plain) + "\n").encode("utf-8", "backslashreplace")
+                while used + len(text) > self._max_bytes:
+                    if not oldest_last:
+                        self._warn("trajectories of a step that is larger than that are left out")
+                        return
+                    self._warn("the oldest steps are deleted to make room for new ones")
+                    old = oldest_last.pop()
+                    used -= sizes[old].st_size
+                    old.unlink(missing_ok=True)
+                used += file.write(text)
+
+    def _warn(self, what: str) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            logger.warning("%s has reached tir.dump_max_mb=%d: %s", self._folder, self._max_bytes // 2**20, what)
+
+
+def _line(head: Mapping[str, Any], row: StoredRow, fate: Fate, reasons: Mapping[str, str]) -> dict[str, Any]:
+    line = {
+        **head,
+        "key": row.key,
+        "fate": fate,
+        "reason": None if fate is Fate.TRAIN else reasons.get(row.key) or _reason(row, fate),
+        "reward": row.scored.reward,
+        "reward_extra": row.reward_extra,
+        "correct": row.scored.correct,
+        "ground_truth": None,
+        "response_mask": model_spans(row.scored.trajectory.turns),
+        "segments": [],
+    }
+    # The state of the client that ran the programs is the step's, not the trajectory's.
+    return line | {name: value for name, value in row.record.items() if name != "sandbox"}
+
+
+def _reason(row: StoredRow, fate: Fate) -> str | None:
+    """What the trajectory itself says."""
+    trajectory = row.scored.trajectory
+    if fate is Fate.EVICTED:
+        return None
+    if fate is Fate.MASK:
+        return "void" if trajectory.void else "empty"
+    if trajectory.aborted:
+        return str(trajectory.stop_reason)
+    return "undecided" if row.undecided else "small_group"
+
+
+def _plain(value: object) -> object:
+    """What a data set or a reward function of the user's own may hold, and JSON does not know."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else repr(value)
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    """Whether the last process to write here was not killed in the middle of a line."""
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read() == b"\n"

@@ -18,7 +18,7 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from verl_tir.config import TirConfig
-from verl_tir.filters.dump import write_dump
+from verl_tir.filters.dump import TrajectoryDump
 from verl_tir.filters.gates import SoundGate
 from verl_tir.filters.storage import StoredRow, group_of, mask_rows, read_rows, without
 from verl_tir.filters.void import Plan, plan_batch
@@ -54,6 +54,8 @@ class _TirSampling:
         self.refill = trainer_mode != "sync" or bool(settings["refill"])
         self._gate = SoundGate(self.rollout_n, self.tir.filter.min_sound_ratio)
         self._meter = SandboxMeter()
+        folder = self.tir.dump_dir
+        self.dump = None if folder is None else TrajectoryDump(Path(folder), self.tir.dump_max_mb)
         self._batch_size = 0
         self._groups: dict[str, list[StoredRow]] = {}
         """Finished training groups by `uid`, read once."""
@@ -104,8 +106,9 @@ class _TirSampling:
             raise OutageError("no prompt group of the batch has two trajectories left that can be used")
         if not validating:
             mask_rows(batch, plan)
-        if self.tir.dump_dir is not None:
-            write_dump(Path(self.tir.dump_dir), partition_id, global_steps, rows, plan, evicted)
+        if self.dump is not None:
+            reasons = {row.key: self._gate.name for row in evicted}
+            self.dump.write(partition_id, global_steps, rows, plan, evicted, reasons)
         metrics |= summarize([row.scored for row in rows]) | self._sandbox_metrics([*rows, *evicted])
         metrics |= self._filter_metrics(plan, len(rows), failed, evicted)
         if not validating:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from transfer_queue import KVBatchMeta
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from verl_tir.filters.void import Plan, Row
-from verl_tir.metrics.summary import Scored
+from verl_tir.metrics.scored import Scored, is_correct
 from verl_tir.trajectory import Trajectory
 
 
@@ -27,6 +27,8 @@ class StoredRow:
     scored: Scored
     undecided: bool
     """The answer could not be scored."""
+    reward_extra: Mapping[str, float] = field(default_factory=dict)
+    """What the reward function returned beside the score; empty for an aborted trajectory, which is not scored."""
 
     @property
     def row(self) -> Row:
@@ -57,9 +59,10 @@ def read_rows(keys: Sequence[str], partition_id: str) -> list[StoredRow]:
         # TransferQueue's backends return non-tensor data bare or wrapped.
         extra = getattr(wrapped, "data", wrapped)
         # `rm_scores` holds the reward at one token of each row and zeros elsewhere.
-        scored = Scored(Trajectory.from_record(extra["tir"]), float(scores.sum()))
-        undecided = bool(extra.get("reward_extra_info", {}).get("undecided", 0.0))
-        rows.append(StoredRow(key, extra["tir"], scored, undecided))
+        trajectory, reward = Trajectory.from_record(extra["tir"]), float(scores.sum())
+        reward_extra = extra.get("reward_extra_info", {})
+        scored = Scored(trajectory, reward, is_correct(trajectory, reward, reward_extra))
+        rows.append(StoredRow(key, extra["tir"], scored, bool(reward_extra.get("undecided", 0.0)), reward_extra))
     return rows
 
 

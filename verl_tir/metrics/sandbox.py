@@ -31,20 +31,20 @@ class SandboxMeter:
             snapshots: what the trajectories carry of their clients, in any order.
 
         Returns:
-            Seconds of the calls (`latency` as the rollout saw them, and their parts) at three percentiles and the
-            largest, and counts. What has no value is left out.
+            Seconds of the calls (`latency` as the rollout saw them, and their parts): mean, three percentiles and the
+            largest; and counts. What has no value is left out.
         """
         ran = [turn for turn in turns if turn.outcome is not None]
         calls = [turn.call for turn in ran if turn.call is not None]
-        metrics = _percentiles("latency", [turn.tool_seconds for turn in ran])
+        metrics = _times("latency", [turn.tool_seconds for turn in ran])
         for part in ("wait", "connect", "queue", "run"):
-            metrics |= _percentiles(part, [getattr(call, part) for call in calls])
-        metrics["calls"] = float(len(ran))
-        metrics["calls/faulted"] = float(sum(turn.outcome is Outcome.FAULT for turn in ran))
-        metrics["calls/retried"] = float(sum(call.attempts > 1 for call in calls))
+            metrics |= _times(part, [getattr(call, part) for call in calls])
+        metrics["calls/total"] = float(len(ran))
+        metrics["calls/faulted/total"] = float(sum(turn.outcome is Outcome.FAULT for turn in ran))
+        metrics["calls/retried/total"] = float(sum(call.attempts > 1 for call in calls))
         latest = _latest(snapshots)
         if latest:
-            metrics |= {name: float(count) for name, count in self._growth(latest).items()}
+            metrics |= {f"{name}/total": float(count) for name, count in self._growth(latest).items()}
             metrics |= _endpoints(latest)
         return {_PREFIX + name: value for name, value in metrics.items()}
 
@@ -80,10 +80,11 @@ def _endpoints(latest: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     states = [item for snapshot in latest.values() for item in snapshot["endpoints"].items()]
     known = {endpoint for endpoint, _ in states}
     broken = {endpoint for endpoint, state in states if state != BreakerState.CLOSED}
-    return {"endpoints": float(len(known)), "endpoints/broken": float(len(broken))}
+    return {"endpoints/max": float(len(known)), "endpoints/broken/max": float(len(broken))}
 
 
-def _percentiles(name: str, seconds: Sequence[float]) -> dict[str, float]:
+def _times(name: str, seconds: Sequence[float]) -> dict[str, float]:
     if not seconds:
         return {}
-    return {f"{name}/{rank}": value for rank, value in asdict(Percentiles.of(list(seconds))).items()}
+    ranks = asdict(Percentiles.of(list(seconds)))
+    return {f"{name}/mean": sum(seconds) / len(seconds)} | {f"{name}/{rank}": value for rank, value in ranks.items()}

@@ -2,84 +2,128 @@
 
 verl's trainer logs of an agent loop only `num_turns`; everything here travels with the batch that the sampler returns.
 A metric whose denominator is empty is left out, never reported as zero or NaN.
+
+Where verl makes several updates in a step, it joins their metrics by their names (`MetricsAggregator`): a name with
+`max` or `min` in it keeps the largest or smallest, one with `total` is summed, any other is averaged over trajectories.
+Each name here says by its last part what it is, and holds none of these words elsewhere.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from verl_tir.trajectory import Outcome, StopReason, Trajectory
+import numpy as np
+from numpy.typing import NDArray
+
+from verl_tir.metrics.by_turn import turn_metrics
+from verl_tir.metrics.columns import Columns, mean
+from verl_tir.metrics.scored import Scored
+from verl_tir.trajectory import Outcome, StopReason, TurnEnd
 
 PREFIX = "tir/"
 
+_STOP_NAMES = {reason: str(reason) for reason in StopReason} | {StopReason.MAX_TURNS: "turn_limit"}
+"""`max_turns` is a share like the others, and verl would keep the largest of it."""
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A trajectory and the reward that verl computed for it."""
-
-    trajectory: Trajectory
-    reward: float
+Metrics = dict[str, float | None]
 
 
 def summarize(batch: Sequence[Scored]) -> dict[str, float]:
-    """Reduce a batch to metrics; ratios are shares of all its trajectories unless their name says otherwise.
+    """Reduce a batch to metrics; docs/metrics.md says what each of them means.
 
-    `void_ratio` is measured whatever the void policy does, and `void_rewarded_ratio` is the share of void trajectories
-    that had a reward above zero: the filter's false positives.
+    `void_ratio` is measured whatever the void policy does, and `void_correct_ratio` is the share of void trajectories
+    whose answer was right all the same: the filter's false positives.
     """
-    trajectories = [scored.trajectory for scored in batch]
-    turns = [turn for trajectory in trajectories for turn in trajectory.turns]
-    runs = [turn for turn in turns if turn.outcome is not None]
-    void = [scored for scored in batch if scored.trajectory.void]
-    outcomes = Counter(turn.outcome for turn in runs)
-    stops = Counter(trajectory.stop_reason for trajectory in trajectories)
-    model_tokens = sum(turn.model_tokens for turn in turns)
-    observation_tokens = sum(turn.observation_tokens for turn in turns)
-
-    metrics = {f"stop/{reason}": _share(stops[reason], len(batch)) for reason in StopReason}
-    metrics |= {f"tool/{outcome}": float(outcomes[outcome]) for outcome in Outcome}
-    metrics |= {
-        "trajectories": float(len(batch)),
-        "void_ratio": _share(len(void), len(batch)),
-        "void_rewarded_ratio": _share(sum(scored.reward > 0 for scored in void), len(void)),
-        "aborted_ratio": _share(sum(trajectory.aborted for trajectory in trajectories), len(batch)),
-        "answer_ratio": _share(sum(trajectory.answer is not None for trajectory in trajectories), len(batch)),
-        "code_ratio": _share(sum(any(t.has_code for t in tr.turns) for tr in trajectories), len(batch)),
-        "code_pass_ratio": _share(outcomes[Outcome.SUCCESS], len(runs)),
-        "code_pass_ratio/rewarded": _pass_ratio(batch, rewarded=True),
-        "code_pass_ratio/unrewarded": _pass_ratio(batch, rewarded=False),
-        "tool/calls": float(len(runs)),
-        "turns/mean": _share(len(turns), len(batch)),
-        "turns/max": _largest([len(trajectory.turns) for trajectory in trajectories]),
-        "observation/truncated_ratio": _share(sum(turn.observation_truncated for turn in runs), len(runs)),
-        "tokens/model": float(model_tokens),
-        "tokens/observation": float(observation_tokens),
-        "tokens/discarded": float(sum(turn.discarded_tokens for turn in turns)),
-        "tokens/mask_coverage": _share(model_tokens, model_tokens + observation_tokens),
-        "timing_s/generate/mean": _share(sum(turn.generate_seconds for turn in turns), len(batch)),
-        "timing_s/tool/mean": _share(sum(turn.tool_seconds for turn in runs), len(batch)),
-        "timing_s/tool/call_mean": _share(sum(turn.tool_seconds for turn in runs), len(runs)),
-        "timing_s/tool/call_max": _largest([turn.tool_seconds for turn in runs]),
+    columns = Columns.of(batch)
+    metrics = {
+        **_trajectories(columns),
+        **_code(columns),
+        **_tokens(columns),
+        **_times(columns),
+        **turn_metrics(columns),
     }
-    return {PREFIX + name: value for name, value in metrics.items() if value is not None}
+    return {PREFIX + name: float(value) for name, value in metrics.items() if value is not None}
+
+
+def _trajectories(columns: Columns) -> Metrics:
+    stops, ends = Counter(columns.stop), Counter(columns.end)
+    known = columns.correct | columns.incorrect
+    return {
+        "trajectories/total": len(columns.stop),
+        "void_ratio": mean(columns.void),
+        "void_correct/total": np.count_nonzero(columns.void & columns.correct),
+        "void_correct_ratio": mean(columns.correct[columns.void & known]),
+        "aborted_ratio": mean(columns.aborted),
+        "answer_ratio": mean(columns.answered),
+        "correct_ratio": mean(columns.correct[known]),
+        "turns/mean": mean(columns.turns),
+        "turns/max": _largest(columns.turns),
+        **{f"stop/{name}": _share(stops[reason], len(columns.stop)) for reason, name in _STOP_NAMES.items()},
+        **{f"turn_end/{end}": _share(ends[end], len(columns.end)) for end in TurnEnd},
+    }
+
+
+def _code(columns: Columns) -> Metrics:
+    """Programs. Those that the sandbox failed to run count as calls, and nowhere else: they say nothing."""
+    outcomes = Counter(columns.outcome)
+    calls = columns.per_trajectory(columns.called)
+    return {
+        "code_ratio": mean(columns.per_trajectory(columns.has_code) > 0),
+        "code_pass_ratio": mean(columns.passed[columns.ran]),
+        "code_pass_ratio/correct": mean(columns.passed[columns.ran & columns.correct[columns.owner]]),
+        "code_pass_ratio/incorrect": mean(columns.passed[columns.ran & columns.incorrect[columns.owner]]),
+        "tool/calls/total": np.count_nonzero(columns.called),
+        "tool/calls/mean": mean(calls),
+        "tool/calls/max": _largest(calls),
+        **{f"tool/{outcome}/total": outcomes[outcome] for outcome in Outcome},
+        "observation/truncated_ratio": mean(columns.truncated[columns.ran]),
+    }
+
+
+def _tokens(columns: Columns) -> Metrics:
+    model, observation = columns.per_trajectory(columns.model), columns.per_trajectory(columns.observation)
+    return {
+        **_lengths("tokens/response", model + observation),
+        **_lengths("tokens/model", model),
+        **_lengths("tokens/observation", observation),
+        "tokens/model/total": model.sum(),
+        "tokens/observation/total": observation.sum(),
+        "tokens/discarded/total": columns.discarded.sum(),
+        "tokens/mask_coverage": _share(model.sum(), (model + observation).sum()),
+    }
+
+
+def _times(columns: Columns) -> Metrics:
+    """Seconds per trajectory, under the names that verl's V0 trainer logged them by."""
+    generate, tool = columns.per_trajectory(columns.generate), columns.per_trajectory(columns.tool)
+    metrics: Metrics = {}
+    for name, seconds in (("generate_sequences", generate), ("tool_calls", tool)):
+        metrics[f"agent_loop/{name}/mean"] = mean(seconds)
+        metrics[f"agent_loop/{name}/max"] = _largest(seconds)
+        metrics[f"agent_loop/{name}/min"] = seconds.min() if seconds.size else None
+        if seconds.size:
+            metrics[f"agent_loop/slowest/{name}"] = seconds[(generate + tool).argmax()]
+    return metrics
+
+
+def _lengths(name: str, tokens: NDArray[np.float64]) -> Metrics:
+    if not tokens.size:
+        return {}
+    p50, p90, p99 = np.percentile(tokens, (50, 90, 99), method="inverted_cdf")
+    return {
+        f"{name}/mean": tokens.mean(),
+        f"{name}/p50": p50,
+        f"{name}/p90": p90,
+        f"{name}/p99": p99,
+        f"{name}/max": tokens.max(),
+        f"{name}/min": tokens.min(),
+    }
 
 
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def _largest(values: Sequence[float]) -> float | None:
-    return float(max(values)) if values else None
-
-
-def _pass_ratio(batch: Sequence[Scored], *, rewarded: bool) -> float | None:
-    outcomes = [
-        turn.outcome
-        for scored in batch
-        if (scored.reward > 0) is rewarded
-        for turn in scored.trajectory.turns
-        if turn.outcome is not None
-    ]
-    return _share(outcomes.count(Outcome.SUCCESS), len(outcomes))
+def _largest(column: NDArray) -> float | None:
+    return column.max() if column.size else None

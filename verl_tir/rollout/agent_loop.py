@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopOutput, register
 
 from verl_tir.config import TirConfig, TirConfigError
+from verl_tir.metrics.log_probs import UNKNOWN_LOG_PROB
 from verl_tir.rollout.conversation import Conversation, ObservationSettings, Segment, Tools, converse
 from verl_tir.rollout.frame import TokenFrame, chat_frame, tokenize_frame
 from verl_tir.rollout.generation import Piece
@@ -106,7 +107,10 @@ class TirAgentLoop(AgentLoopBase):
             conversation = Conversation(ResponseTokens(), Trajectory((), StopReason.PROMPT_TOO_LONG))
         else:
             conversation = await self._converse(prompt_ids, sampling_params, int(priority), versions)
-        return await self._output(prompt_ids, conversation, versions)
+        output = await self._output(prompt_ids, conversation, versions)
+        if self.tir.dump_dir is not None:
+            output.extra_fields["tir"]["ground_truth"] = (row.get("reward_model") or {}).get("ground_truth")
+        return output
 
     def _prompt_ids(self, raw_prompt: Any) -> list[int]:
         messages = templated_messages(list(raw_prompt), self.tir.prompt.template)
@@ -138,7 +142,7 @@ class TirAgentLoop(AgentLoopBase):
             )
             versions.update(output.extra_fields)
             ids = list(output.token_ids)
-            log_probs = list(output.log_probs or []) if want_log_probs else [0.0] * len(ids)
+            log_probs = list(output.log_probs or []) if want_log_probs else [UNKNOWN_LOG_PROB] * len(ids)
             return Piece(ids=ids, log_probs=log_probs, aborted=output.stop_reason == "aborted")
 
         return await converse(

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from sandbox_client import SandboxFault
+from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.reward.answer import last_boxed
 from verl_tir.rollout.frame import TokenFrame
 from verl_tir.rollout.generation import Generate, GeneratedTurn, Piece, generate_turn
@@ -165,6 +166,7 @@ async def converse(
                 generate_seconds=generate_seconds,
                 tool_seconds=run.seconds,
                 call=run.call,
+                log_probs=reduce_log_probs(turn.log_probs),
             )
         )
         if run.outcome is Outcome.FAULT:

@@ -191,14 +191,14 @@ class Sandbox:
                 "client": f"{socket.gethostname()}:{os.getpid()}",
                 "retries": seen.stats.retries,
                 "probes": seen.stats.probes,
-                "faults": {name: getattr(seen.stats, name) for name in _FAULTS},
+                "faults": {name: getattr(seen.stats, name) for name in FAULTS},
                 "endpoints": {endpoint.endpoint: endpoint.state.value for endpoint in seen.endpoints},
             }
             self._snapshot_until = now + _SNAPSHOT_SECONDS
         return self._snapshot
 
 
-_FAULTS = (
+FAULTS = (
     "unreachable",
     "overloaded",
     "internal_error",
