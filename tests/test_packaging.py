@@ -29,6 +29,8 @@ PURE = (
     "verl_tir/demo/tasks.py",
     "verl_tir/filters/__init__.py",
     "verl_tir/filters/gates.py",
+    "verl_tir/filters/overlong.py",
+    "verl_tir/filters/refill.py",
     "verl_tir/filters/void.py",
     "verl_tir/metrics/*.py",
     "verl_tir/reward/__init__.py",

@@ -6,6 +6,7 @@ reward and the metrics read it from here. This module imports nothing of ours, s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -128,7 +129,16 @@ class Trajectory:
 
     @property
     def void(self) -> bool:
-        return self.stop_reason is StopReason.VOID
+        """Whether a turn was void, wherever it stands and whatever came after it."""
+        return not self.aborted and any(turn.void for turn in self.turns)
+
+    @property
+    def void_from(self) -> int | None:
+        """Response tokens (model and observation) before the first void turn; None where the trajectory is not void."""
+        if not self.void:
+            return None
+        before = itertools.takewhile(lambda turn: not turn.void, self.turns)
+        return sum(turn.model_tokens + turn.observation_tokens for turn in before)
 
     @property
     def aborted(self) -> bool:
