@@ -35,6 +35,8 @@ class Groups:
         """Groups by `uid` that must go, and the name of what refuses them."""
         self.evicted: list[Judged] = []
         """Trajectories of groups that went since the last batch."""
+        self.evicted_by: dict[str, str] = {}
+        """What refused these groups, by `uid`; nothing for one whose agent loop raised."""
         self._budget = budget
         self._known: dict[str, list[Judged]] = {}
 
@@ -63,7 +65,8 @@ class Groups:
         """Move groups to `evicted`."""
         for uid in uids:
             self.evicted += self._known.pop(uid, [])
-            self.refused.pop(uid, None)
+            if uid in self.refused:
+                self.evicted_by[uid] = self.refused.pop(uid)
 
     def discard(self, uids: Iterable[str]) -> None:
         """Forget groups that verl let go for its own reasons."""
@@ -82,6 +85,7 @@ class Groups:
         """Keep only the groups that a later batch may still hold."""
         self._known = {uid: group for uid, group in self._known.items() if uid in left}
         self.evicted.clear()
+        self.evicted_by.clear()
 
     def _read(self, keys: Sequence[str], tags: Tags, partition_id: str) -> list[Judged]:
         return [

@@ -6,7 +6,7 @@ Counts end in `total`, which verl adds up where it makes several updates in a st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from verl_tir.filters.gates import Gate
 from verl_tir.filters.refill import UNTRAINABLE, RefillBudget
@@ -60,3 +60,20 @@ def filter_metrics(
         values["sampled/reward_mean"] = sum(row.reward for row in sampled) / len(sampled)
         values["sampled/void_ratio"] = sum(row.void for row in sampled) / len(sampled)
     return {f"{PREFIX}filter/{name}": float(value) for name, value in values.items()}
+
+
+def reasons_of(
+    rows: Sequence[Row], evicted: Sequence[Row], evicted_by: Mapping[str, str], rule: LossRule, plan: Plan
+) -> dict[str, str]:
+    """Why trajectories are not trained on, by key: the gate that refused their group, or the cause of their mask.
+
+    Args:
+        rows: of the batch.
+        evicted: of the groups that were replaced for it.
+        evicted_by: what refused these groups, by `uid`.
+        rule: what the plan was made by.
+        plan: what was done with the rows.
+    """
+    masked = set(plan.mask)
+    found = {row.key: evicted_by[row.group] for row in evicted if row.group in evicted_by}
+    return found | {row.key: rule.mask_cause(row) or MaskCause.EMPTY for row in rows if row.key in masked}

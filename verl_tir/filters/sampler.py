@@ -25,7 +25,7 @@ from verl_tir.filters.gates import AccuracyGate, Gate, SoundGate, UsableGate, Va
 from verl_tir.filters.groups import Groups, Judged
 from verl_tir.filters.overlong import ResponseBudget
 from verl_tir.filters.refill import UNTRAINABLE, DataCannotFillBatchError, RefillBudget
-from verl_tir.filters.report import filter_metrics
+from verl_tir.filters.report import filter_metrics, reasons_of
 from verl_tir.filters.storage import mask_rows, set_apart, without
 from verl_tir.filters.token_rule import TokenRule
 from verl_tir.filters.trim import trim_rows
@@ -137,8 +137,9 @@ class _TirSampling:
             self._apply(plan, batch)
         stored = [item.stored for item in items]
         if self.tir.dump_dir is not None:
+            why = reasons_of(rows, [item.row for item in evicted], self._groups.evicted_by, self._rule, plan)
             evicted_rows = [item.stored for item in evicted]
-            write_dump(Path(self.tir.dump_dir), partition_id, global_steps, stored, plan, evicted_rows)
+            write_dump(Path(self.tir.dump_dir), partition_id, global_steps, stored, plan, evicted_rows, why)
         metrics |= summarize([row.scored for row in stored]) | self._sandbox_metrics(sampled)
         metrics |= filter_metrics(
             rows, [item.row for item in evicted], self._rule, plan, trimmed, self._budget, self._gates, failed
@@ -249,6 +250,13 @@ class TirReplayBuffer(_TirSampling, ReplayBuffer):
 
 class TirReplayBufferAsync(_TirSampling, ReplayBufferAsync):
     """For verl's asynchronous trainer modes."""
+
+    def wait_for_sampleable(
+        self, global_steps: int, partition_id: str, target_count: int
+    ) -> tuple[set[str], dict[str, Any]]:
+        """As verl's, which also calls it outside of `sample` and before the first; allowed shares are of the target."""
+        self._batch_size = target_count
+        return super().wait_for_sampleable(global_steps, partition_id, target_count)
 
 
 def build_sampler(*, trainer_mode: str, **verl_kwargs: Any) -> ReplayBuffer:
