@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from verl_tir.config import TirConfig, TirConfigError
-from verl_tir.filters.void import VoidPolicy
+from verl_tir.filters.void import OverlongPolicy, VoidPolicy
 from verl_tir.rollout.observation import ObservationRule
 from verl_tir.rollout.prompt import PromptTemplate
 from verl_tir.rollout.turn import Limits, OnVoidTurn
@@ -133,8 +133,8 @@ WRONG = {
     "null for a number": ("rollout.max_turn_tokens", None, "integer"),
     "list for a number": ("rollout.max_turns", [5], "integer"),
     "word for a boolean": ("prompt.chat_template", "maybe", "boolean"),
-    "unknown policy": ("filter.void", "drop", "'mask' or 'off'"),
-    "policy of YAML's on": ("filter.void", True, "'mask' or 'off'"),
+    "unknown policy": ("filter.void", "drop", "'mask', 'suffix' or 'off'"),
+    "policy of YAML's on": ("filter.void", True, "'mask', 'suffix' or 'off'"),
     "unknown rule": ("observation.rule", "stderr", "'result', 'reference' or 'torl'"),
     "negative calls": ("rollout.max_tool_calls", -1, "greater than or equal to 0"),
     "unknown end": ("rollout.on_void_turn", "retry", "'stop' or 'continue'"),
@@ -157,6 +157,14 @@ WRONG = {
     "more workers than users": ("sandbox.workers", 501, "less than or equal to 500"),
     "negative patience": ("sandbox.patience_seconds", -1, "greater than or equal to 0"),
     "unknown isolation": ("sandbox.isolation", "none", "'required' or 'best-effort'"),
+    "unknown overlong policy": ("filter.overlong", "drop", "'keep' or 'mask'"),
+    "negative deviation": ("filter.min_reward_std", -1, "greater than or equal to 0"),
+    "no finite deviation": ("filter.min_reward_std", float("inf"), "finite"),
+    "negative rows": ("filter.min_usable_rows", -1, "greater than or equal to 0"),
+    "negative refills": ("filter.max_refills", -0.5, "greater than or equal to 0"),
+    "certain tokens only": ("filter.min_token_probability", 1, "less than 1"),
+    "no probability": ("filter.min_token_probability", 0, "greater than 0"),
+    "a bound that keeps unchanged tokens out": ("filter.max_importance_ratio", 1, "greater than 1"),
     "share above one": ("filter.min_sound_ratio", 1.5, "less than or equal to 1"),
     "endpoint without scheme": ("sandbox.endpoints", ["10.0.0.5:8080"], "http://10.0.0.5:8080"),
     "placeholder": ("sandbox.endpoints", ["http://your-sandbox:8080"], NO_ENDPOINT),
@@ -188,6 +196,12 @@ def test_settings_that_exclude_each_other_are_named() -> None:
         ),
         ({"sandbox.tls.ca_file": "/no/such.pem"}, "tir.sandbox.tls: ca_file='/no/such.pem' is not a file"),
         ({"sandbox.tls.key_file": __file__}, f"tir.sandbox.tls: key_file='{__file__}' is given without cert_file"),
+        ({"filter.accuracy_window": [0.9, 0.1]}, "tir.filter: accuracy_window=[0.9, 0.1] is empty: put the lower end"),
+        (
+            {"filter.void_in_baseline": False, "filter.void": "off"},
+            "tir.filter: void_in_baseline=False takes void trajectories out of the batch, and void=off trains on them",
+        ),
+        ({"filter.void_in_baseline": False, "filter.void": "suffix"}, "tir.filter: void_in_baseline=False takes void"),
         ({"sandbox.retry_total_seconds": 7.9}, "tir.sandbox: retry_total_seconds=7.9 would end the call before"),
         ({"prompt.template": "torl"}, "tir.prompt: template=torl and chat_template=True: the template names user"),
         (
@@ -274,6 +288,10 @@ OVERRIDES = {
     "boolean": ("prompt.chat_template=false", False),
     "list": ("sandbox.endpoints=['http://a.b:1']", ("http://a.b:1",)),
     "empty list": ("sandbox.endpoints=[]", ()),
+    "window": ("filter.accuracy_window=[0.1,0.9]", (0.1, 0.9)),
+    "gate off": ("filter.min_reward_std=null", None),
+    "small deviation": ("filter.min_reward_std=1e-3", 0.001),
+    "overlong": ("filter.overlong=mask", OverlongPolicy.MASK),
 }
 
 

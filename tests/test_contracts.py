@@ -74,7 +74,8 @@ def test_verl_builds_our_sampler_through_its_configuration(mode: str) -> None:
     """The custom sampler gets the arguments that it takes, and is verl's replay buffer of the trainer mode."""
     sampler = {
         "custom_sampler": {"path": "pkg://verl_tir.filters.sampler", "name": "build_sampler"},
-        "sampler_kwargs": {"tir": {"recipe": "simpletir"}, "rollout_n": 8, "ppo_mini_batch_size": 4, "refill": True},
+        "sampler_kwargs": {"tir": {"recipe": "simpletir"}, "rollout_n": 8, "ppo_mini_batch_size": 4, "refill": True}
+        | {"max_response_tokens": 8, "max_model_len": None},
         "max_off_policy_threshold": 8,
         "max_off_policy_strategy": "drop",
     }

@@ -195,7 +195,7 @@ def test_void_rows_count_in_no_mini_batchs_tokens_but_for_anchors(recording: Rec
     assert masked
     counted = [sum(row["loss_mask"]) for row in masked]
     assert set(counted) <= {0, 1}
-    assert sum(counted) == sum(metrics["tir/filter/loss_anchors"] for metrics in recording.metrics)
+    assert sum(counted) == sum(metrics["tir/filter/loss_anchors/total"] for metrics in recording.metrics)
 
 
 def by_same_ids(recording: Recording, item: dict[str, Any]) -> list[dict[str, Any]]:
@@ -246,7 +246,7 @@ def test_metrics_agree_with_the_trajectories(recording: Recording) -> None:
         lines = [line for line in recording.dump if line["step"] == step]
         void = [line for line in lines if line["stop_reason"] == "void"]
         assert metrics["tir/void_ratio"] == pytest.approx(len(void) / len(lines))
-        assert metrics["tir/filter/masked_rows"] == len(void)
+        assert metrics["tir/filter/masked_rows/total"] == len(void)
         assert {line["fate"] for line in void} == {"mask"}
         assert metrics["critic/rewards/mean"] == pytest.approx(statistics.mean(line["reward"] for line in lines))
 
@@ -267,7 +267,7 @@ def test_a_batch_that_is_void_throughout_changes_nothing_and_the_run_goes_on(run
     )
     assert run.status == 0, run.log[-6000:]
     assert [metrics["tir/void_ratio"] for metrics in run.metrics] == [1.0, 1.0]
-    assert [metrics["tir/filter/updates_without_signal"] for metrics in run.metrics] == [1.0, 1.0]
+    assert [metrics["tir/filter/updates_without_signal/total"] for metrics in run.metrics] == [1.0, 1.0]
     for metrics in run.metrics:
         assert not [name for name, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)]
     assert all(batch["loss"] == 0 and not any(map(any, batch["slopes"])) for batch in run.records("trained"))

@@ -107,7 +107,7 @@ def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, tmp_path: Path, 
     assert sum(proxy.spoilt.total() for proxy in outage.proxies) > 0
     assert len(run.metrics) == STEPS
     for metrics in run.metrics:
-        for name in ("tir/aborted_ratio", "tir/tool/fault/total", "tir/filter/dropped_rows"):
+        for name in ("tir/aborted_ratio", "tir/tool/fault/total", "tir/filter/dropped_rows/total"):
             assert metrics[name] == 0, name
         assert metrics["tir/trajectories/total"] == PROMPTS * SAMPLES
     assert sum(metrics["tir/sandbox/retries/total"] for metrics in run.metrics) > 0
@@ -139,7 +139,7 @@ def test_aborted_groups_are_replaced_and_count_for_nothing(run_verl: RunVerl, tm
     assert len(aborted) >= 3
     assert {line["fate"] for line in aborted} <= {"drop", "evicted"}
     evicted = {line["key"].split("_")[0] for line in lines if line["fate"] == "evicted"}
-    assert len(evicted) == sum(metrics["tir/filter/evicted_groups/unsound"] for metrics in run.metrics)
+    assert len(evicted) == sum(metrics["tir/filter/evicted_groups/unsound/total"] for metrics in run.metrics)
     assert evicted
     groups = defaultdict(list)
     for line in lines:

@@ -14,7 +14,8 @@ import transfer_queue as tq
 from omegaconf import OmegaConf
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from verl_tir.filters.sampler import FailedRolloutsError, OutageError, build_sampler
+from verl_tir.filters.faults import FailedRolloutsError, OutageError
+from verl_tir.filters.sampler import build_sampler
 from verl_tir.trajectory import Outcome, StopReason, Trajectory, Turn, TurnEnd
 
 
@@ -79,12 +80,15 @@ def put_group(
 
 def sampler(rollout_n: int = 2, refill_fn: Any = None, mode: str = "sync", **filters: Any) -> Any:
     """verl's way of building it."""
-    tir = {"recipe": "simpletir", "filter": {"poll_seconds": 0.05, **filters.pop("filter", {})}, **filters}
+    rules = {"poll_seconds": 0.05, "min_reward_std": None, **filters.pop("filter", {})}
+    tir = {"recipe": "simpletir", "filter": rules, **filters}
     settings = {
         "tir": tir,
         "rollout_n": rollout_n,
         "ppo_mini_batch_size": 2,
         "refill": refill_fn is not None,
+        "max_response_tokens": 8,
+        "max_model_len": None,
     }
     return build_sampler(
         trainer_mode=mode,
@@ -117,7 +121,7 @@ def test_void_rows_are_masked_in_storage_and_keep_their_reward() -> None:
         "b_0_0": ([1, 1, 1], [1, 1, 1], [0.0, 0.0, 0.0]),
         "b_1_0": ([1, 1, 1], [1, 1, 1], [0.0, 0.0, 1.0]),
     }
-    assert (metrics["tir/void_ratio"], metrics["tir/filter/masked_rows"]) == (0.25, 1.0)
+    assert (metrics["tir/void_ratio"], metrics["tir/filter/masked_rows/total"]) == (0.25, 1.0)
 
 
 def test_policy_off_masks_nothing_and_still_measures() -> None:
@@ -135,7 +139,7 @@ def test_a_wholly_void_batch_keeps_one_row() -> None:
     batch, metrics = sampler().sample(1, "train", 2)
     masks = [row[0] for row in stored(batch.keys).values()]
     assert sorted(map(sum, masks)) == [0, 0, 0, 3]
-    assert metrics["tir/filter/updates_without_signal"] == 1.0
+    assert metrics["tir/filter/updates_without_signal/total"] == 1.0
 
 
 def test_aborted_rows_leave_batch_storage_and_baseline() -> None:
@@ -146,7 +150,7 @@ def test_aborted_rows_leave_batch_storage_and_baseline() -> None:
     assert sorted(batch.keys) == ["a_0_0", "a_1_0"]
     assert sorted(tq.kv_list()["train"]) == ["a_0_0", "a_1_0"]
     assert [tag["response_len"] for tag in batch.tags] == [3, 3]
-    assert (metrics["tir/filter/dropped_rows"], metrics["tir/aborted_ratio"]) == (4.0, 0.5)
+    assert (metrics["tir/filter/dropped_rows/total"], metrics["tir/aborted_ratio"]) == (4.0, 0.5)
 
 
 def test_an_outage_stops_the_run_and_names_the_fault() -> None:
@@ -184,7 +188,7 @@ def test_a_few_failed_groups_may_be_allowed() -> None:
     put_group("b", [], status="failure")
     batch, metrics = sampler(filter={"max_failed_groups": 0.5}).sample(1, "train", 2)
     assert len(batch.keys) == 2
-    assert metrics["tir/filter/failed_groups"] == 1.0
+    assert metrics["tir/filter/failed_groups/total"] == 1.0
 
 
 def test_validation_masks_nothing_and_drops_what_says_nothing() -> None:
@@ -239,9 +243,9 @@ def test_a_group_with_too_few_sound_rows_is_replaced(mode: str) -> None:
     assert len(batch.keys) == 8
     assert not [key for key in tq.kv_list()["train"] if key.startswith("b")]
     assert refill.asked == [1]
-    assert metrics["tir/filter/evicted_groups/unsound"] == 1.0
-    assert metrics["tir/filter/dropped_rows"] == 4.0
-    assert metrics["tir/filter/failed_groups"] == 0.0
+    assert metrics["tir/filter/evicted_groups/unsound/total"] == 1.0
+    assert metrics["tir/filter/dropped_rows/total"] == 4.0
+    assert metrics["tir/filter/failed_groups/total"] == 0.0
     assert "training/rollout_failure/evicted_samples" not in metrics
 
 
@@ -252,7 +256,7 @@ def test_a_group_with_enough_sound_rows_stays_without_the_others() -> None:
     refill = Refill()
     batch, metrics = sampler(4, refill, filter={"max_aborted_ratio": 0.5}).sample(1, "train", 2)
     assert sorted(batch.keys) == ["a_0_0", "a_1_0", "b_0_0", "b_1_0", "b_2_0", "b_3_0"]
-    assert (refill.asked, metrics["tir/filter/evicted_groups/unsound"]) == ([], 0.0)
+    assert (refill.asked, metrics["tir/filter/evicted_groups/unsound/total"]) == ([], 0.0)
 
 
 def test_replacements_are_looked_at_too() -> None:
@@ -261,10 +265,10 @@ def test_replacements_are_looked_at_too() -> None:
     buffer = sampler(4, Refill(ABORTED, SOUND), filter={"max_aborted_ratio": 1.0})
     batch, metrics = buffer.sample(1, "train", 1)
     assert {key.rsplit("_", 2)[0] for key in batch.keys} == {"refill1x0"}
-    assert metrics["tir/filter/evicted_groups/unsound"] == 2.0
+    assert metrics["tir/filter/evicted_groups/unsound/total"] == 2.0
     put_group("c", SOUND)
     _, metrics = buffer.sample(2, "train", 1)
-    assert metrics["tir/filter/evicted_groups/unsound"] == 0.0
+    assert metrics["tir/filter/evicted_groups/unsound/total"] == 0.0
 
 
 def test_a_dead_sandbox_stops_the_run_before_its_groups_are_rolled_out_again() -> None:
@@ -282,7 +286,7 @@ def test_replacing_has_an_end_even_if_any_share_may_be_aborted() -> None:
     put_group("a", ABORTED)
     refill = Refill(*[ABORTED] * 10)
     with pytest.raises(OutageError):
-        sampler(4, refill, filter={"max_aborted_ratio": 1.0}).sample(1, "train", 1)
+        sampler(4, refill, filter={"max_aborted_ratio": 1.0, "max_refills": 4}).sample(1, "train", 1)
     assert len(refill.asked) == 4
 
 
@@ -301,7 +305,7 @@ def test_a_few_raising_agent_loops_are_replaced_and_counted() -> None:
     put_group("b", SOUND)
     batch, metrics = sampler(4, Refill(SOUND), filter={"max_failed_groups": 0.5}).sample(1, "train", 2)
     assert len(batch.keys) == 8
-    assert (metrics["tir/filter/failed_groups"], metrics["tir/filter/evicted_groups/unsound"]) == (1.0, 0.0)
+    assert (metrics["tir/filter/failed_groups/total"], metrics["tir/filter/evicted_groups/unsound/total"]) == (1.0, 0.0)
 
 
 def test_the_dump_holds_the_evicted_groups_too(tmp_path: Path) -> None:

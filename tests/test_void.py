@@ -1,24 +1,39 @@
 """Which rows train, which are masked and which leave, and that verl can always update on what is left."""
 
 import itertools
+import math
 from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_tir.filters.void import Plan, Row, VoidPolicy, plan_batch
+from verl_tir.filters.void import LossRule, MaskCause, OverlongPolicy, Plan, Row, VoidPolicy, plan_batch
 
 
 def _row(name: str, *, reward: float = 0.0, tokens: int = 10) -> Row:
-    """A row from a short name: group, number and marks, such as `a1`, `a2v` (void) or `b1x` (aborted)."""
+    """A row from a short name: group, number and marks: `a1`, `a2v` (void in its first turn), `a3w` (void later), `b1x`
+    (aborted), `b2o` (overlong)."""
+    marks = name[2:]
     return Row(
-        key=name, group=name[0], void="v" in name[2:], aborted="x" in name[2:], reward=reward, model_tokens=tokens
+        key=name,
+        group=name[0],
+        void="v" in marks or "w" in marks,
+        aborted="x" in marks,
+        reward=reward,
+        model_tokens=tokens,
+        overlong="o" in marks,
+        void_from=0 if "v" in marks else 4 if "w" in marks else None,
     )
 
 
+MASK, SUFFIX, OFF = (LossRule(policy) for policy in VoidPolicy)
+OUT = LossRule(void_in_baseline=False)
+OVERLONG = LossRule(overlong=OverlongPolicy.MASK)
+
+
 def _plan(names: str, **settings: object) -> Plan:
-    arguments = {"policy": VoidPolicy.MASK, "mini_batch_rows": 4, "rollout_n": 2} | settings
+    arguments = {"rule": MASK, "mini_batch_rows": 4, "rollout_n": 2} | settings
     return plan_batch([_row(name) for name in names.split()], **arguments)
 
 
@@ -28,16 +43,16 @@ PLANS = {
     "void rows are masked": ("a1 a2v b1v b2", {}, "a1 b2", "a2v b1v", "", "", None),
     "policy off trains on void rows": (
         "a1 a2v b1v b2v",
-        {"policy": VoidPolicy.OFF},
+        {"rule": OFF},
         "a1 a2v b1v b2v",
         "",
         "",
         "",
         None,
     ),
-    "policy off with nothing else": ("a1v a2v", {"policy": VoidPolicy.OFF}, "a1v a2v", "", "", "", None),
+    "policy off with nothing else": ("a1v a2v", {"rule": OFF}, "a1v a2v", "", "", "", None),
     "aborted rows leave": ("a1 a2 a3x b1 b2 b3", {}, "a1 a2 b1 b2 b3", "", "a3x", "", None),
-    "aborted rows leave with the policy off": ("a1 a2 a3x", {"policy": VoidPolicy.OFF}, "a1 a2", "", "a3x", "", None),
+    "aborted rows leave with the policy off": ("a1 a2 a3x", {"rule": OFF}, "a1 a2", "", "a3x", "", None),
     "void and aborted is aborted": ("a1 a2 a3vx", {}, "a1 a2", "", "a3vx", "", None),
     "a group of one leaves": ("a1 a2x b1 b2", {}, "b1 b2", "", "a1 a2x", "", None),
     "a group of one void leaves": ("a1v a2x b1 b2", {}, "b1 b2", "", "a1v a2x", "", None),
@@ -67,6 +82,26 @@ PLANS = {
         "a2v b2v",
         None,
     ),
+    "a suffix leaves what came before": ("a1 a2w", {"rule": SUFFIX}, "a1 a2w", "", "", "", None),
+    "a suffix from the first turn on leaves nothing": ("a1 a2v", {"rule": SUFFIX}, "a1", "a2v", "", "", None),
+    "void rows out of the baseline leave": ("a1 a2 a3w b1 b2", {"rule": OUT}, "a1 a2 b1 b2", "", "a3w", "", None),
+    "and what they leave alone goes with them": ("a1 a2v b1 b2", {"rule": OUT}, "b1 b2", "", "a1 a2v", "", None),
+    "wholly void out of the baseline": ("a1v a2v", {"rule": OUT}, "", "", "a1v a2v", "", None),
+    "overlong rows are kept": ("a1 a2o", {}, "a1 a2o", "", "", "", None),
+    "or masked": ("a1 a2o", {"rule": OVERLONG}, "a1", "a2o", "", "", None),
+    "overlong and void": ("a1 a2ov a3o a4", {"rule": OVERLONG}, "a1 a4", "a2ov a3o", "", "", None),
+    "overlong, and void rows train": (
+        "a1 a2ov a3v a4",
+        {"rule": LossRule(VoidPolicy.OFF, overlong=OverlongPolicy.MASK)},
+        "a1 a3v a4",
+        "a2ov",
+        "",
+        "",
+        None,
+    ),
+    "wholly overlong": ("a1o a2o", {"rule": OVERLONG}, "a1o", "a2o", "", "", "a1o"),
+    "rows that the token rule emptied": ("a1 a2 a3", {"emptied": {"a2"}}, "a1 a3", "a2", "", "", None),
+    "all rows emptied": ("a1 a2", {"emptied": {"a1", "a2"}}, "a1", "a2", "", "", "a1"),
     "wholly void": ("a1v a2v b1v b2v", {}, "a1v", "a2v b1v b2v", "", "", "a1v"),
     "wholly void but for aborted rows": ("a1v a2v b1 b2x", {}, "a1v", "a2v", "b1 b2x", "", "a1v"),
 }
@@ -88,32 +123,52 @@ def test_plan(
     )
 
 
-@pytest.mark.parametrize("policy", list(VoidPolicy))
-def test_row_without_tokens_is_masked(policy: VoidPolicy) -> None:
+@pytest.mark.parametrize("rule", [MASK, OFF, SUFFIX, OUT, OVERLONG])
+def test_row_without_tokens_is_masked(rule: LossRule) -> None:
     """A row that sampled nothing cannot train, whatever the policy, and stays in the baseline."""
-    plan = plan_batch([_row("a1"), _row("a2", tokens=0)], policy, mini_batch_rows=2, rollout_n=2)
+    plan = plan_batch([_row("a1"), _row("a2", tokens=0)], rule, mini_batch_rows=2, rollout_n=2)
     assert (plan.train, plan.mask, plan.drop) == (("a1",), ("a2",), ())
 
 
-# id: (name, reward, tokens) of wholly void rows, the row that keeps its mask
+@pytest.mark.parametrize(
+    ("name", "rule", "cause"),
+    [
+        ("a1", MASK, None),
+        ("a1v", MASK, MaskCause.VOID),
+        ("a1w", SUFFIX, None),
+        ("a1v", SUFFIX, MaskCause.VOID),
+        ("a1vo", OVERLONG, MaskCause.VOID),
+        ("a1o", OVERLONG, MaskCause.OVERLONG),
+        ("a1o", MASK, None),
+    ],
+)
+def test_cause_of_a_mask(name: str, rule: LossRule, cause: MaskCause | None) -> None:
+    """Each masked row is counted under one cause."""
+    assert rule.mask_cause(_row(name)) is cause
+    assert rule.trains(_row(name)) is (cause is None)
+
+
+def test_a_row_without_tokens_has_a_cause_of_its_own() -> None:
+    """Nothing was sampled, which is nobody's policy."""
+    assert OFF.mask_cause(_row("a1", tokens=0)) is MaskCause.EMPTY
+
+
+# id: (name, reward, tokens) of rows that are all masked, the row that keeps its mask
 SIGNALS = {
-    "closest to its group's mean": ([("a1v", 0, 9), ("a2v", 1, 9), ("a3v", 0, 9), ("b1v", 0, 5), ("b2v", 0, 5)], "b1v"),
+    "a reward of zero": ([("a1v", 1, 9), ("a2v", 0, 4), ("b1v", -1, 9), ("b2v", 0.5, 5)], "a2v"),
     "the longest among equals": ([("a1v", 0, 5), ("a2v", 0, 7), ("b1v", 0, 6), ("b2v", 0, 6)], "a2v"),
-    "means are of groups": ([("a1v", 1, 5), ("a2v", 1, 5), ("b1v", 0, 9), ("b2v", 1, 9)], "a1v"),
-    "aborted rows do not move the mean": (
-        [("a1v", 0, 5), ("a2v", 0, 5), ("a3vx", 9, 5), ("b1v", 0, 9), ("b2v", 1, 9)],
-        "a1v",
-    ),
+    "the smallest where none is zero": ([("a1v", 1, 5), ("a2v", -0.5, 5), ("b1v", 1, 9), ("b2v", 1, 9)], "a2v"),
+    "not an aborted one": ([("a1v", 1, 5), ("a2v", 1, 6), ("a3vx", 0, 9)], "a2v"),
     "not one without tokens": ([("a1v", 0, 0), ("a2v", 0, 0), ("b1v", 0, 9), ("b2v", 1, 9)], "b1v"),
 }
 
 
 @pytest.mark.parametrize(("rows", "signal"), SIGNALS.values(), ids=SIGNALS)
-def test_wholly_void_batch_keeps_the_row_with_the_least_advantage(rows: list[tuple], signal: str) -> None:
-    """One row keeps its mask, so that verl does not raise: the one whose advantage is nearest to zero."""
+def test_a_batch_in_which_nothing_trains_keeps_one_row(rows: list[tuple], signal: str) -> None:
+    """One row keeps its mask, so that verl does not raise: the one whose reward is missed least."""
     plan = plan_batch(
         [_row(name, reward=reward, tokens=tokens) for name, reward, tokens in rows],
-        VoidPolicy.MASK,
+        MASK,
         mini_batch_rows=8,
         rollout_n=2,
     )
@@ -122,11 +177,13 @@ def test_wholly_void_batch_keeps_the_row_with_the_least_advantage(rows: list[tup
 
 
 @st.composite
-def batches(draw: st.DrawFn) -> tuple[list[Row], VoidPolicy, int, int]:
+def batches(draw: st.DrawFn) -> tuple[list[Row], LossRule, int, int]:
     rollout_n = draw(st.sampled_from([1, 2, 4]))
     groups = draw(st.integers(0, 6))
     prompts_per_mini_batch = draw(st.integers(1, 4))
-    marks = st.sampled_from(draw(st.sampled_from([["", "v", "x", "0"], ["v"], ["v", "v", "v", ""], ["v", "x"]])))
+    marks = st.sampled_from(
+        draw(st.sampled_from([["", "v", "w", "o", "x", "0"], ["v"], ["o"], ["v", "v", "v", ""], ["v", "x"]]))
+    )
     rows = [
         _row(
             f"{'abcdef'[group]}{i}{mark}", reward=draw(st.sampled_from([0.0, 1.0])), tokens=0 if mark == "0" else 5 + i
@@ -135,27 +192,26 @@ def batches(draw: st.DrawFn) -> tuple[list[Row], VoidPolicy, int, int]:
         for i in range(rollout_n)
         for mark in [draw(marks)]
     ]
-    return rows, draw(st.sampled_from(VoidPolicy)), prompts_per_mini_batch * rollout_n, rollout_n
+    rule = draw(st.sampled_from([MASK, OFF, SUFFIX, OUT, OVERLONG]))
+    return rows, rule, prompts_per_mini_batch * rollout_n, rollout_n
 
 
 @settings(max_examples=400, deadline=None)
 @given(batch=batches(), order=st.randoms(use_true_random=False))
-def test_verl_can_update_on_any_batch(batch: tuple[list[Row], VoidPolicy, int, int], order) -> None:
+def test_verl_can_update_on_any_batch(batch: tuple[list[Row], LossRule, int, int], order) -> None:
     """Every key has one place, and however verl shuffles, pads and cuts the rest, each mini-batch has a loss token."""
-    rows, policy, mini_batch_rows, rollout_n = batch
-    plan = plan_batch(rows, policy, mini_batch_rows=mini_batch_rows, rollout_n=rollout_n)
+    rows, rule, mini_batch_rows, rollout_n = batch
+    plan = plan_batch(rows, rule, mini_batch_rows=mini_batch_rows, rollout_n=rollout_n)
     keys = [row.key for row in rows]
     assert Counter(plan.train + plan.mask + plan.drop) == Counter(keys)
     assert all(list(part) == sorted(part, key=keys.index) for part in (plan.train, plan.mask, plan.drop))
 
     by_key = {row.key: row for row in rows}
-    sound = Counter(row.group for row in rows if not row.aborted)
+    staying = Counter(row.group for row in rows if rule.in_baseline(row))
     for row in rows:
-        assert (row.key in plan.drop) is (row.aborted or (rollout_n >= 2 and sound[row.group] < 2))
-    if policy is VoidPolicy.MASK:
-        assert {key for key in plan.train if by_key[key].void} <= {plan.signal_anchor}
-    else:
-        assert all(by_key[key].model_tokens == 0 for key in plan.mask)
+        assert (row.key in plan.drop) is (not rule.in_baseline(row) or (rollout_n >= 2 and staying[row.group] < 2))
+    assert {key for key in plan.train if not rule.trains(by_key[key])} <= {plan.signal_anchor}
+    assert not any(rule.trains(by_key[key]) for key in plan.mask)
 
     kept = [*plan.train, *plan.mask]
     assert set(plan.loss_anchors) <= set(plan.mask)
@@ -180,8 +236,32 @@ def test_every_order_of_a_small_batch_has_a_loss_token_in_each_mini_batch() -> N
     """All patterns of void rows, in all orders, of a batch of one and a half mini-batches."""
     for pattern in itertools.product(["", "v"], repeat=6):
         rows = [_row(f"{'ab'[i // 3]}{i}{mark}") for i, mark in enumerate(pattern)]
-        plan = plan_batch(rows, VoidPolicy.MASK, mini_batch_rows=4, rollout_n=3)
+        plan = plan_batch(rows, MASK, mini_batch_rows=4, rollout_n=3)
         filled = [row.key in plan.train or row.key in plan.loss_anchors for row in rows] + [False, False]
         for order in set(itertools.permutations(filled)):
             assert any(order[:4])
             assert any(order[4:])
+
+
+@settings(max_examples=200, deadline=None)
+@given(batch=batches(), lengths=st.randoms(use_true_random=False), ranks=st.sampled_from([1, 2, 4]))
+def test_every_mini_batch_has_a_loss_token_on_data_parallel_ranks(
+    batch: tuple[list[Row], LossRule, int, int], lengths, ranks: int
+) -> None:
+    """verl pads to whole mini-batches, deals rows to ranks by length, and each rank takes its share of a mini-batch."""
+    from verl.utils.seqlen_balancing import get_seqlen_balanced_partitions
+
+    rows, rule, mini_batch_rows, rollout_n = batch
+    # verl wants mini-batches that divide by the ranks.
+    mini_batch_rows *= ranks
+    plan = plan_batch(rows, rule, mini_batch_rows=mini_batch_rows, rollout_n=rollout_n)
+    kept = [*plan.train, *plan.mask]
+    if not any(row.model_tokens for row in rows if row.key in kept):
+        return
+    filled = [key in plan.train or key in plan.loss_anchors for key in kept]
+    filled += [False] * (-len(filled) % math.lcm(ranks, mini_batch_rows))
+    weights = [lengths.randint(1, 50) for _ in filled]
+    parts = get_seqlen_balanced_partitions(weights, k_partitions=ranks, equal_size=True)
+    share = mini_batch_rows // ranks
+    for start in range(0, len(filled) // ranks, share):
+        assert any(filled[i] for part in parts for i in part[start : start + share])

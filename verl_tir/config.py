@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from sandbox_client import Timeouts, TlsSettings, validate_endpoints
 from sandbox_client.credentials import Headers
-from verl_tir.filters.void import VoidPolicy
+from verl_tir.filters.config import FilterConfig
 from verl_tir.rollout.config import STRICT as _STRICT
 from verl_tir.rollout.config import ObservationConfig, PositiveInt, PositiveSeconds, PromptConfig, RolloutConfig
 from verl_tir.rollout.turn import Limits
@@ -38,8 +38,6 @@ def _endpoints(value: object) -> tuple[str, ...] | str:
 
 # One function and not a union of types, whose errors would name parts that nobody wrote.
 Endpoints = Annotated[tuple[str, ...] | Literal["ray"], PlainValidator(_endpoints)]
-# An unquoted `off` in a YAML file is the boolean false.
-Void = Annotated[VoidPolicy, BeforeValidator(lambda value: VoidPolicy.OFF if value is False else value)]
 
 
 class TirConfigError(ValueError):
@@ -113,22 +111,6 @@ class SandboxConfig:
         if (self.token_file or self.token_env) and any(name.lower() == "authorization" for name in self.headers):
             raise ValueError("headers: Authorization is given although there is a token: give one of the two")
         return self
-
-
-@dataclass(frozen=True, config=_STRICT)
-class FilterConfig:
-    void: Void = VoidPolicy.MASK
-    """What a void trajectory does to the update: `mask` takes it out of the loss, `off` trains on it."""
-    max_failed_groups: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Share of a batch's prompt groups whose agent loop may raise before the run stops. Sandbox faults do not count:
-    they end a trajectory, not a group."""
-    max_aborted_ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Share of a batch's trajectories that the sandbox or the engine may abort before the run stops."""
-    min_sound_ratio: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of a group's trajectories that must not have been aborted, and never fewer than two; another prompt is
-    rolled out in place of a group with less."""
-    poll_seconds: PositiveSeconds = 0.2
-    """Seconds between two looks at the running trajectories; verl's own value is 2."""
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from packaging.specifiers import SpecifierSet
 
 from verl_tir.config import TirConfig, TirConfigError
+from verl_tir.filters.config import FilterConfig
 from verl_tir.selection import RECIPE_VARIABLE
 
 logger = logging.getLogger(__name__)
@@ -101,9 +102,54 @@ def validate(config: DictConfig) -> str:
             f"reward.reward_manager.name={manager.name!r}: it does not hand the rollout's answer to the reward; "
             f"allowed: {', '.join(_REWARD_MANAGERS)}"
         )
+    problems += _filter_problems(config, tir.filter)
     rollout_n = config.actor_rollout_ref.rollout.n
     if config.algorithm.adv_estimator == "grpo" and rollout_n < 2:
         problems.append(f"actor_rollout_ref.rollout.n={rollout_n}: GRPO's baseline needs at least 2 samples a prompt")
     if problems:
         raise TirConfigError("\n".join(problems))
     return tir.recipe
+
+
+def _filter_problems(config: DictConfig, filters: FilterConfig) -> list[str]:
+    """Settings of the filter that verl's would keep from acting."""
+    problems = []
+    rollout_n = config.actor_rollout_ref.rollout.n
+    v1 = config.trainer.v1
+    gates = {
+        "min_reward_std": filters.min_reward_std,
+        "accuracy_window": filters.accuracy_window,
+        "min_usable_rows": filters.min_usable_rows or None,
+    }
+    asked = [f"tir.filter.{name}" for name, value in gates.items() if value is not None]
+    if asked and v1.trainer_mode == "sync" and not v1.sampler.sync_refill_failed_groups:
+        problems.append(
+            f"trainer.v1.sampler.sync_refill_failed_groups=False: {', '.join(asked)} replace groups, which it forbids; "
+            "set it to true, or these to null (min_usable_rows to 0)"
+        )
+    if filters.min_reward_std is not None and rollout_n < 2:
+        problems.append(f"tir.filter.min_reward_std={filters.min_reward_std}: one sample has no spread; set it to null")
+    if filters.min_usable_rows > rollout_n:
+        problems.append(
+            f"tir.filter.min_usable_rows={filters.min_usable_rows}: a group has "
+            f"actor_rollout_ref.rollout.n={rollout_n} trajectories, so that none would ever pass"
+        )
+    if filters.min_token_probability is not None and not config.actor_rollout_ref.rollout.calculate_log_probs:
+        problems.append(
+            f"tir.filter.min_token_probability={filters.min_token_probability}: it needs the log-probabilities of the "
+            "rollout; set actor_rollout_ref.rollout.calculate_log_probs=true"
+        )
+    policy_loss = config.actor_rollout_ref.actor.policy_loss
+    if filters.max_importance_ratio is not None and (
+        policy_loss.loss_mode != "tir" or policy_loss.get("max_importance_ratio") != filters.max_importance_ratio
+    ):
+        problems.append(
+            f"tir.filter.max_importance_ratio={filters.max_importance_ratio}: the loss would not look at it; leave "
+            "actor_rollout_ref.actor.policy_loss as the recipe has it, and choose the loss with its inner_loss_mode"
+        )
+    if OmegaConf.select(config, "algorithm.filter_groups.enable"):
+        problems.append(
+            "algorithm.filter_groups.enable=True: verl gives it to its own sampler only; tir.filter.min_reward_std and "
+            "tir.filter.accuracy_window do its work here"
+        )
+    return problems

@@ -1,6 +1,8 @@
 """Gates: which prompt groups are worth training on. A group that is not admitted is evicted and another one rolled out.
 
-Each gate is one small class with a `name`, under which its evictions are counted, and `admit(group) -> bool`.
+Each gate is one small class with a `name`, under which its evictions are counted, the `setting` that it comes from, and
+`admit(group) -> bool`. Rewards are judged as the group's baseline has them: without aborted rows, and without void rows
+where these have no part in it. A name holds none of the words by which verl joins metrics (`max`, `min`, `mean`, ...).
 """
 
 from __future__ import annotations
@@ -8,9 +10,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
-from verl_tir.filters.void import Row
+from verl_tir.filters.void import LossRule, Row
+
+
+class Gate(Protocol):
+    """What every gate has."""
+
+    name: ClassVar[str]
+
+    @property
+    def setting(self) -> str:
+        """The key that decides what it admits, with its value."""
+
+    def admit(self, group: Sequence[Row]) -> bool:
+        """Whether the group stays; `group` holds all its rows, aborted ones too."""
+
+
+class NoVerdictError(RuntimeError):
+    """A gate needs to know which answers are correct, and the reward function does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,93 @@ class SoundGate:
         """Sound trajectories that a group needs; never fewer than the two of which a baseline can be made."""
         return max(min(2, self.rollout_n), math.ceil(self.min_ratio * self.rollout_n))
 
+    @property
+    def setting(self) -> str:
+        return f"tir.filter.min_sound_ratio={self.min_ratio:g}"
+
     def admit(self, group: Sequence[Row]) -> bool:
         """Whether the group stays."""
         return sum(not row.aborted for row in group) >= self.least
+
+
+@dataclass(frozen=True, slots=True)
+class UsableGate:
+    """Admits a group of which enough trajectories stay in the loss.
+
+    SimpleTIR's public code asks for 4 of them where it masks overlong trajectories.
+    """
+
+    name: ClassVar[str] = "few_usable"
+
+    min_rows: int
+    rule: LossRule
+
+    @property
+    def setting(self) -> str:
+        return f"tir.filter.min_usable_rows={self.min_rows}"
+
+    def admit(self, group: Sequence[Row]) -> bool:
+        """Whether the group stays."""
+        return sum(map(self.rule.trains, group)) >= self.min_rows
+
+
+@dataclass(frozen=True, slots=True)
+class VarianceGate:
+    """Admits a group whose rewards differ: without a spread every advantage is zero.
+
+    SimpleTIR's public code drops a group whose rewards have a standard deviation below 1e-3.
+    """
+
+    name: ClassVar[str] = "zero_variance"
+
+    min_std: float
+    rule: LossRule
+
+    @property
+    def setting(self) -> str:
+        return f"tir.filter.min_reward_std={self.min_std:g}"
+
+    def admit(self, group: Sequence[Row]) -> bool:
+        """Whether the group stays; the deviation is that of the sample, as in verl's GRPO."""
+        rewards = [row.reward for row in group if self.rule.in_baseline(row)]
+        if len(rewards) < 2:
+            return False
+        mean = math.fsum(rewards) / len(rewards)
+        return math.sqrt(math.fsum((reward - mean) ** 2 for reward in rewards) / (len(rewards) - 1)) >= self.min_std
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyGate:
+    """Admits a group whose share of correct answers lies in a window, both ends included.
+
+    Optional in SimpleTIR's public code, from 0.1 to 0.9: what is always or never solved teaches little.
+    """
+
+    name: ClassVar[str] = "accuracy"
+
+    low: float
+    high: float
+    rule: LossRule
+
+    @property
+    def setting(self) -> str:
+        return f"tir.filter.accuracy_window=[{self.low:g}, {self.high:g}]"
+
+    def admit(self, group: Sequence[Row]) -> bool:
+        """Whether the group stays.
+
+        Raises:
+            NoVerdictError: a row does not say whether its answer was correct.
+        """
+        verdicts = [row.correct for row in group if self.rule.in_baseline(row)]
+        if None in verdicts:
+            raise NoVerdictError(
+                "tir.filter.accuracy_window needs to know which answers are correct, and the reward function does not "
+                "say: let its result hold `correct` (1.0 or 0.0) beside `score`, or set tir.filter.accuracy_window=null"
+            )
+        return bool(verdicts) and self.low <= sum(map(bool, verdicts)) / len(verdicts) <= self.high
+
+
+def first_refusal(gates: Sequence[Gate], group: Sequence[Row]) -> str | None:
+    """The name of the first gate that does not admit the group; None where all do."""
+    return next((gate.name for gate in gates if not gate.admit(group)), None)

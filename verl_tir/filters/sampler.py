@@ -1,4 +1,4 @@
-"""The adapter that decides what verl's trainer trains on: groups through the gates, rows through the void rule.
+"""The adapter that decides what verl's trainer trains on: groups through the gates, rows and tokens through the rules.
 
 verl builds it through `trainer.v1.sampler.custom_sampler` and calls `sample()` once per step; the metrics returned with
 the batch are logged with the step. Groups are looked at as they finish, while others still run, so that one that must
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,51 +19,73 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from verl_tir.config import TirConfig
+from verl_tir.filters.config import FilterConfig
 from verl_tir.filters.dump import TrajectoryDump
-from verl_tir.filters.gates import SoundGate
-from verl_tir.filters.storage import StoredRow, group_of, mask_rows, read_rows, without
+from verl_tir.filters.faults import OutageError, check_aborted, check_failures, outage
+from verl_tir.filters.gates import AccuracyGate, Gate, SoundGate, UsableGate, VarianceGate
+from verl_tir.filters.groups import Groups, Judged
+from verl_tir.filters.overlong import ResponseBudget
+from verl_tir.filters.refill import UNTRAINABLE, DataCannotFillBatchError, RefillBudget
+from verl_tir.filters.report import filter_metrics, reasons_of
+from verl_tir.filters.storage import mask_rows, set_apart, without
+from verl_tir.filters.token_rule import TokenRule
+from verl_tir.filters.trim import trim_rows
 from verl_tir.filters.void import Plan, plan_batch
 from verl_tir.metrics.sandbox import SandboxMeter
-from verl_tir.metrics.summary import PREFIX, summarize
+from verl_tir.metrics.summary import summarize
 
 logger = logging.getLogger(__name__)
-
-_MAX_REFILLS = 4
-"""Evicted groups per prompt of the batch after which the sandbox counts as down, whatever share may be aborted."""
 
 _Reasons = tuple[set[str], set[str], set[str], Counter[float]]
 """verl's stale, DAPO-filtered and failed `uid`s, and its count of the second by reward."""
 
 
-class OutageError(RuntimeError):
-    """So many trajectories were aborted that the rest is no fair sample of the policy."""
-
-
-class FailedRolloutsError(RuntimeError):
-    """Too many agent loops raised: a programming or installation error, not a bad rollout."""
+def gates_of(filters: FilterConfig, rollout_n: int) -> list[Gate]:
+    """The gates that the settings ask for, in the order in which a group meets them."""
+    rule = filters.loss_rule
+    gates: list[Gate] = [SoundGate(rollout_n, filters.min_sound_ratio)]
+    if filters.min_usable_rows:
+        gates.append(UsableGate(filters.min_usable_rows, rule))
+    if filters.min_reward_std is not None:
+        gates.append(VarianceGate(filters.min_reward_std, rule))
+    if filters.accuracy_window is not None:
+        gates.append(AccuracyGate(*filters.accuracy_window, rule))
+    return gates
 
 
 class _TirSampling:
-    """Mixed into verl's replay buffers: samples as they do, with gates before and the void rule after."""
+    """Mixed into verl's replay buffers: samples as they do, with gates before and the rules after."""
 
-    def __init__(self, *, trainer_mode: str, sampler_kwargs: DictConfig, **verl_kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        trainer_mode: str,
+        sampler_kwargs: DictConfig,
+        refill_fn: Callable[[int], int] | None = None,
+        **verl_kwargs: Any,
+    ) -> None:
         settings = OmegaConf.to_container(sampler_kwargs, resolve=True)
         self.tir = TirConfig.from_node(settings["tir"])
         self.rollout_n = int(settings["rollout_n"])
         self.mini_batch_rows = int(settings["ppo_mini_batch_size"]) * self.rollout_n
         # verl's asynchronous trainers always replace what they evict, its synchronous one when asked to.
         self.refill = trainer_mode != "sync" or bool(settings["refill"])
-        self._gate = SoundGate(self.rollout_n, self.tir.filter.min_sound_ratio)
+        filters = self.tir.filter
+        self._rule = filters.loss_rule
+        self._token_rule = TokenRule(filters.void, filters.min_token_probability)
+        self._gates = gates_of(filters, self.rollout_n)
+        self._groups = Groups(
+            self._gates,
+            ResponseBudget(
+                self.tir.rollout.max_turn_tokens, int(settings["max_response_tokens"]), settings["max_model_len"]
+            ),
+        )
+        self._budget = RefillBudget(filters.max_refills)
         self._meter = SandboxMeter()
         folder = self.tir.dump_dir
         self.dump = None if folder is None else TrajectoryDump(Path(folder), self.tir.dump_max_mb)
-        self._batch_size = 0
-        self._groups: dict[str, list[StoredRow]] = {}
-        """Finished training groups by `uid`, read once."""
-        self._refused: set[str] = set()
-        """Those of them that a gate does not admit."""
-        self._evicted: dict[str, list[StoredRow]] = {}
-        """Groups that a gate refused since the last batch."""
+        # verl may look for groups before it first asks for a batch, which has at least a mini-batch's prompts.
+        self._batch_size = int(settings["ppo_mini_batch_size"])
         self._raised: set[str] = set()
         """Groups whose agent loop raised, and that were replaced, since the last batch."""
         if self.refill and trainer_mode == "sync":
@@ -71,16 +94,19 @@ class _TirSampling:
         super().__init__(
             trainer_mode=trainer_mode,
             sampler_kwargs=sampler_kwargs,
-            poll_interval=self.tir.filter.poll_seconds,
+            poll_interval=filters.poll_seconds,
+            refill_fn=None if refill_fn is None else self._counting(refill_fn),
             **verl_kwargs,
         )
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict[str, Any]]:
-        """Sample `batch_size` prompt groups that pass the gates, and apply the void rule.
+        """Sample `batch_size` prompt groups that pass the gates, and apply the rules.
 
         Raises:
             OutageError: more trajectories were aborted than `tir.filter.max_aborted_ratio` allows.
             FailedRolloutsError: more agent loops raised than `tir.filter.max_failed_groups` allows.
+            DataCannotFillBatchError: more groups were refused than `tir.filter.max_refills` allows.
+            NoVerdictError: a gate needs to know which answers are correct, and the reward does not say.
         """
         self._batch_size = batch_size
         try:
@@ -91,128 +117,133 @@ class _TirSampling:
             raise
         failed = len(self.failure_keys[partition_id] | self._raised)
         self._check_failures(failed)
-        rows = self._rows_of(batch)
+        tags = dict(zip(batch.keys, batch.tags, strict=True))
+        items = self._groups.of_batch(batch.keys, tags, partition_id)
         validating = partition_id == "val"
-        evicted = [] if validating else [row for group in self._evicted.values() for row in group]
-        self._check_aborted([*rows, *evicted], len(rows) + len(evicted))
+        evicted = [] if validating else self._groups.evicted
+        sampled = [*items, *evicted]
+        check_aborted(sampled, len(sampled), self.tir.filter.max_aborted_ratio)
+        rows = [item.row for item in items]
+        training = [row for row in rows if self._rule.trains(row) and not validating]
+        trimmed = trim_rows(training, self._token_rule, partition_id)
         plan = plan_batch(
-            [row.row for row in rows],
-            self.tir.filter.void,
+            rows,
+            # In validation a void row is a result like any other, and there is no baseline: a row is as good alone.
+            replace(self._rule, void_in_baseline=True) if validating else self._rule,
             mini_batch_rows=self.mini_batch_rows,
-            # Validation has no baseline: a row is as good alone.
             rollout_n=1 if validating else self.rollout_n,
+            emptied=trimmed.emptied,
         )
         if not plan.train and not plan.mask:
             raise OutageError("no prompt group of the batch has two trajectories left that can be used")
         if not validating:
-            mask_rows(batch, plan)
+            self._apply(plan, batch)
+        stored = [item.stored for item in items]
         if self.dump is not None:
-            reasons = {row.key: self._gate.name for row in evicted}
-            self.dump.write(partition_id, global_steps, rows, plan, evicted, reasons)
-        metrics |= summarize([row.scored for row in rows]) | self._sandbox_metrics([*rows, *evicted])
-        metrics |= self._filter_metrics(plan, len(rows), failed, evicted)
+            why = reasons_of(rows, [item.row for item in evicted], self._groups.evicted_by, self._rule, plan)
+            self.dump.write(partition_id, global_steps, stored, plan, [item.stored for item in evicted], why)
+        metrics |= summarize([row.scored for row in stored]) | self._sandbox_metrics(sampled)
+        metrics |= filter_metrics(
+            rows, [item.row for item in evicted], self._rule, plan, trimmed, self._budget, self._gates, failed
+        )
         if not validating:
-            self._forget(batch)
+            left = self.finished_keys[partition_id] | self.failure_keys[partition_id]
+            self._groups.next_batch(left - {row.group for row in rows})
+            self._budget.clear()
+            self._raised.clear()
         return without(batch, plan.drop), metrics
+
+    def _apply(self, plan: Plan, batch: KVBatchMeta) -> None:
+        """Write what the plan says of masks into storage."""
+        mask_rows(batch, plan)
+        if plan.signal_anchor is not None:
+            lengths = dict(zip(batch.keys, (tag["response_len"] for tag in batch.tags), strict=True))
+            set_apart(plan.signal_anchor, batch.partition_id, lengths[plan.signal_anchor])
+            logger.warning(
+                "none of the %d trajectories of this batch can train (void, overlong or aborted): the update has zero "
+                "gradient",
+                len(batch.keys),
+            )
+
+    def _counting(self, refill_fn: Callable[[int], int]) -> Callable[[int], int]:
+        def refill(prompts: int) -> int:
+            self._budget.submitted += prompts
+            return refill_fn(prompts)
+
+        return refill
 
     def _terminal_eviction_reasons(self, global_steps: int, partition_id: str) -> _Reasons:
         """verl's reasons, and as failed also the groups that a gate refuses."""
         stale, filtered, failed, counts = super()._terminal_eviction_reasons(global_steps, partition_id)
         if partition_id != "val" and self.refill:
-            self._read_finished(partition_id)
-            failed |= self._refused & self.finished_keys[partition_id]
+            terminal = self.finished_keys[partition_id] | self.failure_keys[partition_id]
+            self._groups.look(terminal, self.partitions[partition_id], partition_id)
+            failed |= self._groups.refused.keys() & terminal
+            failed |= self._untrainable(partition_id, (stale, filtered, failed, counts))
         return stale, filtered, failed, counts
+
+    def _untrainable(self, partition_id: str, reasons: _Reasons) -> set[str]:
+        """The groups of the batch that would be taken now, if none of them can train; verl raises on such a batch.
+
+        As long as a single one can, none is replaced. Without budget for all, the batch is taken as it is.
+        """
+        sampleable = self._sampleable_terminal_keys(partition_id, reasons)
+        if len(sampleable) < self._batch_size:
+            return set()
+        uids, _, _ = self._select_prompt_uids(partition_id, sampleable, self._batch_size)
+        if any(self._groups.can_train(uid, self._rule, self.rollout_n) for uid in uids):
+            return set()
+        if not self._budget.allows(len(uids), self._batch_size):
+            return set()
+        logger.warning("no trajectory of %d prompt groups can train: other prompts are rolled out", len(uids))
+        self._groups.refused |= dict.fromkeys(uids, UNTRAINABLE)
+        return set(uids)
+
+    def _select_prompt_uids(self, partition_id: str, sampleable_keys: set[str], batch_size: int) -> Any:
+        """verl's choice, the oldest first, made the same each time: among groups of one age it has no order."""
+        return super()._select_prompt_uids(partition_id, sorted(sampleable_keys), batch_size)
 
     def _evict_terminal_groups(
         self, global_steps: int, partition_id: str, eviction_reasons: _Reasons
     ) -> tuple[set[str], int, int, dict[str, Any]]:
         """Remember what is evicted and why, and stop a run that would go on replacing."""
-        for uid in eviction_reasons[2]:
-            if uid in self._groups:
-                self._evicted[uid] = self._groups[uid]
-            else:
-                self._raised.add(uid)
-        self._check_failures(len(self._raised))
-        rows = [row for group in self._evicted.values() for row in group]
-        # The batch is still being collected: the share is that of the whole batch.
-        self._check_aborted(rows, max(len(rows), self._batch_size * self.rollout_n))
-        evicted, stale, filtered, metrics = super()._evict_terminal_groups(global_steps, partition_id, eviction_reasons)
-        for uid in evicted:
-            self._groups.pop(uid, None)
-            self._refused.discard(uid)
+        stale, filtered, failed, _ = eviction_reasons
+        if failed:
+            self._note(failed, partition_id)
+        evicted, stale_count, filtered_count, metrics = super()._evict_terminal_groups(
+            global_steps, partition_id, eviction_reasons
+        )
+        # What verl lets go for its own reasons was never counted as ours.
+        self._groups.discard(stale | filtered)
         # verl takes them all for failed rollouts; `tir/filter/...` counts them apart.
         metrics.pop(f"{self._metrics_prefix(partition_id)}/rollout_failure/evicted_samples", None)
-        return evicted, stale, filtered, metrics
+        return evicted, stale_count, filtered_count, metrics
 
-    def _read_finished(self, partition_id: str) -> None:
-        """Read the groups that have finished since the last look."""
-        new = self.finished_keys[partition_id] - self._groups.keys()
-        rows = read_rows([key for key in self.partitions[partition_id] if group_of(key) in new], partition_id)
-        for row in rows:
-            self._groups.setdefault(group_of(row.key), []).append(row)
-        # A finished group does not change, and the next looks come every fraction of a second.
-        read = new & self._groups.keys()
-        self._refused |= {uid for uid in read if not self._gate.admit([row.row for row in self._groups[uid]])}
-
-    def _rows_of(self, batch: KVBatchMeta) -> list[StoredRow]:
-        """The batch's rows in its order, read from storage where they have not been."""
-        known = {row.key: row for group in self._groups.values() for row in group}
-        known |= {
-            row.key: row for row in read_rows([key for key in batch.keys if key not in known], batch.partition_id)
-        }
-        return [known[key] for key in batch.keys]
-
-    def _forget(self, batch: KVBatchMeta) -> None:
-        """Keep only the groups that a later batch may still hold."""
-        left = self.finished_keys[batch.partition_id] - {group_of(key) for key in batch.keys}
-        self._groups = {uid: group for uid, group in self._groups.items() if uid in left}
-        self._evicted.clear()
-        self._raised.clear()
-
-    def _check_aborted(self, rows: Sequence[StoredRow], expected: int) -> None:
-        """A dead sandbox aborts those that write code: training on the others would teach the model not to.
-
-        `expected` is the number of trajectories that the allowed share is a share of.
-        """
-        aborted = [row.scored.trajectory for row in rows if row.row.aborted]
-        allowed = self.tir.filter.max_aborted_ratio
-        too_many = len(aborted) > allowed * expected or 0 < len(aborted) == expected
-        if not too_many and len(self._evicted) <= _MAX_REFILLS * self._batch_size:
+    def _note(self, failed: set[str], partition_id: str) -> None:
+        """Count groups that go, and raise where they are too many."""
+        self._raised |= failed & self.failure_keys[partition_id]
+        self._budget.evicted.update(self._groups.refused[uid] for uid in failed & self._groups.refused.keys())
+        self._groups.evict(failed)
+        self._check_failures(len(self._raised))
+        evicted = self._groups.evicted
+        # The batch is still being collected: the share is that of the whole batch.
+        expected = max(len(evicted), self._batch_size * self.rollout_n)
+        check_aborted(evicted, expected, self.tir.filter.max_aborted_ratio)
+        if self._budget.allows(0, self._batch_size):
             return
-        reasons = Counter(str(item.stop_reason) if item.aborted else "undecided reward" for item in aborted)
-        faults = [item.fault for item in aborted if item.fault is not None]
-        last = f"; last fault: {faults[-1]}" if faults else ""
-        raise OutageError(
-            f"{len(aborted)} of the batch's {expected} trajectories say nothing about the model (allowed share: "
-            f"tir.filter.max_aborted_ratio={allowed}): {dict(reasons)}{last}. Check the sandbox with "
-            "verl-tir doctor, then resume from the last checkpoint"
-        )
+        if self._budget.only_unsound():
+            raise outage(evicted, expected, self.tir.filter.max_aborted_ratio)
+        sound = [item.row.reward for item in evicted if not item.row.aborted]
+        raise DataCannotFillBatchError(self._budget.complaint(self._gates, self._batch_size, sum(sound) / len(sound)))
 
     def _check_failures(self, failed: int) -> None:
-        if failed > self.tir.filter.max_failed_groups * self._batch_size:
-            raise FailedRolloutsError(
-                f"{failed} of {self._batch_size} prompt groups raised in the agent loop (allowed share: "
-                f"tir.filter.max_failed_groups={self.tir.filter.max_failed_groups}). The traceback is in the log of "
-                "AgentLoopWorkerTQ, at 'Error in _run_prompt'; 'Agent loop tir not registered' means that verl-tir is "
-                "not installed on that worker's node"
-            )
+        check_failures(failed, self._batch_size, self.tir.filter.max_failed_groups)
 
-    def _sandbox_metrics(self, rows: Sequence[StoredRow]) -> dict[str, float]:
-        turns = [turn for row in rows for turn in row.scored.trajectory.turns]
-        return self._meter.measure(turns, [row.record["sandbox"] for row in rows if row.record.get("sandbox")])
-
-    def _filter_metrics(self, plan: Plan, rows: int, failed: int, evicted: Sequence[StoredRow]) -> dict[str, float]:
-        if plan.signal_anchor is not None:
-            logger.warning("all %d trajectories of this batch are void or aborted: the update has zero gradient", rows)
-        values = {
-            "masked_rows": len(plan.mask),
-            "dropped_rows": len(plan.drop) + len(evicted),
-            "loss_anchors": len(plan.loss_anchors),
-            "updates_without_signal": plan.signal_anchor is not None,
-            "failed_groups": failed,
-            f"evicted_groups/{self._gate.name}": len({group_of(row.key) for row in evicted}),
-        }
-        return {f"{PREFIX}filter/{name}": float(value) for name, value in values.items()}
+    def _sandbox_metrics(self, items: Sequence[Judged]) -> dict[str, float]:
+        turns = [turn for item in items for turn in item.stored.scored.trajectory.turns]
+        return self._meter.measure(
+            turns, [item.stored.record["sandbox"] for item in items if item.stored.record.get("sandbox")]
+        )
 
 
 class TirReplayBuffer(_TirSampling, ReplayBuffer):
@@ -222,8 +253,15 @@ class TirReplayBuffer(_TirSampling, ReplayBuffer):
 class TirReplayBufferAsync(_TirSampling, ReplayBufferAsync):
     """For verl's asynchronous trainer modes."""
 
+    def wait_for_sampleable(
+        self, global_steps: int, partition_id: str, target_count: int
+    ) -> tuple[set[str], dict[str, Any]]:
+        """As verl's, which also calls it outside of `sample` and before the first; allowed shares are of the target."""
+        self._batch_size = target_count
+        return super().wait_for_sampleable(global_steps, partition_id, target_count)
+
 
 def build_sampler(*, trainer_mode: str, **verl_kwargs: Any) -> ReplayBuffer:
-    """verl's `custom_sampler`: the replay buffer of the trainer mode, with the gates and the void rule."""
+    """verl's `custom_sampler`: the replay buffer of the trainer mode, with the gates and the rules."""
     sampler: Callable[..., ReplayBuffer] = TirReplayBuffer if trainer_mode == "sync" else TirReplayBufferAsync
     return sampler(trainer_mode=trainer_mode, **verl_kwargs)

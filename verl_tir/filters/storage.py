@@ -11,6 +11,7 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
+from verl_tir.filters.overlong import ResponseBudget
 from verl_tir.filters.void import Plan, Row
 from verl_tir.metrics.scored import Scored, is_correct
 from verl_tir.trajectory import Trajectory
@@ -30,10 +31,10 @@ class StoredRow:
     reward_extra: Mapping[str, float] = field(default_factory=dict)
     """What the reward function returned beside the score; empty for an aborted trajectory, which is not scored."""
 
-    @property
-    def row(self) -> Row:
+    def row(self, budget: ResponseBudget, prompt_tokens: int) -> Row:
         """What the filter rules need to know of it."""
         trajectory = self.scored.trajectory
+        correct = self.reward_extra.get("correct")
         return Row(
             key=self.key,
             group=group_of(self.key),
@@ -41,7 +42,19 @@ class StoredRow:
             aborted=trajectory.aborted or self.undecided,
             reward=self.scored.reward,
             model_tokens=sum(turn.model_tokens for turn in trajectory.turns),
+            overlong=budget.used_up_by(trajectory, prompt_tokens),
+            correct=None if correct is None else correct > 0.5,
+            void_from=trajectory.void_from,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTokens:
+    """What storage says of one row's response, token by token; each (response length,)."""
+
+    mask: torch.Tensor
+    log_probs: torch.Tensor | None
+    """In nats, under the policy that sampled them; None where they were not asked for."""
 
 
 def group_of(key: str) -> str:
@@ -79,6 +92,31 @@ def mask_rows(batch: KVBatchMeta, plan: Plan) -> None:
         loss_mask[0] = int(key in anchors)
         fields.append({"response_mask": response_mask, "loss_mask": loss_mask})
     tq.kv_batch_put(keys=list(plan.mask), partition_id=batch.partition_id, fields=list_of_dict_to_tensordict(fields))
+
+
+def read_tokens(keys: Sequence[str], partition_id: str, *, log_probs: bool) -> list[StoredTokens]:
+    """The tokens of `keys`, in their order."""
+    if not keys:
+        return []
+    names = ["response_mask", "rollout_log_probs"] if log_probs else ["response_mask"]
+    fields = tq.kv_batch_get(keys=list(keys), partition_id=partition_id, select_fields=names)
+    masks = fields["response_mask"].unbind()
+    sampled = fields["rollout_log_probs"].unbind() if log_probs else [None] * len(keys)
+    return [StoredTokens(*pair) for pair in zip(masks, sampled, strict=True)]
+
+
+def write_masks(masks: Mapping[str, torch.Tensor], partition_id: str) -> None:
+    """Overwrite the masks of rows, each (response length,): what left the loss leaves verl's denominators too."""
+    if not masks:
+        return
+    fields = [{"response_mask": mask, "loss_mask": mask.clone()} for mask in masks.values()]
+    tq.kv_batch_put(keys=list(masks), partition_id=partition_id, fields=list_of_dict_to_tensordict(fields))
+
+
+def set_apart(key: str, partition_id: str, response_tokens: int) -> None:
+    """Give a row a group of its own and a reward of zero: verl's advantage of it is zero, and so is its gradient."""
+    fields = {"uid": f"{group_of(key)}-apart", "rm_scores": torch.zeros(response_tokens)}
+    tq.kv_batch_put(keys=[key], partition_id=partition_id, fields=list_of_dict_to_tensordict([fields]))
 
 
 def without(batch: KVBatchMeta, drop: Sequence[str]) -> KVBatchMeta:

@@ -1,8 +1,8 @@
-"""The void rule: which rows of a batch train, which stay in the baseline only, and which leave the batch.
+"""The loss rule: which rows of a batch train, which stay in the baseline only, and which leave the batch.
 
 SimpleTIR, section 3.3: a trajectory with a void turn is removed from the policy update and kept in the advantage
 estimation. verl computes GRPO's advantages from `rm_scores` without looking at `response_mask`, so a row whose mask is
-all zero does exactly that.
+all zero does exactly that. The other policies are the paper's ablations and its treatment of overlong trajectories.
 
 An aborted trajectory is something else: the sandbox or the engine failed, so its reward says nothing about the model.
 It leaves the batch, and with it its group's baseline.
@@ -11,7 +11,7 @@ It leaves the batch, and with it its group's baseline.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,13 +21,33 @@ class VoidPolicy(StrEnum):
 
     MASK = "mask"
     """Out of the loss, in the baseline."""
+    SUFFIX = "suffix"
+    """What it did before its first void turn trains; that turn and all behind it leave the loss."""
     OFF = "off"
     """Trained on like any other (the paper's ablation "w/o filtering")."""
 
 
+class OverlongPolicy(StrEnum):
+    """What becomes of a trajectory that used up its response budget."""
+
+    KEEP = "keep"
+    """Trained on like any other."""
+    MASK = "mask"
+    """Out of the loss, in the baseline."""
+
+
+class MaskCause(StrEnum):
+    """Why a row has no loss; the first that applies, in this order."""
+
+    VOID = "void"
+    OVERLONG = "overlong"
+    EMPTY = "empty"
+    """Nothing was sampled, or every token was taken out one by one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trajectory of the batch, as much as the rule needs of it."""
+    """One trajectory of the batch, as much as the rules need of it."""
 
     key: str
     group: str
@@ -38,6 +58,38 @@ class Row:
     reward: float
     model_tokens: int
     """Tokens with mask 1 before the rule is applied."""
+    overlong: bool = False
+    """It used up its own response budget."""
+    correct: bool | None = None
+    """What the reward said of the answer; None where the reward does not say."""
+    void_from: int | None = None
+    """Response tokens, of model and tool, before the first void turn; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossRule:
+    """Which trajectories have a loss, and which have a part in their group's baseline."""
+
+    void: VoidPolicy = VoidPolicy.MASK
+    void_in_baseline: bool = True
+    """Whether the reward of a void trajectory counts; if not, it leaves the batch."""
+    overlong: OverlongPolicy = OverlongPolicy.KEEP
+
+    def in_baseline(self, row: Row) -> bool:
+        """Whether the row stays in the batch, and so its reward in its group's mean and standard deviation."""
+        return not row.aborted and (self.void_in_baseline or not row.void)
+
+    def mask_cause(self, row: Row) -> MaskCause | None:
+        """Why a row that stays in the batch has no loss at all; None where it has one."""
+        if row.void and (self.void is VoidPolicy.MASK or (self.void is VoidPolicy.SUFFIX and row.void_from == 0)):
+            return MaskCause.VOID
+        if row.overlong and self.overlong is OverlongPolicy.MASK:
+            return MaskCause.OVERLONG
+        return MaskCause.EMPTY if row.model_tokens == 0 else None
+
+    def trains(self, row: Row) -> bool:
+        """Whether some token of the row is in the loss."""
+        return self.in_baseline(row) and self.mask_cause(row) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,42 +104,53 @@ class Plan:
     loss_anchors: tuple[str, ...]
     """Masked keys whose `loss_mask` keeps one token, see `plan_batch`."""
     signal_anchor: str | None
-    """The void key that is in `train` only because otherwise no token of the batch would be."""
+    """The masked row that is in `train` only because otherwise no token of the batch would be; it gets a group and a
+    reward of its own, so that its advantage is zero."""
 
 
-def plan_batch(rows: Sequence[Row], policy: VoidPolicy, *, mini_batch_rows: int, rollout_n: int) -> Plan:
+def plan_batch(
+    rows: Sequence[Row],
+    rule: LossRule,
+    *,
+    mini_batch_rows: int,
+    rollout_n: int,
+    emptied: Collection[str] = frozenset(),
+) -> Plan:
     """Apply the rule to a batch.
 
-    A group of fewer than two sound rows has no baseline (verl gives the only row of a group its bare reward as
+    A group of which fewer than two rows stay has no baseline (verl gives the only row of a group its bare reward as
     advantage), so it leaves the batch whole, unless verl samples single rows anyway.
 
-    Two guards keep verl from dividing by zero or raising, whatever is void:
+    Two guards keep verl from dividing by zero or raising, whatever is masked:
 
     - `loss_anchors`: verl divides a mini-batch's loss by the number of its `loss_mask` tokens. As long as fewer rows
-      than a mini-batch are empty, every mini-batch, however verl cuts the batch, holds one that is not. For each empty
-      row beyond that, one token is kept in its `loss_mask`. It adds one to that number and has no loss itself, for
-      `response_mask` decides that.
+      than a mini-batch are empty, every mini-batch, however verl cuts the batch and deals it to data-parallel ranks,
+      holds one that is not. For each empty row beyond that, one token is kept in its `loss_mask`. It adds one to that
+      number and has no loss itself, for `response_mask` decides that.
     - `signal_anchor`: verl raises when no token of the batch is in `response_mask`. The mask of one row is then left
-      as it was, of the row whose reward is closest to its group's mean. Under a reward that a void trajectory cannot
-      earn, the rows of a void group agree, so the row's advantage is zero and so is the whole gradient.
+      as it was, and its reward is taken out of its group: an update with zero gradient.
 
     Args:
         rows: the batch, whole groups.
-        policy: what to do with void rows.
-        mini_batch_rows: rows of one optimiser step: verl's `ppo_mini_batch_size` times `rollout.n`.
+        rule: what trains and what counts.
+        mini_batch_rows: rows of one optimiser step: verl's `ppo_mini_batch_size` times `rollout.n`. verl wants it to
+            be a multiple of the data-parallel size, so that it pads the batch to a multiple of it and no further.
         rollout_n: verl's `rollout.n`, the rows of a whole group.
+        emptied: keys of rows of which the token rule left nothing.
 
     Returns:
         The plan. If every row is dropped, `train` and `mask` are both empty and there is nothing to update on.
     """
-    sound = [row for row in rows if not row.aborted]
-    group_sizes = Counter(row.group for row in sound)
-    kept = [row for row in sound if group_sizes[row.group] >= min(2, rollout_n)]
+    staying = [row for row in rows if rule.in_baseline(row)]
+    group_sizes = Counter(row.group for row in staying)
+    kept = [row for row in staying if group_sizes[row.group] >= min(2, rollout_n)]
     kept_keys = {row.key for row in kept}
-    masked = [row for row in kept if row.model_tokens == 0 or (row.void and policy is VoidPolicy.MASK)]
+    masked = [row for row in kept if rule.mask_cause(row) is not None or row.key in emptied]
     signal = None
     if masked and len(masked) == len(kept):
-        signal = _closest_to_mean(masked)
+        # With a reward of zero nothing of the logs changes either. A row without tokens carries nothing; among equals
+        # the longest, so that verl's spread statistics over the batch's tokens are defined.
+        signal = min(masked, key=lambda row: (row.model_tokens == 0, abs(row.reward), -row.model_tokens))
         masked.remove(signal)
     masked_keys = {row.key for row in masked}
     # verl pads the batch with rows of empty masks up to whole mini-batches; they count as empty too.
@@ -100,13 +163,3 @@ def plan_batch(rows: Sequence[Row], policy: VoidPolicy, *, mini_batch_rows: int,
         loss_anchors=tuple(row.key for row in masked[:anchors]),
         signal_anchor=None if signal is None else signal.key,
     )
-
-
-def _closest_to_mean(rows: Sequence[Row]) -> Row:
-    rewards: dict[str, list[float]] = {}
-    for row in rows:
-        rewards.setdefault(row.group, []).append(row.reward)
-    means = {group: sum(values) / len(values) for group, values in rewards.items()}
-    # A row without tokens carries nothing. Among equals the longest, so that verl's spread statistics over the batch's
-    # tokens are defined.
-    return min(rows, key=lambda row: (row.model_tokens == 0, abs(row.reward - means[row.group]), -row.model_tokens))

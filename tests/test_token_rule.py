@@ -1,0 +1,40 @@
+"""Which tokens of a row that trains leave the loss."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from verl_tir.filters.token_rule import TokenRule
+from verl_tir.filters.void import Row, VoidPolicy
+
+# Model, model, tool, tool, model, model: the tool's output is in no loss.
+MASK = [1, 1, 0, 0, 1, 1]
+PROBABILITIES = [0.9, 0.005, 1.0, 1.0, 0.01, 0.001]
+
+# id: rule, where the first void turn begins, the mask, tokens taken out for their probability
+RULES = {
+    "nothing asked for": (TokenRule(), 4, MASK, 0),
+    "the suffix of a row that is not void": (TokenRule(VoidPolicy.SUFFIX), None, MASK, 0),
+    "the suffix": (TokenRule(VoidPolicy.SUFFIX), 4, [1, 1, 0, 0, 0, 0], 0),
+    "the whole row": (TokenRule(VoidPolicy.SUFFIX), 0, [0, 0, 0, 0, 0, 0], 0),
+    "improbable tokens, the bound itself stays": (TokenRule(VoidPolicy.OFF, 0.01), None, [1, 0, 0, 0, 1, 0], 2),
+    "a void row that trains": (TokenRule(VoidPolicy.OFF, 0.01), 4, [1, 0, 0, 0, 1, 0], 2),
+    "both": (TokenRule(VoidPolicy.SUFFIX, 0.01), 4, [1, 0, 0, 0, 0, 0], 1),
+    "all too improbable": (TokenRule(VoidPolicy.OFF, 0.95), None, [0, 0, 0, 0, 0, 0], 4),
+}
+
+
+@pytest.mark.parametrize(("rule", "void_from", "left", "low"), RULES.values(), ids=RULES)
+def test_mask(rule: TokenRule, void_from: int | None, left: list[int], low: int) -> None:
+    """What is left of the mask, in its own type; the stored one is not changed in place."""
+    row = Row("a_0_0", "a", void_from is not None, False, 0.0, 4, void_from=void_from)
+    mask = torch.tensor(MASK)
+    log_probs = torch.tensor([math.log(p) for p in PROBABILITIES], dtype=torch.float64)
+    after = rule.mask(row, mask, log_probs)
+    assert (after.mask.tolist(), after.low_probability) == (left, low)
+    assert after.mask.dtype == mask.dtype
+    assert mask.tolist() == MASK
+    assert rule.applies_to(row) or left == MASK
