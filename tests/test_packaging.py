@@ -28,6 +28,7 @@ PURE = (
     "verl_tir/demo/__init__.py",
     "verl_tir/demo/tasks.py",
     "verl_tir/filters/__init__.py",
+    "verl_tir/filters/cut.py",
     "verl_tir/filters/gates.py",
     "verl_tir/filters/void.py",
     "verl_tir/metrics/*.py",

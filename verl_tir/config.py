@@ -150,6 +150,9 @@ class SandboxConfig:
 class FilterConfig:
     void: Void = VoidPolicy.MASK
     """What a void trajectory does to the update: `mask` takes it out of the loss, `off` trains on it."""
+    cut_masked_rows: bool = True
+    """Whether a trajectory that is out of the loss loses its tokens before verl computes log-probabilities and updates.
+    Its reward stays in its group's baseline, and every other trajectory's loss is the same."""
     max_failed_groups: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share of a batch's prompt groups whose agent loop may raise before the run stops. Sandbox faults do not count:
     they end a trajectory, not a group."""

@@ -15,12 +15,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.padding_utils import SYNTHETIC_PADDING_SEQ_LEN
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from verl_tir.config import TirConfig
+from verl_tir.filters.cut import shortest_row
 from verl_tir.filters.dump import write_dump
 from verl_tir.filters.gates import SoundGate
-from verl_tir.filters.storage import StoredRow, group_of, mask_rows, read_rows, without
+from verl_tir.filters.storage import StoredRow, cut_rows, group_of, mask_rows, read_rows, without
 from verl_tir.filters.void import Plan, plan_batch
 from verl_tir.metrics.sandbox import SandboxMeter
 from verl_tir.metrics.summary import PREFIX, summarize
@@ -52,6 +54,7 @@ class _TirSampling:
         self.mini_batch_rows = int(settings["ppo_mini_batch_size"]) * self.rollout_n
         # verl's asynchronous trainers always replace what they evict, its synchronous one when asked to.
         self.refill = trainer_mode != "sync" or bool(settings["refill"])
+        self.shortest_row = shortest_row(settings.get("actor_strategy"), SYNTHETIC_PADDING_SEQ_LEN)
         self._gate = SoundGate(self.rollout_n, self.tir.filter.min_sound_ratio)
         self._meter = SandboxMeter()
         self._batch_size = 0
@@ -103,6 +106,8 @@ class _TirSampling:
         if not plan.train and not plan.mask:
             raise OutageError("no prompt group of the batch has two trajectories left that can be used")
         if not validating:
+            if self.tir.filter.cut_masked_rows:
+                batch = self._cut(batch, plan, rows, metrics)
             mask_rows(batch, plan)
         if self.tir.dump_dir is not None:
             write_dump(Path(self.tir.dump_dir), partition_id, global_steps, rows, plan, evicted)
@@ -111,6 +116,15 @@ class _TirSampling:
         if not validating:
             self._forget(batch)
         return without(batch, plan.drop), metrics
+
+    def _cut(
+        self, batch: KVBatchMeta, plan: Plan, rows: Sequence[StoredRow], metrics: dict[str, Any]
+    ) -> KVBatchMeta:
+        """Cut the masked rows down, counted."""
+        cut = cut_rows(batch, plan.mask, {row.key: row.scored.reward for row in rows}, self.shortest_row)
+        counts = {"cut_rows": cut.rows, "cut_tokens": cut.tokens, "uncut_rows": cut.uncut_rows}
+        metrics |= {f"{PREFIX}filter/{name}/total": float(count) for name, count in counts.items()}
+        return cut.batch
 
     def _terminal_eviction_reasons(self, global_steps: int, partition_id: str) -> _Reasons:
         """verl's reasons, and as failed also the groups that a gate refuses."""
