@@ -117,9 +117,7 @@ class _TirSampling:
             self._forget(batch)
         return without(batch, plan.drop), metrics
 
-    def _cut(
-        self, batch: KVBatchMeta, plan: Plan, rows: Sequence[StoredRow], metrics: dict[str, Any]
-    ) -> KVBatchMeta:
+    def _cut(self, batch: KVBatchMeta, plan: Plan, rows: Sequence[StoredRow], metrics: dict[str, Any]) -> KVBatchMeta:
         """Cut the masked rows down, counted."""
         cut = cut_rows(batch, plan.mask, {row.key: row.scored.reward for row in rows}, self.shortest_row)
         counts = {"cut_rows": cut.rows, "cut_tokens": cut.tokens, "uncut_rows": cut.uncut_rows}

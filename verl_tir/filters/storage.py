@@ -173,9 +173,7 @@ def without(batch: KVBatchMeta, drop: Sequence[str]) -> KVBatchMeta:
         return batch
     tq.kv_clear(partition_id=batch.partition_id, keys=list(drop))
     dropped = set(drop)
-    return _with_rows(
-        batch, {key: tag for key, tag in zip(batch.keys, batch.tags, strict=True) if key not in dropped}
-    )
+    return _with_rows(batch, {key: tag for key, tag in zip(batch.keys, batch.tags, strict=True) if key not in dropped})
 
 
 def _with_rows(batch: KVBatchMeta, tags: Mapping[str, dict[str, Any]]) -> KVBatchMeta:
