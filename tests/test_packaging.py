@@ -30,6 +30,7 @@ PURE = (
     "verl_tir/filters/__init__.py",
     "verl_tir/filters/config.py",
     "verl_tir/filters/dumped.py",
+    "verl_tir/filters/cut.py",
     "verl_tir/filters/gates.py",
     "verl_tir/filters/overlong.py",
     "verl_tir/filters/refill.py",

@@ -103,6 +103,10 @@ def test_wrong_settings_stop_the_launch(tmp_path: Path) -> None:
         ("actor_rollout_ref.rollout.n=1", "at least 2 samples"),
         ("ray_kwargs.ray_init.runtime_env.env_vars.VERL_TIR=null", "has to be active"),
         ("reward.reward_manager.name=dapo", "allowed: naive, limited, remote"),
+        (
+            "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum-norm",
+            "set actor_rollout_ref.actor.loss_scale_factor=16384",
+        ),
     ],
 )
 def test_verl_settings_that_undo_the_recipe_stop_the_launch(tmp_path: Path, override: str, reason: str) -> None:

@@ -357,13 +357,11 @@ def test_a_group_of_which_one_loop_raised_is_judged_by_what_is_left() -> None:
 
 def test_the_dump_says_why(tmp_path: Path) -> None:
     """A row that is not trained on carries the gate or the cause."""
-    import json
-
     put_group("a", [GOOD, VOID])
     put_group("b", [BAD, BAD])
     buffer = build(Refill([GOOD, BAD]))
-    buffer.tir = replace(buffer.tir, dump_dir=str(tmp_path))
+    buffer.dump = TrajectoryDump(tmp_path, None)
     buffer.sample(1, "train", 2)
-    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
-    why = {line["key"]: line["reason"] for line in lines}
+    buffer.dump.wait()
+    why = {line.key: line.reason for line in read_dump(tmp_path)}
     assert (why["a_0_0"], why["a_1_0"], why["b_0_0"]) == (None, "void", "zero_variance")

@@ -106,6 +106,18 @@ def validate(config: DictConfig) -> str:
     rollout_n = config.actor_rollout_ref.rollout.n
     if config.algorithm.adv_estimator == "grpo" and rollout_n < 2:
         problems.append(f"actor_rollout_ref.rollout.n={rollout_n}: GRPO's baseline needs at least 2 samples a prompt")
+    actor = config.actor_rollout_ref.actor
+    if (
+        tir.filter.cut_masked_rows
+        and actor.loss_agg_mode == "seq-mean-token-sum-norm"
+        and actor.loss_scale_factor is None
+    ):
+        problems.append(
+            f"actor_rollout_ref.actor.loss_agg_mode={actor.loss_agg_mode}: without actor_rollout_ref.actor."
+            "loss_scale_factor verl divides the loss by the width of the widest row that happens to be in the "
+            "micro-batch, which changes when masked rows are cut: set actor_rollout_ref.actor.loss_scale_factor="
+            f"{config.data.max_response_length}, or tir.filter.cut_masked_rows=false"
+        )
     if problems:
         raise TirConfigError("\n".join(problems))
     return tir.recipe

@@ -38,6 +38,9 @@ class FilterConfig:
     max_importance_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
     """Tokens with a higher importance ratio, of the trained policy to the one before the update, leave the loss; null
     for none."""
+    cut_masked_rows: bool = True
+    """Whether a trajectory that is out of the loss loses its tokens before verl computes log-probabilities and updates.
+    Its reward stays in its group's baseline, and every other trajectory's loss is the same."""
     max_failed_groups: Share = 0.05
     """Share of a batch's prompt groups whose agent loop may raise before the run stops. Sandbox faults do not count:
     they end a trajectory, not a group."""

@@ -16,10 +16,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.padding_utils import SYNTHETIC_PADDING_SEQ_LEN
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from verl_tir.config import TirConfig
 from verl_tir.filters.config import FilterConfig
+from verl_tir.filters.cut import shortest_row
 from verl_tir.filters.dump import TrajectoryDump
 from verl_tir.filters.faults import OutageError, check_aborted, check_failures, outage
 from verl_tir.filters.gates import AccuracyGate, Gate, SoundGate, UsableGate, VarianceGate
@@ -27,12 +29,12 @@ from verl_tir.filters.groups import Groups, Judged
 from verl_tir.filters.overlong import ResponseBudget
 from verl_tir.filters.refill import UNTRAINABLE, DataCannotFillBatchError, RefillBudget
 from verl_tir.filters.report import filter_metrics, reasons_of
-from verl_tir.filters.storage import mask_rows, set_apart, without
+from verl_tir.filters.storage import cut_rows, mask_rows, set_apart, without
 from verl_tir.filters.token_rule import TokenRule
 from verl_tir.filters.trim import trim_rows
-from verl_tir.filters.void import Plan, plan_batch
+from verl_tir.filters.void import Plan, Row, plan_batch
 from verl_tir.metrics.sandbox import SandboxMeter
-from verl_tir.metrics.summary import summarize
+from verl_tir.metrics.summary import PREFIX, summarize
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class _TirSampling:
             ),
         )
         self._budget = RefillBudget(filters.max_refills)
+        self.shortest_row = shortest_row(settings.get("actor_strategy"), SYNTHETIC_PADDING_SEQ_LEN)
         self._meter = SandboxMeter()
         folder = self.tir.dump_dir
         self.dump = None if folder is None else TrajectoryDump(Path(folder), self.tir.dump_max_mb)
@@ -137,7 +140,7 @@ class _TirSampling:
         if not plan.train and not plan.mask:
             raise OutageError("no prompt group of the batch has two trajectories left that can be used")
         if not validating:
-            self._apply(plan, batch)
+            batch = self._apply(plan, batch, rows, metrics)
         stored = [item.stored for item in items]
         if self.dump is not None:
             why = reasons_of(rows, [item.row for item in evicted], self._groups.evicted_by, self._rule, plan)
@@ -153,8 +156,13 @@ class _TirSampling:
             self._raised.clear()
         return without(batch, plan.drop), metrics
 
-    def _apply(self, plan: Plan, batch: KVBatchMeta) -> None:
-        """Write what the plan says of masks into storage."""
+    def _apply(self, plan: Plan, batch: KVBatchMeta, rows: Sequence[Row], metrics: dict[str, Any]) -> KVBatchMeta:
+        """Write what the plan says of masks into storage; what is masked is cut down, and that counted."""
+        if self.tir.filter.cut_masked_rows:
+            cut = cut_rows(batch, plan.mask, {row.key: row.reward for row in rows}, self.shortest_row)
+            counts = {"cut_rows": cut.rows, "cut_tokens": cut.tokens, "uncut_rows": cut.uncut_rows}
+            metrics |= {f"{PREFIX}filter/{name}/total": float(count) for name, count in counts.items()}
+            batch = cut.batch
         mask_rows(batch, plan)
         if plan.signal_anchor is not None:
             lengths = dict(zip(batch.keys, (tag["response_len"] for tag in batch.tags), strict=True))
@@ -164,6 +172,7 @@ class _TirSampling:
                 "gradient",
                 len(batch.keys),
             )
+        return batch
 
     def _counting(self, refill_fn: Callable[[int], int]) -> Callable[[int], int]:
         def refill(prompts: int) -> int:

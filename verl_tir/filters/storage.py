@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +12,13 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
+from verl_tir.filters.cut import RAGGED, RowLengths, cut_shape, misfits
 from verl_tir.filters.overlong import ResponseBudget
 from verl_tir.filters.void import Plan, Row
 from verl_tir.metrics.scored import Scored, is_correct
 from verl_tir.trajectory import Trajectory
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,93 @@ def read_rows(keys: Sequence[str], partition_id: str) -> list[StoredRow]:
     return rows
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What became of the rows that were to be cut."""
+
+    batch: KVBatchMeta
+    """The batch, with the lengths that its rows have now."""
+    rows: int
+    """Rows that were cut."""
+    tokens: int
+    """Tokens that they had and have no longer."""
+    uncut_rows: int
+    """Rows that could not be cut and are as they were."""
+
+
+def cut_rows(batch: KVBatchMeta, keys: Sequence[str], rewards: Mapping[str, float], shortest: RowLengths) -> Cut:
+    """Cut the rows of `keys` that are longer than `shortest` down to it, with their masks all zero.
+
+    Each keeps its reward, now at its last token, so that its group's mean and standard deviation are the same to the
+    last bit. Where the rows have a field of their length that this version does not know, all stay as they were.
+
+    Args:
+        batch: a batch that holds them, with the lengths of its rows in its tags.
+        keys: rows that are out of the loss.
+        rewards: the reward of each of them, by key.
+        shortest: what their lengths become.
+    """
+    tags = dict(zip(batch.keys, batch.tags, strict=True))
+    long = [key for key in keys if tags[key]["seq_len"] > shortest.sequence]
+    if not long:
+        return Cut(batch, 0, 0, 0)
+    # The longest row: its lengths are the least likely to be those of something else as well.
+    longest = max(long, key=lambda key: tags[key]["seq_len"])
+    row = tq.kv_batch_get(keys=[longest], partition_id=batch.partition_id)[0]
+    fields = {name: value for name, value in row.items() if isinstance(value, torch.Tensor)}
+    lengths = RowLengths(tags[longest]["seq_len"] - tags[longest]["response_len"], tags[longest]["response_len"])
+    unknown = misfits({name: tuple(value.shape) for name, value in fields.items()}, lengths)
+    if unknown:
+        logger.warning(
+            "%d masked rows keep their tokens and cost as much as others: they cannot be cut without knowing more of "
+            "their fields %s",
+            len(long),
+            ", ".join(unknown),
+        )
+        return Cut(batch, 0, 0, len(long))
+    template: dict[str, Any] = _shortened(fields, shortest)
+    if "multi_modal_inputs" in row.keys():  # noqa: SIM118 - iterating a TensorDict gives rows
+        # No placeholder of an image is left in the row; verl's own padding rows carry this.
+        template["multi_modal_inputs"] = {}
+    cut_tags = {
+        "prompt_len": shortest.prompt,
+        "response_len": shortest.response,
+        "seq_len": shortest.sequence,
+    }
+    cut = [template | {"rm_scores": _at_the_end(template["rm_scores"], rewards[key])} for key in long]
+    tq.kv_batch_put(
+        keys=long,
+        partition_id=batch.partition_id,
+        fields=list_of_dict_to_tensordict(cut),
+        tags=[tags[key] | cut_tags for key in long],
+    )
+    tokens = sum(tags[key]["seq_len"] - shortest.sequence for key in long)
+    tags |= {key: tags[key] | cut_tags for key in long}
+    return Cut(_with_rows(batch, {key: tags[key] for key in batch.keys}), len(long), tokens, 0)
+
+
+def _shortened(fields: Mapping[str, torch.Tensor], to: RowLengths) -> dict[str, torch.Tensor]:
+    """A row's fields of its length, as a valid row of the lengths `to` that has neither mask nor reward."""
+    known = {name: value for name, value in fields.items() if name in RAGGED}
+    short = {name: value.new_zeros(cut_shape(name, tuple(value.shape), to)) for name, value in known.items()}
+    # What the model or the tool wrote is text: no token of it stands for a part of an image.
+    token = int(fields["responses"][-1])
+    for name in ("prompts", "responses", "input_ids"):
+        short[name].fill_(token)
+    if "attention_mask" in short:
+        short["attention_mask"].fill_(1)
+    short["position_ids"] += torch.arange(to.sequence, dtype=short["position_ids"].dtype)
+    return short
+
+
+def _at_the_end(scores: torch.Tensor, reward: float) -> torch.Tensor:
+    scores = scores.clone()
+    scores[-1] = reward
+    return scores
+
+
 def mask_rows(batch: KVBatchMeta, plan: Plan) -> None:
-    """Overwrite the masks of the plan's void rows with zeros, or with one token of `loss_mask` for an anchor."""
+    """Overwrite the masks of the plan's masked rows with zeros, or with one token of `loss_mask` for an anchor."""
     if not plan.mask:
         return
     lengths = {key: tag["response_len"] for key, tag in zip(batch.keys, batch.tags, strict=True)}
@@ -125,11 +214,15 @@ def without(batch: KVBatchMeta, drop: Sequence[str]) -> KVBatchMeta:
         return batch
     tq.kv_clear(partition_id=batch.partition_id, keys=list(drop))
     dropped = set(drop)
-    kept = [(key, tag) for key, tag in zip(batch.keys, batch.tags, strict=True) if key not in dropped]
+    return _with_rows(batch, {key: tag for key, tag in zip(batch.keys, batch.tags, strict=True) if key not in dropped})
+
+
+def _with_rows(batch: KVBatchMeta, tags: Mapping[str, dict[str, Any]]) -> KVBatchMeta:
+    """The batch with these rows and tags, in their order."""
     return KVBatchMeta(
         partition_id=batch.partition_id,
-        keys=[key for key, _ in kept],
-        tags=[tag for _, tag in kept],
+        keys=list(tags),
+        tags=list(tags.values()),
         fields=batch.fields,
         extra_info=batch.extra_info,
     )

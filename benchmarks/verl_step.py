@@ -1,0 +1,334 @@
+"""One training step of stock verl in this process: stored rows in, sampler, log-probabilities, advantages, update.
+
+The step is `PPOTrainer._step_once` itself, on a real TransferQueue and verl's own worker with its FSDP2 engine; only
+Ray's worker groups and the rollout engine are left out. What the rollout would have stored is given as
+`StoredTrajectory` and written by verl's agent loop worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+# The platform has to be known before verl's engine is imported.
+os.environ |= {"VERL_PLATFORM": "cpu", "VERL_TIR": "simpletir"}
+
+import ray
+import torch
+import transfer_queue as tq
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+from transfer_queue import KVBatchMeta
+from transformers import Qwen2Config, Qwen2ForCausalLM
+from verl.experimental.agent_loop import AgentLoopOutput
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.model import compute_position_id_with_mask
+from verl.workers.engine_workers import ActorRolloutRefWorker
+from verl.workers.utils.losses import ppo_loss
+
+from verl_tir.demo.model import train_tokenizer
+from verl_tir.trajectory import StopReason, Trajectory, Turn, TurnEnd
+
+EOS = 2
+
+
+@dataclass(frozen=True)
+class StoredTrajectory:
+    """A finished trajectory as the rollout stores it."""
+
+    group: str
+    session: int
+    prompt: list[int]
+    response: list[int]
+    mask: list[int]
+    log_probs: list[float]
+    """Of the rollout engine."""
+    reward: float
+    void: bool
+
+    @property
+    def key(self) -> str:
+        return f"{self.group}_{self.session}_0"
+
+    def output(self) -> AgentLoopOutput:
+        """What the agent loop returns for it."""
+        turn = Turn(
+            end=TurnEnd.EOS,
+            model_tokens=sum(self.mask),
+            observation_tokens=len(self.mask) - sum(self.mask),
+            discarded_tokens=0,
+            has_code=False,
+            has_answer=not self.void,
+            outcome=None,
+            observation_truncated=False,
+            generate_seconds=0.0,
+            tool_seconds=0.0,
+        )
+        trajectory = Trajectory((turn,), StopReason.VOID if self.void else StopReason.ANSWER)
+        return AgentLoopOutput(
+            prompt_ids=self.prompt,
+            response_ids=self.response,
+            response_mask=self.mask,
+            response_logprobs=self.log_probs,
+            reward_score=self.reward,
+            num_turns=2,
+            metrics={"generate_sequences": 0.0, "tool_calls": 0.0},
+            extra_fields={
+                "tir": trajectory.to_record(),
+                "reward_extra_info": {},
+                "min_global_steps": 1,
+                "max_global_steps": 1,
+                "turn_scores": [],
+                "tool_rewards": [],
+            },
+        )
+
+
+@dataclass
+class StepRecord:
+    """What one step did."""
+
+    metrics: dict[str, Any]
+    rows: dict[str, dict[str, torch.Tensor]]
+    """By key, the fields that the step wrote for the row."""
+    gradients: list[list[torch.Tensor]] = field(default_factory=list)
+    """For each optimiser step, of each parameter, before clipping."""
+    slopes: dict[tuple[int, ...], list[torch.Tensor]] = field(default_factory=dict)
+    """By a row's tokens: for each of its optimiser steps, the loss's slope at each token's log-probability."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    """Tokens that passed through the model, by stage; padding of micro-batches included."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """CPU time of this process, by stage."""
+
+
+def write_model(folder: Path, *, hidden: int, layers: int, seed: int) -> None:
+    """A random Qwen2 with the demo's tokenizer."""
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(0)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=32768,
+        tie_word_embeddings=True,
+        # Larger than usual, so that log-probabilities differ between tokens as in a trained model.
+        initializer_range=0.1,
+        eos_token_id=EOS,
+        dtype="float32",
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def launch_config(overrides: Mapping[str, Any]) -> DictConfig:
+    """verl's composed configuration with the recipe and the CPU platform."""
+    settings: dict[str, Any] = {"+tir": "simpletir", "+platform": "cpu", "trainer.logger": "[]"}
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", [f"{key}={value}" for key, value in (settings | dict(overrides)).items()])
+
+
+@contextmanager
+def transfer_queue() -> Iterator[None]:
+    """A TransferQueue of its own on a small local Ray."""
+    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+    tq.init(
+        OmegaConf.create({"backend": {"SimpleStorage": {"num_data_storage_units": 1, "total_storage_size": 100_000}}})
+    )
+    try:
+        yield
+    finally:
+        tq.close()
+        ray.shutdown()
+
+
+class _Worker:
+    """verl's worker in place of a worker group of one."""
+
+    def __init__(self, config: DictConfig, role: str) -> None:
+        self.worker = ActorRolloutRefWorker(config=config.actor_rollout_ref, role=role)
+        self.worker.init_model()
+        self._dispatch_info = {"actor": [0]}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.worker, name)
+
+
+class _OtherPolicy:
+    """The actor with other weights, as a reference whose loss has a gradient.
+
+    verl gives its own reference model pinned memory, which there is none of without an accelerator.
+    """
+
+    def __init__(self, actor: _Worker) -> None:
+        self._actor = actor
+
+    def compute_ref_log_prob(self, batch: KVBatchMeta) -> KVBatchMeta:
+        """Write the other policy's `log_probs` for the batch."""
+        parameters = list(self._actor.worker.actor.engine.module.parameters())
+        own = [parameter.detach().clone() for parameter in parameters]
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.mul_(0.9)
+            output = self._actor.compute_log_prob(batch)
+            for parameter, values in zip(parameters, own, strict=True):
+                parameter.copy_(values)
+        return output
+
+
+class LocalTrainer(PPOTrainerSync):
+    """verl's synchronous trainer whose workers are in this process and whose rollout is what `store` is given."""
+
+    def __init__(self, config: DictConfig) -> None:
+        _single_rank()
+        super().__init__(config)
+        self.global_steps = 1
+        self.tokenizer = SimpleNamespace(eos_token_id=EOS)
+        self.reward_loop_manager = SimpleNamespace(reward_loop_worker_handles=[])
+        self.resource_pool_manager = SimpleNamespace(get_n_gpus=lambda: 1)
+        self.ref_in_actor = False
+        self.distillation_config = None
+        self.actor_rollout_wg = _Worker(config, "actor")
+        self.ref_policy_wg = _OtherPolicy(self.actor_rollout_wg) if self.use_reference_policy else None
+        self.engine = self.actor_rollout_wg.worker.actor.engine
+        self._start = [parameter.detach().clone() for parameter in self.engine.module.parameters()]
+
+    def on_sample_end(self) -> None:
+        """There is no engine to put to sleep."""
+
+    def on_step_end(self) -> None:
+        """There is no engine to update."""
+
+    def reconfigure(self, overrides: Sequence[str]) -> None:
+        """Other settings of the losses, the micro-batches and the sampler for the same worker."""
+        self.config = OmegaConf.merge(self.config, OmegaConf.from_dotlist(list(overrides)))
+        actor = self.config.actor_rollout_ref.actor
+        engine = self.engine.engine_config
+        engine.use_dynamic_bsz = actor.use_dynamic_bsz
+        engine.max_token_len_per_gpu = engine.infer_max_token_len_per_gpu = actor.ppo_max_token_len_per_gpu
+        engine.micro_batch_size_per_gpu = engine.infer_micro_batch_size_per_gpu = actor.ppo_micro_batch_size_per_gpu
+        self.actor_rollout_wg.worker.actor.set_loss_fn(partial(ppo_loss, config=omega_conf_to_dataclass(actor)))
+        self.replay_buffer = self._build_replay_buffer()
+
+    def train(self, rows: Sequence[StoredTrajectory], *, slopes: bool = False) -> StepRecord:
+        """One step from the first weights on these rows, which are whole groups."""
+        self._rewind()
+        store(rows)
+        record = StepRecord({}, {})
+        groups = len({row.group for row in rows})
+        timing: dict[str, float] = {}
+        with _watch(self.engine, record, slopes):
+            batch = self._step_once(record.metrics, timing, groups)
+        self._compute_metrics(batch, record.metrics, timing | {"step": sum(timing.values())}, 1, 0)
+        written = ["old_log_probs", "advantages", "response_mask", "loss_mask", "rm_scores", "responses"]
+        written += ["rollout_is_weights"] if self.config.algorithm.rollout_correction.rollout_is else []
+        data = tq.kv_batch_get(keys=batch.keys, partition_id="train", select_fields=written)
+        for index, key in enumerate(batch.keys):
+            record.rows[key] = {name: data[name][index] for name in written}
+        for partition, keys in tq.kv_list().items():
+            tq.kv_clear(partition_id=partition, keys=list(keys))
+        return record
+
+    def _rewind(self) -> None:
+        for parameter, start in zip(self.engine.module.parameters(), self._start, strict=True):
+            parameter.data.copy_(start)
+        self.engine.optimizer.state.clear()
+
+
+def store(rows: Sequence[StoredTrajectory]) -> None:
+    """Put the rows and their prompts where verl's agent loop worker puts them."""
+    put = AgentLoopWorkerTQ.__ray_metadata__.modified_class._agent_loop_postprocess
+
+    async def nothing(*_: Any, **__: Any) -> None:
+        return None
+
+    worker = SimpleNamespace(
+        _compute_score=nothing,
+        _compute_teacher_logprobs=nothing,
+        _compute_multi_modal_inputs=lambda *_: {},
+        _compute_position_ids=lambda ids, mask, _: compute_position_id_with_mask(mask),
+    )
+    for group in dict.fromkeys(row.group for row in rows):
+        tq.kv_put(
+            key=group,
+            partition_id="train",
+            fields=None,
+            tag={"is_prompt": True, "status": "finished", "global_steps": 1},
+        )
+
+    async def put_all() -> None:
+        for row in rows:
+            await put(worker, row.output(), False, uid=row.group, session_id=row.session, global_steps=1)
+
+    asyncio.run(put_all())
+
+
+def _single_rank() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    for name, value in (alone | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}).items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def _watch(engine: Any, record: StepRecord, slopes: bool) -> Iterator[None]:
+    """Record what the engine does inside the block."""
+    forward_step, optimizer_step, forward_backward = (
+        engine.forward_step,
+        engine.optimizer_step,
+        engine.forward_backward_batch,
+    )
+
+    def batch(data: Any, loss_function: Callable[..., Any], forward_only: bool = False) -> Any:
+        started = time.process_time()
+        output = forward_backward(data, loss_function, forward_only=forward_only)
+        stage = "old_log_prob" if forward_only else "update"
+        record.seconds[stage] = record.seconds.get(stage, 0.0) + time.process_time() - started
+        return output
+
+    def step(micro_batch: Any, loss_function: Any, forward_only: bool) -> Any:
+        lengths = micro_batch["input_ids"].offsets().diff()
+        packed = micro_batch["use_remove_padding"]
+        stage = "old_log_prob" if forward_only else "update"
+        passed = int(lengths.sum() if packed else lengths.max() * len(lengths))
+        record.tokens[stage] = record.tokens.get(stage, 0) + passed
+        function = partial(_sloping, loss_function, record) if slopes and not forward_only else loss_function
+        return forward_step(micro_batch, loss_function=function, forward_only=forward_only)
+
+    @wraps(optimizer_step)
+    def optimise() -> Any:
+        record.gradients.append([parameter.grad.full_tensor().clone() for parameter in engine.module.parameters()])
+        return optimizer_step()
+
+    engine.forward_step, engine.optimizer_step, engine.forward_backward_batch = step, optimise, batch
+    try:
+        yield
+    finally:
+        del engine.forward_step, engine.optimizer_step, engine.forward_backward_batch
+
+
+def _sloping(loss_function: Any, record: StepRecord, *, model_output: Any, data: Any, **kwargs: Any) -> Any:
+    """The loss, and once more on a leaf for its slope at every token's log-probability."""
+    nested = model_output["log_probs"]
+    leaf = nested.values().detach().clone().requires_grad_()
+    again = torch.nested.nested_tensor_from_jagged(leaf, offsets=nested.offsets())
+    probe, _ = loss_function(model_output={**model_output, "log_probs": again}, data=data, **kwargs)
+    (found,) = torch.autograd.grad(probe, leaf)
+    for ids, slope in zip(data["input_ids"].unbind(), found.split(nested.offsets().diff().tolist()), strict=True):
+        record.slopes.setdefault(tuple(ids.tolist()), []).append(slope)
+    return loss_function(model_output=model_output, data=data, **kwargs)
