@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from verl_tir.launch import register_search_path, validate
@@ -135,3 +137,38 @@ def test_asynchronous_trainers_always_replace() -> None:
     """Their refill has no key."""
     config = composed("trainer.v1.sampler.sync_refill_failed_groups=false", "trainer.v1.trainer_mode=colocate_async")
     assert validate(config) == "simpletir"
+
+
+def test_two_ablations_can_be_given_together() -> None:
+    """They change what each of them names."""
+    changed = leaves(composed("+ablation=[suffix_only,paper_loss]"))
+    recipe = leaves(composed())
+    assert {key: value for key, value in changed.items() if recipe[key] != value} == {
+        "tir.filter.void": "suffix",
+        "actor_rollout_ref.actor.loss_agg_mode": "seq-mean-token-mean",
+    }
+
+
+DOCS = (Path(__file__).parents[1] / "docs" / "filters.md").read_text()
+
+
+def test_the_table_of_ablations_is_complete() -> None:
+    """Each has its row in the document."""
+    assert set(re.findall(r"^\| `([a-z_]+)` \| [^`(]", DOCS, re.MULTILINE)) >= {"naive_multi_turn", "paper_loss"}
+    for name in ABLATIONS:
+        assert f"\n| `{name}` | " in DOCS
+
+
+def test_the_commands_for_rollout_correction_compose() -> None:
+    """What the document says of verl's rollout correction is what verl's configuration takes, and the loss with it."""
+    first, second = re.findall(r"```bash\n(.+?)```", DOCS, re.DOTALL)
+    decoupled, bypass = (re.findall(r"\+?(?:algorithm|actor_rollout_ref)\S+=\S+", text) for text in (first, second))
+    config = composed(*decoupled)
+    assert validate(config) == "simpletir"
+    assert config.algorithm.rollout_correction.rollout_rs == "seq_mean_k1"
+    config = composed(*bypass)
+    assert validate(config) == "simpletir"
+    loss = instantiate(config.actor_rollout_ref.actor.policy_loss, _convert_="partial")
+    assert (loss.loss_mode, loss.inner_loss_mode) == ("tir", "bypass_mode")
+    assert loss.rollout_correction.get("rollout_rs_threshold") == "0.5_2.0"
+    assert config.algorithm.rollout_correction.bypass_mode

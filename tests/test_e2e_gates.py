@@ -1,4 +1,4 @@
-"""Stock verl trains through the gates: groups without a spread are replaced, and what trains is what rules leave."""
+"""Stock verl trains through the gates: groups without a spread are replaced, and only what the rules leave trains."""
 
 from __future__ import annotations
 
