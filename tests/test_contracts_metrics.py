@@ -13,6 +13,9 @@ from verl_tir.trajectory import StopReason
 JOINED = {"total": "sum", "max": "max", "min": "min"}
 """How verl joins a name, by its last part; any other is averaged by the number of trajectories."""
 
+AVERAGED = re.compile(r".*(_ratio|_ratio/\w+|/mean|/p\d+|/mask_coverage|/(stop|turn_end|slowest)/\w+)")
+"""Names that say that they are an average, a share or a percentile; a count that is named so would not add up."""
+
 PER_TRAJECTORY = re.compile(
     r"tir/((turns|tool/calls|tokens/\w+|agent_loop/(generate_sequences|tool_calls))/mean"
     r"|void_ratio|aborted_ratio|answer_ratio|code_ratio|stop/\w+|turn/\w+/reached_ratio)"
@@ -39,6 +42,7 @@ def test_a_metric_is_joined_as_its_name_says(name: str, joined: dict[str, float]
     """Counts add up, extremes stay, averages over trajectories are the union's, and others stay between the two."""
     kind = JOINED.get(name.rsplit("/", 1)[-1], "weighted_avg")
     assert MetricsAggregator()._get_aggregation_type(name) == kind
+    assert (kind == "weighted_avg") is bool(AVERAGED.fullmatch(name))
     # The clients of one update do not know the endpoints of the other's.
     is_exact = kind != "weighted_avg" and "endpoints" not in name
     if is_exact or PER_TRAJECTORY.fullmatch(name):

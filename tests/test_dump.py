@@ -139,11 +139,11 @@ def test_validation_masks_nothing(tmp_path: Path) -> None:
 
 def test_steps_are_read_in_order(tmp_path: Path) -> None:
     """By number, not by name, and each step's training before its validation."""
-    for step in (1_000_000, 2, 10):
+    for step in (1_000_000, 2, 999_999):
         dump = write(tmp_path, step, [row("a_0_0")])
     dump.write("val", 2, [row("a_0_0")], plan(("a_0_0",)))
     order = [(found.step, found.partition) for found in read_dump(tmp_path)]
-    assert order == [(2, "train"), (2, "val"), (10, "train"), (1_000_000, "train")]
+    assert order == [(2, "train"), (2, "val"), (999_999, "train"), (1_000_000, "train")]
 
 
 def test_a_step_may_come_in_parts_and_again(tmp_path: Path) -> None:
@@ -226,6 +226,13 @@ def test_steps_of_an_earlier_run_count(tmp_path: Path) -> None:
         write(tmp_path, step, LONG, 1)
     write(tmp_path, 1, LONG, 1)
     assert sorted({found.step for found in read_dump(tmp_path)}) == [1, 6, 7]
+
+
+def test_a_step_that_grows_does_not_make_room_of_itself(tmp_path: Path) -> None:
+    """Its file may be the oldest; the others go first."""
+    for step in (1, 2, 3, 1):
+        write(tmp_path, step, LONG, 1)
+    assert [found.step for found in read_dump(tmp_path)] == [1] * 6 + [3] * 3
 
 
 def test_a_step_larger_than_the_bound_is_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -213,6 +213,13 @@ def test_the_sandbox_is_not_blamed_on_the_model() -> None:
     assert outage["tir/tool/fault/total"] == 10
 
 
+def test_what_could_not_be_scored_is_no_wrong_answer() -> None:
+    """A void trajectory of which nothing is known is no false positive and no true one."""
+    unknown = Scored(Trajectory((_turn(None),), StopReason.VOID), 0.0)
+    metrics = summarize([*BATCH[1:3], unknown])
+    assert (metrics["tir/void_ratio"], metrics["tir/void_correct_ratio"]) == (1, 1 / 2)
+
+
 def test_many_turns_share_the_last_names() -> None:
     """From the ninth turn on there is one entry, so that a run of 50 turns logs no more than one of 9."""
     long = Trajectory((*[_turn(Outcome.SUCCESS, -1.0)] * 8, *[_turn(None, -2.0)] * 42), StopReason.VOID)
