@@ -37,7 +37,17 @@ _generate = LLMServerClient.generate
 async def _recording_generate(self: Any, request_id: str, **kwargs: Any) -> Any:
     prompt_ids = list(kwargs["prompt_ids"])
     output = await _generate(self, request_id, **kwargs)
-    _write("sampled", {"context": prompt_ids, "ids": list(output.token_ids), "log_probs": list(output.log_probs)})
+    _write(
+        "sampled",
+        {
+            "context": prompt_ids,
+            "ids": list(output.token_ids),
+            # An aborted request that had not begun has none.
+            "log_probs": list(output.log_probs or []),
+            "aborted": output.stop_reason == "aborted",
+            "version": output.extra_fields["global_steps"],
+        },
+    )
     return output
 
 
@@ -55,6 +65,7 @@ def _recording_as_dict(self: Any) -> dict[str, Any]:
             "log_probs": list(self.response_logprobs),
             "reward": self.reward_score,
             "step": self.extra_fields["min_global_steps"],
+            "last_step": self.extra_fields["max_global_steps"],
             "tir": self.extra_fields["tir"],
         },
     )
