@@ -30,11 +30,12 @@ class VerlRun:
 
     def records(self, kind: str) -> list[dict[str, Any]]:
         """What `recording/tir_recorder.py` wrote in verl's processes."""
-        return [json.loads(path.read_text()) for path in self.record_files(kind)]
+        return [json.loads(path.read_text()) for path in sorted(self.record_folder.glob(f"{kind}-*.json"))]
 
-    def record_files(self, kind: str) -> list[Path]:
-        """Those records' files; their names tell the process and the order in it."""
-        return sorted((self.folder / f"records{self.number}").glob(f"{kind}-*.json"))
+    @property
+    def record_folder(self) -> Path:
+        """One file for each event, named `{kind}-{process}-{number in the process}.json`."""
+        return self.folder / f"records{self.number}"
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

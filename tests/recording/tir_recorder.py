@@ -17,7 +17,7 @@ import torch
 # isort: off
 # verl imports external modules before its plugins, and its FSDP engine asks for the platform when it is imported.
 import verl_tir.plugin  # noqa: F401
-from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, AgentLoopWorker
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngine, FSDPEngineWithLMHead
 from verl.workers.rollout.llm_server import LLMServerClient
 # isort: on
@@ -27,7 +27,11 @@ _count = itertools.count()
 
 
 def _write(kind: str, event: dict[str, Any]) -> None:
-    (_FOLDER / f"{kind}-{os.getpid()}-{next(_count):06}.json").write_text(json.dumps(event))
+    path = _FOLDER / f"{kind}-{os.getpid()}-{next(_count):06}.json"
+    # A process may be killed while it writes.
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(event))
+    unfinished.rename(path)
 
 
 _generate = LLMServerClient.generate
@@ -49,6 +53,15 @@ async def _recording_generate(self: Any, request_id: str, **kwargs: Any) -> Any:
         },
     )
     return output
+
+
+_run_agent_loop = AgentLoopWorker._run_agent_loop
+
+
+@wraps(_run_agent_loop)
+async def _recording_run_agent_loop(self: Any, *args: Any, **kwargs: Any) -> Any:
+    _write("begun", {"uid": kwargs["uid"], "index": int(kwargs["index"]), "step": int(kwargs["global_steps"])})
+    return await _run_agent_loop(self, *args, **kwargs)
 
 
 _as_dict = AgentLoopOutput.as_dict
@@ -119,6 +132,7 @@ def _recording_optimizer_step(self: Any) -> Any:
     return grad_norm
 
 
+AgentLoopWorker._run_agent_loop = _recording_run_agent_loop
 AgentLoopOutput.as_dict = _recording_as_dict
 LLMServerClient.generate = _recording_generate
 FSDPEngineWithLMHead.forward_step = _recording_forward_step

@@ -1,10 +1,13 @@
-"""Reading what `recording/tir_recorder.py` wrote: which of the engine's calls a response is made of."""
+"""Reading what `recording/tir_recorder.py` wrote: the engine's calls behind a response, the rows behind an update."""
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -55,3 +58,50 @@ def _returned(call: dict[str, Any], item: dict[str, Any], start: int, end: int) 
         item["response"][kept] == call["ids"][: stop - start]
         and item["log_probs"][kept] == call["log_probs"][: stop - start]
     )
+
+
+def rows_of(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a trained micro-batch, one by one."""
+    return [
+        {name: values[i] for name, values in batch.items() if name != "loss"} for i in range(len(batch["input_ids"]))
+    ]
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser step, on all ranks."""
+
+    ranks: list[list[dict[str, Any]]]
+    """The rows that each rank trained on."""
+    grad_norms: list[float]
+    """As each rank saw it."""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [row for rank in self.ranks for row in rank]
+
+
+def updates(folder: Path) -> list[Update]:
+    """The optimiser steps of a run, in order; every rank is a process with events in its own order."""
+    events: dict[str, dict[int, tuple[str, Path]]] = defaultdict(dict)
+    for path in folder.glob("*.json"):
+        kind, process, number = path.stem.split("-")
+        if kind in ("trained", "updated"):
+            events[process][int(number)] = (kind, path)
+    ranks = [list(_steps(found)) for _, found in sorted(events.items())]
+    return [
+        Update([rows for rows, _ in parts], [norm for _, norm in parts])
+        # A run that was killed may have been so between two ranks.
+        for parts in zip(*ranks, strict=False)
+    ]
+
+
+def _steps(events: dict[int, tuple[str, Path]]) -> Iterable[tuple[list[dict[str, Any]], float]]:
+    rows: list[dict[str, Any]] = []
+    for _, (kind, path) in sorted(events.items()):
+        event = json.loads(path.read_text())
+        if kind == "trained":
+            rows += rows_of(event)
+        else:
+            yield rows, event["grad_norm"]
+            rows = []

@@ -219,6 +219,13 @@ class TirReplayBuffer(_TirSampling, ReplayBuffer):
 class TirReplayBufferAsync(_TirSampling, ReplayBufferAsync):
     """For verl's asynchronous trainer modes."""
 
+    def wait_for_sampleable(
+        self, global_steps: int, partition_id: str, target_count: int
+    ) -> tuple[set[str], dict[str, Any]]:
+        """As verl's, which also calls it outside of `sample` and before the first; allowed shares are of the target."""
+        self._batch_size = target_count
+        return super().wait_for_sampleable(global_steps, partition_id, target_count)
+
 
 def build_sampler(*, trainer_mode: str, **verl_kwargs: Any) -> ReplayBuffer:
     """verl's `custom_sampler`: the replay buffer of the trainer mode, with the gates and the void rule."""
