@@ -25,7 +25,7 @@ WEIGHTS = {
 
 
 async def send(weights: dict[str, torch.Tensor], actors: int, rollouts: int) -> list[dict[str, torch.Tensor]]:
-    """One weight update as verl's manager runs it, all workers in this process; returns what each rollout worker got."""
+    """One weight update as verl's manager runs it, all workers in this process; what each rollout worker got."""
     engine = CheckpointEngineRegistry.get("gloo")
     senders = [engine(bucket_size=BUCKET, is_master=rank == 0) for rank in range(actors)]
     receivers = [engine(bucket_size=BUCKET) for _ in range(rollouts)]

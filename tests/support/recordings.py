@@ -41,7 +41,9 @@ class EngineCalls:
             position = start
             while position < end:
                 context = tuple(item["prompt"] + item["response"][:position])
-                calls = [call for call in self._by_context[context] if call["ids"] and _returned(call, item, position, end)]
+                calls = [
+                    call for call in self._by_context[context] if call["ids"] and _returned(call, item, position, end)
+                ]
                 assert calls, "no engine call returned these ids here"
                 # A shorter one was cut off in a trajectory that began alike.
                 length = max(min(len(call["ids"]), end - position) for call in calls)
