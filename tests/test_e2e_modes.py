@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 RANKS, PROMPTS, SAMPLES = 2, 4, 4
-SAVED, LAST = 2, 4
+SAVED, LAST = 3, 5
 """Steps: of the checkpoint behind which the first run is killed, and the last one of the second run."""
-WARM_UP = 2
-"""Batches that are rolled out ahead."""
-FETCHED = PROMPTS * (WARM_UP + SAVED)
+AHEAD = 3
+"""Prompts that are rolled out ahead: fewer than a batch, so that a sample waits for new ones while others run."""
+FETCHED = AHEAD + PROMPTS * SAVED
 """Prompts that the data loader has given when the checkpoint is written."""
 MINI_BATCHES = PROMPTS
 """Optimiser steps of a batch: one for each prompt, two rows for each rank, so that a rank's rows may all be void."""
@@ -58,11 +58,11 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(run_verl: RunVerl) -> Runs:
-    """Two steps, a kill, and two more steps."""
+    """Some steps, a kill, and some more steps."""
     problems, _ = split(seed=0, train=2 * FETCHED, validation=1)
     overrides = {
         "trainer.v1.trainer_mode": "colocate_async",
-        "trainer.v1.colocate_async.num_warmup_batches": WARM_UP,
+        "trainer.v1.colocate_async.num_warmup_batches": AHEAD / PROMPTS,
         "trainer.n_gpus_per_node": RANKS,
         "trainer.save_freq": 1,
         "trainer.total_training_steps": LAST,
@@ -70,8 +70,8 @@ def runs(run_verl: RunVerl) -> Runs:
         "data.shuffle": False,
         "actor_rollout_ref.actor.ppo_mini_batch_size": PROMPTS // MINI_BATCHES,
         "actor_rollout_ref.rollout.n": SAMPLES,
-        # So slow that a batch is complete while requests of the next are running.
-        "actor_rollout_ref.rollout.max_num_seqs": 2,
+        # One request at a time on each replica: never are all of them done at once.
+        "actor_rollout_ref.rollout.max_num_seqs": 1,
     }
     stream = transcripts(0, itertools.cycle(problems))
     first = run_verl(problems, stream, overrides, kill_when=saved)
@@ -103,18 +103,21 @@ def uid(line: dict[str, Any]) -> str:
 
 
 def test_no_trajectory_is_trained_twice_and_no_prompt_is_lost(runs: Runs) -> None:
-    """What had been fetched and not trained is trained after the resumption, or rolled out anew for it."""
+    """What had been fetched and not trained on is trained on by the second run, or rolled out anew for it."""
     assert all(count == 1 for count in Counter(line["key"] for line in runs.dump).values())
     groups = Counter((line["step"], uid(line)) for line in runs.dump)
     assert len(groups) == LAST * PROMPTS
     assert set(groups.values()) == {SAMPLES}
-    fetched = first_seen(runs.first.records("begun"))[:FETCHED]
+    # No problem comes twice, so its index tells the order in which the prompts were fetched.
+    fetched = {event["uid"] for event in runs.first.records("begun") if event["index"] < FETCHED}
     before = {name for step, name in groups if step <= SAVED}
     after = {name for step, name in groups if step > SAVED}
-    begun_again = {event["uid"] for event in runs.second.records("begun")} & set(fetched)
-    assert before <= set(fetched)
+    begun_again = {event["uid"] for event in runs.second.records("begun")} & fetched
+    assert len(fetched) == FETCHED
+    assert begun_again
+    assert before <= fetched
     assert not before & (after | begun_again)
-    assert set(fetched) == before | (after & set(fetched)) | begun_again
+    assert fetched == before | (after & fetched) | begun_again
     restored = re.search(r"Restored (\d+) training prompt groups", runs.second.log)
     assert restored is not None
     assert int(restored[1]) == FETCHED - len(before)
@@ -122,17 +125,11 @@ def test_no_trajectory_is_trained_twice_and_no_prompt_is_lost(runs: Runs) -> Non
 
 def test_data_goes_on_in_verls_order(runs: Runs) -> None:
     """The first prompt that the second run fetches is the one behind the last that the checkpoint knows."""
-    index = {event["uid"]: event["index"] for event in runs.both("begun")}
-    fetched = first_seen(runs.first.records("begun"))
-    assert [index[name] for name in fetched] == list(range(len(fetched)))
-    new = [name for name in first_seen(runs.second.records("begun")) if name not in fetched]
-    assert [index[name] for name in new] == list(range(FETCHED, FETCHED + len(new)))
-    assert len(new) >= PROMPTS
-
-
-def first_seen(begun: list[dict[str, Any]]) -> list[str]:
-    """The prompts' uids in the order of their first trajectory."""
-    return list(dict.fromkeys(event["uid"] for event in begun))
+    first = {event["uid"]: event["index"] for event in runs.first.records("begun")}
+    second = {event["uid"]: event["index"] for event in runs.second.records("begun") if event["uid"] not in first}
+    assert sorted(first.values()) == list(range(len(first)))
+    assert sorted(second.values()) == list(range(FETCHED, FETCHED + len(second)))
+    assert len(second) == PROMPTS * (LAST - SAVED)
 
 
 def test_requests_cut_off_by_an_update_go_on_under_the_next_version(runs: Runs) -> None:
