@@ -19,8 +19,7 @@ from torch.distributed import ProcessGroupGloo, TCPStore
 from verl.checkpoint_engine.base import CheckpointEngine, CheckpointEngineRegistry
 
 _TIMEOUT = timedelta(seconds=600)
-_LENGTH = 1
-"""Elements of the message that goes before each bucket: its bytes."""
+"""Of one message; the trainer may be busy for long while the first one is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,43 +83,47 @@ class GlooCheckpointEngine(CheckpointEngine):
     async def send_weights(
         self, weights: Iterable[tuple[str, torch.Tensor]], global_steps: int | None = None
     ) -> dict[str, float]:
-        """Send all weights, or, outside the group, only take part in gathering them."""
+        """Send all weights, or, outside the group, only take part in gathering them; there are no metrics."""
         bucket: dict[str, torch.Tensor] = {}
         size = 0
         for name, weight in weights:
             if self._group is None:
                 continue
             if bucket and size + weight.nbytes > self.bucket_size:
-                await self._send(bucket)
+                await self._send(self._group, bucket)
                 bucket, size = {}, 0
             bucket[name] = weight
             size += weight.nbytes
         if self._group is not None:
-            await self._send(bucket)
+            if bucket:
+                await self._send(self._group, bucket)
             # An empty bucket is the end.
-            await self._send({})
+            await self._send(self._group, {})
         return {}
 
     async def receive_weights(self, global_steps: int | None = None) -> AsyncGenerator[tuple[str, torch.Tensor], None]:
         """Yield every weight by name."""
-        while bucket := await self._receive():
+        assert self._group is not None, "verl lets every rollout worker join before it updates"
+        while bucket := await self._receive(self._group):
             for name, weight in bucket.items():
                 yield name, weight
 
-    async def _send(self, bucket: dict[str, torch.Tensor]) -> None:
+    async def _send(self, group: ProcessGroupGloo, bucket: dict[str, torch.Tensor]) -> None:
         file = io.BytesIO()
-        torch.save(bucket, file)
+        # A view would be saved with all of what it is a view of.
+        torch.save({name: weight.clone() for name, weight in bucket.items()}, file)
         message = torch.frombuffer(file.getbuffer(), dtype=torch.uint8)
-        await self._broadcast(torch.tensor([len(message)]))
-        await self._broadcast(message)
+        await _broadcast(group, torch.tensor([len(message)]))
+        await _broadcast(group, message)
 
-    async def _receive(self) -> dict[str, torch.Tensor]:
-        length = torch.zeros(_LENGTH, dtype=torch.int64)
-        await self._broadcast(length)
+    async def _receive(self, group: ProcessGroupGloo) -> dict[str, torch.Tensor]:
+        length = torch.zeros(1, dtype=torch.int64)
+        await _broadcast(group, length)
         message = torch.empty(int(length), dtype=torch.uint8)
-        await self._broadcast(message)
+        await _broadcast(group, message)
         return torch.load(io.BytesIO(message.numpy().tobytes()))
 
-    async def _broadcast(self, tensor: torch.Tensor) -> None:
-        # Ray's actors answer other calls while they wait.
-        await asyncio.to_thread(lambda: self._group.broadcast(tensor, 0).wait())
+
+async def _broadcast(group: ProcessGroupGloo, tensor: torch.Tensor) -> None:
+    """Send from rank 0, or receive into `tensor`; in a thread, for Ray's actors answer other calls meanwhile."""
+    await asyncio.to_thread(lambda: group.broadcast(tensor, 0).wait())
