@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 RANKS, PROMPTS, SAMPLES = 2, 4, 4
-SAVED, LAST = 3, 5
+SAVED, LAST = 4, 6
 """Steps: of the checkpoint behind which the first run is killed, and the last one of the second run."""
-AHEAD = 3
-"""Prompts that are rolled out ahead: fewer than a batch, so that a sample waits for new ones while others run."""
+AHEAD = 7
+"""Prompts that are rolled out ahead: almost two batches, so that soon a sample waits while others are running."""
 FETCHED = AHEAD + PROMPTS * SAVED
 """Prompts that the data loader has given when the checkpoint is written."""
 MINI_BATCHES = PROMPTS
@@ -91,7 +91,9 @@ def saved(folder: Path) -> bool:
 
 def test_the_second_run_goes_on_at_the_checkpoint(runs: Runs) -> None:
     """Steps and metrics continue, and nothing that is logged is not a number."""
-    assert runs.first.status != 0
+    steps = [metrics["training/global_step"] for metrics in runs.first.metrics]
+    # verl writes a step's checkpoint before its metrics.
+    assert steps in (list(range(1, SAVED)), list(range(1, SAVED + 1)))
     assert [metrics["training/global_step"] for metrics in runs.second.metrics] == list(range(SAVED + 1, LAST + 1))
     for metrics in runs.second.metrics:
         assert not [name for name, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)]
