@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas
 import pytest
 
-from verl_tir.demo.processes import Launch
+from verl_tir.demo.processes import Launch, end_marked
 from verl_tir.demo.tasks import Problem, Transcript, verl_row
 
 
@@ -21,17 +22,25 @@ class VerlRun:
     """A finished run of verl's trainer."""
 
     folder: Path
+    """Of this run and of those before it that it resumed."""
     status: int
     log: str
+    number: int = 0
+    """How many runs before it had the same folder."""
 
     def records(self, kind: str) -> list[dict[str, Any]]:
         """What `recording/tir_recorder.py` wrote in verl's processes."""
-        return [json.loads(path.read_text()) for path in sorted((self.folder / "records").glob(f"{kind}-*.json"))]
+        return [json.loads(path.read_text()) for path in sorted(self.record_folder.glob(f"{kind}-*.json"))]
+
+    @property
+    def record_folder(self) -> Path:
+        """One file for each event, named `{kind}-{process}-{number in the process}.json`."""
+        return self.folder / f"records{self.number}"
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The metrics of each logged step."""
-        return [line["data"] for line in _read_lines(self.folder / "metrics.jsonl")]
+        return [line["data"] for line in _read_lines(self.folder / f"metrics{self.number}.jsonl")]
 
     @property
     def dump(self) -> list[dict[str, Any]]:
@@ -39,22 +48,47 @@ class VerlRun:
         return [line for path in sorted((self.folder / "dump" / "train").glob("*.jsonl")) for line in _read_lines(path)]
 
 
-RunVerl = Callable[[list[Problem], Iterator[Transcript], dict[str, Any]], VerlRun]
+class RunVerl(Protocol):
+    """See `run_verl`."""
+
+    def __call__(
+        self,
+        problems: list[Problem],
+        stream: Iterator[Transcript],
+        overrides: dict[str, Any],
+        *,
+        after: VerlRun | None = None,
+        kill_when: Callable[[Path], bool] | None = None,
+    ) -> VerlRun: ...
 
 
 @pytest.fixture(scope="session")
 def run_verl(tmp_path_factory: pytest.TempPathFactory) -> RunVerl:
-    """A function that grows a tiny model from transcripts and trains it on problems with verl's own launch command."""
+    """A function that grows a tiny model from transcripts and trains it on problems with verl's own launch command.
 
-    def run(problems: list[Problem], stream: Iterator[Transcript], overrides: dict[str, Any]) -> VerlRun:
+    With `after`, it launches once more in that run's folder, which has the model and may have checkpoints. The run is
+    killed, with all that it started, as soon as `kill_when(folder)` holds.
+    """
+
+    def run(
+        problems: list[Problem],
+        stream: Iterator[Transcript],
+        overrides: dict[str, Any],
+        *,
+        after: VerlRun | None = None,
+        kill_when: Callable[[Path], bool] | None = None,
+    ) -> VerlRun:
         # Both take seconds to import, which the tests that run no verl should not pay.
         from verl_tir.demo.model import WarmStart, build
 
-        folder = tmp_path_factory.mktemp("verl")
-        (folder / "records").mkdir()
-        build(folder / "model", WarmStart(steps=150), stream)
-        rows = [verl_row(problem, index, "train") for index, problem in enumerate(problems)]
-        pandas.DataFrame(rows).to_parquet(folder / "problems.parquet")
+        if after is None:
+            folder, number = tmp_path_factory.mktemp("verl"), 0
+            build(folder / "model", WarmStart(steps=150), stream)
+            rows = [verl_row(problem, index, "train") for index, problem in enumerate(problems)]
+            pandas.DataFrame(rows).to_parquet(folder / "problems.parquet")
+        else:
+            folder, number = after.folder, after.number + 1
+        (folder / f"records{number}").mkdir()
         words = {
             "+tir": "simpletir",
             "+platform": "cpu",
@@ -74,20 +108,26 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory) -> RunVerl:
             "actor_rollout_ref.actor.optim.lr": 3e-4,
             "trainer.logger": "[file]",
             "trainer.val_before_train": False,
+            "trainer.default_local_dir": folder / "checkpoints",
             "hydra.run.dir": folder / "hydra",
             **overrides,
         }
         environment = {
-            "VERL_FILE_LOGGER_PATH": str(folder / "metrics.jsonl"),
+            # verl's file logger empties its file when it opens it.
+            "VERL_FILE_LOGGER_PATH": str(folder / f"metrics{number}.jsonl"),
             "VERL_USE_EXTERNAL_MODULES": "tir_recorder",
-            "TIR_RECORD_FOLDER": str(folder / "records"),
+            "TIR_RECORD_FOLDER": str(folder / f"records{number}"),
             "PYTHONPATH": str(Path(__file__).parent / "recording"),
         }
         command = [sys.executable, "-m", "verl.trainer.main_ppo", *(f"{key}={value}" for key, value in words.items())]
-        log = folder / "verl.log"
+        log = folder / f"verl{number}.log"
         with Launch(command, log, environment, folder) as launch:
+            while kill_when is not None and launch.poll() is None:
+                if kill_when(folder):
+                    end_marked(launch.mark)
+                time.sleep(0.05)
             status = launch.wait(600)
-        return VerlRun(folder, status, log.read_text(errors="replace"))
+        return VerlRun(folder, status, log.read_text(errors="replace"), number)
 
     return run
 

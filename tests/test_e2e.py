@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from observations import check_observations
+from recordings import EngineCalls
 
 from verl_tir.demo.tasks import Span, Transcript, split, transcripts
 
@@ -73,17 +74,6 @@ def recording(run_verl: RunVerl) -> Recording:
     )
 
 
-def model_runs(mask: list[int]) -> list[tuple[int, int]]:
-    """Half-open spans of the tokens with mask 1."""
-    spans, position = [], 0
-    for value, group in itertools.groupby(mask):
-        length = len(list(group))
-        if value:
-            spans.append((position, position + length))
-        position += length
-    return spans
-
-
 def by_ids(recording: Recording) -> dict[tuple[int, ...], dict[str, Any]]:
     """Rolled-out trajectories by all their ids; equal ids are equal in all that is looked up here."""
     return {tuple(item["prompt"] + item["response"]): item for item in recording.rolled_out}
@@ -106,28 +96,9 @@ def test_programs_really_ran(recording: Recording) -> None:
 
 def test_trained_ids_are_the_sampled_ids(recording: Recording) -> None:
     """Every stretch of model tokens is, id by id and log-probability by log-probability, what vLLM returned there."""
-    calls = defaultdict(list)
-    for call in recording.sampled:
-        calls[tuple(call["context"])].append(call)
+    calls = EngineCalls(recording.sampled)
     for row in recording.trained_rows():
-        item = by_ids(recording)[tuple(row["input_ids"])]
-        for start, end in model_runs(item["mask"]):
-            position = start
-            while position < end:
-                context = tuple(item["prompt"] + item["response"][:position])
-                kept = next((call for call in calls[context] if returned(call, item, position, end)), None)
-                assert kept is not None, "no engine call returned these ids here"
-                position += min(len(kept["ids"]), end - position)
-
-
-def returned(call: dict[str, Any], item: dict[str, Any], start: int, end: int) -> bool:
-    """Whether `call` returned what stands in the response from `start` on, as far as it was kept."""
-    stop = min(end, start + len(call["ids"]))
-    kept = slice(start, stop)
-    return (
-        item["response"][kept] == call["ids"][: stop - start]
-        and item["log_probs"][kept] == call["log_probs"][: stop - start]
-    )
+        calls.behind(by_ids(recording)[tuple(row["input_ids"])])
 
 
 def test_observation_tokens_have_mask_zero_and_no_loss(recording: Recording) -> None:

@@ -17,7 +17,7 @@ import torch
 # isort: off
 # verl imports external modules before its plugins, and its FSDP engine asks for the platform when it is imported.
 import verl_tir.plugin  # noqa: F401
-from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, AgentLoopWorker
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngine, FSDPEngineWithLMHead
 from verl.workers.rollout.llm_server import LLMServerClient
 # isort: on
@@ -27,7 +27,11 @@ _count = itertools.count()
 
 
 def _write(kind: str, event: dict[str, Any]) -> None:
-    (_FOLDER / f"{kind}-{os.getpid()}-{next(_count):06}.json").write_text(json.dumps(event))
+    path = _FOLDER / f"{kind}-{os.getpid()}-{next(_count):06}.json"
+    # A process may be killed while it writes.
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(event))
+    unfinished.rename(path)
 
 
 _generate = LLMServerClient.generate
@@ -37,8 +41,27 @@ _generate = LLMServerClient.generate
 async def _recording_generate(self: Any, request_id: str, **kwargs: Any) -> Any:
     prompt_ids = list(kwargs["prompt_ids"])
     output = await _generate(self, request_id, **kwargs)
-    _write("sampled", {"context": prompt_ids, "ids": list(output.token_ids), "log_probs": list(output.log_probs)})
+    _write(
+        "sampled",
+        {
+            "context": prompt_ids,
+            "ids": list(output.token_ids),
+            # An aborted request that had not begun has none.
+            "log_probs": list(output.log_probs or []),
+            "aborted": output.stop_reason == "aborted",
+            "version": output.extra_fields["global_steps"],
+        },
+    )
     return output
+
+
+_run_agent_loop = AgentLoopWorker._run_agent_loop
+
+
+@wraps(_run_agent_loop)
+async def _recording_run_agent_loop(self: Any, *args: Any, **kwargs: Any) -> Any:
+    _write("begun", {"uid": kwargs["uid"], "index": int(kwargs["index"]), "step": int(kwargs["global_steps"])})
+    return await _run_agent_loop(self, *args, **kwargs)
 
 
 _as_dict = AgentLoopOutput.as_dict
@@ -55,6 +78,7 @@ def _recording_as_dict(self: Any) -> dict[str, Any]:
             "log_probs": list(self.response_logprobs),
             "reward": self.reward_score,
             "step": self.extra_fields["min_global_steps"],
+            "last_step": self.extra_fields["max_global_steps"],
             "tir": self.extra_fields["tir"],
         },
     )
@@ -108,6 +132,7 @@ def _recording_optimizer_step(self: Any) -> Any:
     return grad_norm
 
 
+AgentLoopWorker._run_agent_loop = _recording_run_agent_loop
 AgentLoopOutput.as_dict = _recording_as_dict
 LLMServerClient.generate = _recording_generate
 FSDPEngineWithLMHead.forward_step = _recording_forward_step
