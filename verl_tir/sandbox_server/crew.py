@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.dispatch import Bounds, pack_job, receive_report
+from verl_tir.sandbox_server.dispatch import Bounds, pack_job, receive_async, receive_report
 from verl_tir.sandbox_server.frames import (
     Cancel,
     Hello,
@@ -23,7 +23,6 @@ from verl_tir.sandbox_server.frames import (
     RunStatus,
     encode,
     pack,
-    receive_async,
 )
 from verl_tir.sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, candidates
 from verl_tir.sandbox_server.scratch import remove

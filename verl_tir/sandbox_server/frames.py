@@ -8,7 +8,6 @@ without having it in objects (see unforked.py).
 
 import json
 import struct
-from asyncio import StreamReader
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -265,18 +264,3 @@ def pack(frame: Frame, content_bytes: int = 0) -> bytes:
     """A frame for a stream, but for its content, which must follow."""
     body = encode(frame)
     return SIZES.pack(len(body), content_bytes) + body
-
-
-async def receive_async(reader: StreamReader, longest: int) -> tuple[Frame, int]:
-    """The next frame but for its content, and the bytes of that. Raises EOFError when the other side has closed.
-
-    `longest`: bytes of JSON; more than that is Malformed, as is what cannot be decoded.
-    """
-    size, content_bytes = SIZES.unpack(await reader.readexactly(SIZES.size))
-    if size > longest:
-        raise Malformed(f"a frame of {size} bytes")
-    body = await reader.readexactly(size)
-    try:
-        return decode(body), content_bytes
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise Malformed(f"{type(error).__name__} in a frame") from error
