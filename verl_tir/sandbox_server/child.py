@@ -6,10 +6,9 @@ import os
 import resource
 import signal
 import sys
-import threading
 import types
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from verl_tir.sandbox_server import limits, privileges
 from verl_tir.sandbox_server.cells import Notebook, run_cells
@@ -18,6 +17,7 @@ SETUP_FAILED = 127
 """Exit status when the process could not be prepared; the worker knows it from the report on `setup_fd`."""
 
 _INTERRUPTED = -signal.SIGINT  # an uncaught KeyboardInterrupt ends CPython by the signal itself
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "\n", "closefd": False}
 _FLUSH_FAILED = 120  # what CPython exits with when the last flush of its streams fails
 
 
@@ -30,6 +30,9 @@ class Program:
 
     stdin_fd: int
     """Becomes standard input."""
+
+    has_input: bool
+    """Whether standard input is a file and not the null device, for which the stream is open already."""
 
     stdout_fd: int
     """Becomes standard output."""
@@ -75,6 +78,35 @@ def set_environment(scratch: str) -> None:
     )
 
 
+def set_interpreter() -> None:
+    """Give this process the signal handlers and standard streams that its programs will have.
+
+    Once for all of them, because each step costs a fork some dozens of pages. Standard input is for programs without
+    any. The streams are objects around the descriptors 0 to 2, whatever these are when something is written.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    saved = [os.dup(number) for number in range(3)]
+    null = os.open(os.devnull, os.O_RDONLY)
+    ends = os.pipe()  # what an output is decides how its stream buffers
+    for number, fd in enumerate((null, ends[1], ends[1])):
+        os.dup2(fd, number)
+    try:
+        # As CPython opens them in the locale C.UTF-8.
+        _open_stdin()
+        sys.stdout = sys.__stdout__ = os.fdopen(1, "w", errors="surrogateescape", **_TEXT)
+        sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, errors="backslashreplace", **_TEXT)
+    finally:
+        for number, fd in enumerate(saved):
+            os.dup2(fd, number)
+        for fd in (*saved, null, *ends):
+            os.close(fd)
+
+
+def _open_stdin() -> None:
+    sys.stdin = sys.__stdin__ = os.fdopen(0, errors="surrogateescape", **_TEXT)
+
+
 def run(program: Program) -> NoReturn:
     """Turn this freshly forked process into the program, run it, and exit as CPython would."""
     try:
@@ -109,21 +141,18 @@ def _confine(program: Program) -> None:
 
 def _become_an_interpreter(program: Program) -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     sys.argv[:] = [program.path]
     sys.path.insert(0, os.path.dirname(program.path))
-    # As CPython opens them in the locale C.UTF-8.
-    text = {"encoding": "utf-8", "newline": "\n", "closefd": False}
-    sys.stdin = sys.__stdin__ = os.fdopen(0, errors="surrogateescape", **text)
-    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", errors="surrogateescape", **text)
-    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, errors="backslashreplace", **text)
+    if program.has_input:
+        _open_stdin()
     # A fork inherits the generators' state, and every program would draw the same numbers. `random` sees to itself.
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
     if "sympy.core.random" in sys.modules:
         sys.modules["sympy.core.random"].seed()
+    # The collector starts with nothing to look at, as in a new interpreter: what the worker made is not for it.
+    gc.freeze()
     gc.enable()
 
 
@@ -134,7 +163,8 @@ def _main(program: Program) -> int:
     main.__builtins__ = sys.modules["builtins"]
     sys.modules["__main__"] = main
     code = _execute(program, main)
-    threading._shutdown()
+    if "threading" in sys.modules:  # not there unless a library or the program has imported it
+        sys.modules["threading"]._shutdown()
     atexit._run_exitfuncs()
     # What CPython does to the main module when it ends: open files are flushed, __del__ methods run.
     for name in list(vars(main)):

@@ -140,7 +140,7 @@ class Outcome:
     notebook_bytes: tuple[int, int, int] = (0, 0, 0)
     """Bytes of a notebook's record, and of standard output and error of a cell that did not end."""
 
-    retiring: bool = False
+    residue: str = ""
     """As the report's."""
 
     def sizes(self) -> tuple[int, ...]:
@@ -193,8 +193,8 @@ class Report:
     cells_finished: int = 0
     """Of a notebook, how many of its cells ended."""
 
-    retiring: bool = False
-    """Whether the worker ends after this report, for it could not clean up behind the program."""
+    residue: str = ""
+    """Why the worker could not clean up behind the program, and ends after this report; empty when it could."""
 
 
 @dataclass(frozen=True)
