@@ -162,7 +162,7 @@ class Crew:
                 self._zygote.kill()
                 await self._zygote.wait()
         if self._scratch_root:
-            remove(Path(self._scratch_root))
+            remove(self._scratch_root)
 
     async def _start_zygote(self) -> None:
         if self._control is not None:

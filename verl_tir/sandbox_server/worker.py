@@ -10,7 +10,6 @@ import signal
 import socket
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from verl_tir.sandbox_server import child, limits, private_files, processes
 from verl_tir.sandbox_server.capture import Capture
@@ -226,12 +225,11 @@ def _attend(
 
 def _remove_traces(scratch: str, hire: Hire) -> str:
     """Remove everything that the program wrote; why that failed, empty when it did not."""
-    traces = [Path(scratch)]
-    if hire.isolation.private_files:
-        traces += private_files.leftovers()
-    for trace in dict.fromkeys(traces):
-        try:
-            remove(trace)
-        except OSError as error:
-            return str(error)[:_DETAIL] or type(error).__name__
+    try:
+        remove(scratch)
+        if hire.isolation.private_files:
+            for trace in private_files.leftovers():
+                remove(trace)
+    except OSError as error:
+        return str(error)[:_DETAIL] or type(error).__name__
     return ""

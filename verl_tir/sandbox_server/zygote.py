@@ -80,7 +80,7 @@ def serve(control: socket.socket, scratch_root: str) -> None:
     while _has_children() and time.monotonic() < deadline:
         time.sleep(0.005)
     if os.path.isdir(scratch_root):  # the server removes it too, when it still can
-        remove(Path(scratch_root))
+        remove(scratch_root)
 
 
 def _has_children() -> bool:
