@@ -1,5 +1,6 @@
 """What happens inside a program's process, from the fork to its last breath. Nothing here returns to the worker."""
 
+import _signal
 import atexit
 import gc
 import os
@@ -141,7 +142,8 @@ def _confine(program: Program) -> None:
 
 def _become_an_interpreter(program: Program) -> None:
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Not signal.signal: to name the handler that was there before, it makes and drops an exception.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     sys.argv[:] = [program.path]
     sys.path.insert(0, os.path.dirname(program.path))
     if program.has_input:
