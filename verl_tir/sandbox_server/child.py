@@ -9,7 +9,7 @@ import signal
 import sys
 import types
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from verl_tir.sandbox_server import limits, privileges
 from verl_tir.sandbox_server.cells import Notebook, run_cells
@@ -18,7 +18,6 @@ SETUP_FAILED = 127
 """Exit status when the process could not be prepared; the worker knows it from the report on `setup_fd`."""
 
 _INTERRUPTED = -signal.SIGINT  # an uncaught KeyboardInterrupt ends CPython by the signal itself
-_TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": "\n", "closefd": False}
 _FLUSH_FAILED = 120  # what CPython exits with when the last flush of its streams fails
 
 
@@ -31,9 +30,6 @@ class Program:
 
     stdin_fd: int
     """Becomes standard input."""
-
-    has_input: bool
-    """Whether standard input is a file and not the null device, for which the stream is open already."""
 
     stdout_fd: int
     """Becomes standard output."""
@@ -82,30 +78,27 @@ def set_environment(scratch: str) -> None:
 def set_interpreter() -> None:
     """Give this process the signal handlers and standard streams that its programs will have.
 
-    Once for all of them, because each step costs a fork some dozens of pages. Standard input is for programs without
-    any. The streams are objects around the descriptors 0 to 2, whatever these are when something is written.
+    Once for all of them, because each step would cost every program some dozens of pages, copied to be written to. The
+    streams are objects around the descriptors 0 to 2, whatever these are when something is read or written.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     saved = [os.dup(number) for number in range(3)]
-    null = os.open(os.devnull, os.O_RDONLY)
-    ends = os.pipe()  # what an output is decides how its stream buffers
+    # How a stream buffers depends on what it is opened on. Input is the null device or a file, and alike in that.
+    null, ends = os.open(os.devnull, os.O_RDONLY), os.pipe()
     for number, fd in enumerate((null, ends[1], ends[1])):
         os.dup2(fd, number)
     try:
         # As CPython opens them in the locale C.UTF-8.
-        _open_stdin()
-        sys.stdout = sys.__stdout__ = os.fdopen(1, "w", errors="surrogateescape", **_TEXT)
-        sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, errors="backslashreplace", **_TEXT)
+        text = {"encoding": "utf-8", "newline": "\n", "closefd": False}
+        sys.stdin = sys.__stdin__ = os.fdopen(0, errors="surrogateescape", **text)
+        sys.stdout = sys.__stdout__ = os.fdopen(1, "w", errors="surrogateescape", **text)
+        sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, errors="backslashreplace", **text)
     finally:
         for number, fd in enumerate(saved):
             os.dup2(fd, number)
         for fd in (*saved, null, *ends):
             os.close(fd)
-
-
-def _open_stdin() -> None:
-    sys.stdin = sys.__stdin__ = os.fdopen(0, errors="surrogateescape", **_TEXT)
 
 
 def run(program: Program) -> NoReturn:
@@ -146,8 +139,6 @@ def _become_an_interpreter(program: Program) -> None:
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     sys.argv[:] = [program.path]
     sys.path.insert(0, os.path.dirname(program.path))
-    if program.has_input:
-        _open_stdin()
     # A fork inherits the generators' state, and every program would draw the same numbers. `random` sees to itself.
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
@@ -185,7 +176,7 @@ def _execute(program: Program, main: types.ModuleType) -> int:
     try:
         if program.notebook is not None:
             return run_cells(program.notebook, main)
-        with open(program.path, "rb") as source:
+        with open(program.path, "rb", buffering=0) as source:
             text = source.read()
         exec(compile(text, program.path, "exec", dont_inherit=True), vars(main))
     except SystemExit as leaving:

@@ -263,6 +263,8 @@ def zygote_environment() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, (package_root, kept.get("PYTHONPATH")))),
         # The same program prints a set in the same order whichever worker runs it.
         "PYTHONHASHSEED": "0",
+        # Or every program looks up for itself those functions of the C library that its worker has no use for.
+        "LD_BIND_NOW": "1",
         # Threads do not survive a fork, and their stacks count as address space.
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",

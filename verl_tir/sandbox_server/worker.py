@@ -142,7 +142,6 @@ def _run(order: Order, bench: _Bench, stdin: int, notebook: NotebookFiles | None
         program = child.Program(
             path=bench.source,
             stdin_fd=stdin,
-            has_input=order.stdin_bytes > 0,
             stdout_fd=out_write,
             stderr_fd=err_write,
             setup_fd=setup_write,
