@@ -119,7 +119,7 @@ def test_a_tree_deeper_than_any_path_is_removed(level):
 
     before = set(Path("/tmp").glob("verl-tir-sandbox-*"))
     reports, during = asyncio.run(scenario())
-    assert [(report.return_code, report.retiring) for report in reports] == [(0, False)] * 2
+    assert [(report.return_code, report.residue) for report in reports] == [(0, "")] * 2
     assert not {root for root in during - before if root.exists()}
 
 

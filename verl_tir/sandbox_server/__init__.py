@@ -14,7 +14,20 @@ zygote on there are two of each, with the preloaded libraries and without (staff
 Linux only: it needs fork, prctl and /proc.
 """
 
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from verl_tir.sandbox_server.config import ServerConfig
+    from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
 
 __all__ = ["EmbeddedSandbox", "SandboxStartError", "ServerConfig"]
+
+_HOMES = {"EmbeddedSandbox": "launcher", "SandboxStartError": "launcher", "ServerConfig": "config"}
+
+
+def __getattr__(name: str) -> object:
+    """Imported when asked for: the zygote needs none of it, and what the zygote has in memory every fork shares."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

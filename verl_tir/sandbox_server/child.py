@@ -1,12 +1,12 @@
 """What happens inside a program's process, from the fork to its last breath. Nothing here returns to the worker."""
 
+import _signal
 import atexit
 import gc
 import os
 import resource
 import signal
 import sys
-import threading
 import types
 from dataclasses import dataclass
 from typing import NoReturn
@@ -75,6 +75,32 @@ def set_environment(scratch: str) -> None:
     )
 
 
+def set_interpreter() -> None:
+    """Give this process the signal handlers and standard streams that its programs will have.
+
+    Once for all of them, because each step would cost every program some dozens of pages, copied to be written to. The
+    streams are objects around the descriptors 0 to 2, whatever these are when something is read or written.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    saved = [os.dup(number) for number in range(3)]
+    # How a stream buffers depends on what it is opened on. Input is the null device or a file, and alike in that.
+    null, ends = os.open(os.devnull, os.O_RDONLY), os.pipe()
+    for number, fd in enumerate((null, ends[1], ends[1])):
+        os.dup2(fd, number)
+    try:
+        # As CPython opens them in the locale C.UTF-8.
+        text = {"encoding": "utf-8", "newline": "\n", "closefd": False}
+        sys.stdin = sys.__stdin__ = os.fdopen(0, errors="surrogateescape", **text)
+        sys.stdout = sys.__stdout__ = os.fdopen(1, "w", errors="surrogateescape", **text)
+        sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, errors="backslashreplace", **text)
+    finally:
+        for number, fd in enumerate(saved):
+            os.dup2(fd, number)
+        for fd in (*saved, null, *ends):
+            os.close(fd)
+
+
 def run(program: Program) -> NoReturn:
     """Turn this freshly forked process into the program, run it, and exit as CPython would."""
     try:
@@ -109,21 +135,17 @@ def _confine(program: Program) -> None:
 
 def _become_an_interpreter(program: Program) -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Not signal.signal: to name the handler that was there before, it makes and drops an exception.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     sys.argv[:] = [program.path]
     sys.path.insert(0, os.path.dirname(program.path))
-    # As CPython opens them in the locale C.UTF-8.
-    text = {"encoding": "utf-8", "newline": "\n", "closefd": False}
-    sys.stdin = sys.__stdin__ = os.fdopen(0, errors="surrogateescape", **text)
-    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", errors="surrogateescape", **text)
-    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, errors="backslashreplace", **text)
     # A fork inherits the generators' state, and every program would draw the same numbers. `random` sees to itself.
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
     if "sympy.core.random" in sys.modules:
         sys.modules["sympy.core.random"].seed()
+    # The collector starts with nothing to look at, as in a new interpreter: what the worker made is not for it.
+    gc.freeze()
     gc.enable()
 
 
@@ -134,7 +156,8 @@ def _main(program: Program) -> int:
     main.__builtins__ = sys.modules["builtins"]
     sys.modules["__main__"] = main
     code = _execute(program, main)
-    threading._shutdown()
+    if "threading" in sys.modules:  # not there unless a library or the program has imported it
+        sys.modules["threading"]._shutdown()
     atexit._run_exitfuncs()
     # What CPython does to the main module when it ends: open files are flushed, __del__ methods run.
     for name in list(vars(main)):
@@ -153,7 +176,7 @@ def _execute(program: Program, main: types.ModuleType) -> int:
     try:
         if program.notebook is not None:
             return run_cells(program.notebook, main)
-        with open(program.path, "rb") as source:
+        with open(program.path, "rb", buffering=0) as source:
             text = source.read()
         exec(compile(text, program.path, "exec", dont_inherit=True), vars(main))
     except SystemExit as leaving:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.dispatch import Bounds, pack_job, receive_report
+from verl_tir.sandbox_server.dispatch import Bounds, pack_job, receive_async, receive_report
 from verl_tir.sandbox_server.frames import (
     Cancel,
     Hello,
@@ -23,7 +23,6 @@ from verl_tir.sandbox_server.frames import (
     RunStatus,
     encode,
     pack,
-    receive_async,
 )
 from verl_tir.sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, candidates
 from verl_tir.sandbox_server.scratch import remove
@@ -163,7 +162,7 @@ class Crew:
                 self._zygote.kill()
                 await self._zygote.wait()
         if self._scratch_root:
-            remove(Path(self._scratch_root))
+            remove(self._scratch_root)
 
     async def _start_zygote(self) -> None:
         if self._control is not None:
@@ -264,6 +263,8 @@ def zygote_environment() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, (package_root, kept.get("PYTHONPATH")))),
         # The same program prints a set in the same order whichever worker runs it.
         "PYTHONHASHSEED": "0",
+        # Or every program looks up for itself those functions of the C library that its worker has no use for.
+        "LD_BIND_NOW": "1",
         # Threads do not survive a fork, and their stacks count as address space.
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",

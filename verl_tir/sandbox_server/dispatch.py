@@ -11,7 +11,18 @@ from asyncio import StreamReader
 from dataclasses import dataclass
 
 from verl_tir.sandbox_server.cell_record import record_bytes, with_cells
-from verl_tir.sandbox_server.frames import Fetched, Job, Malformed, Order, Outcome, Report, pack, receive_async
+from verl_tir.sandbox_server.frames import (
+    SIZES,
+    Fetched,
+    Frame,
+    Job,
+    Malformed,
+    Order,
+    Outcome,
+    Report,
+    decode,
+    pack,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,21 @@ def pack_job(job: Job) -> bytes:
     return b"".join((pack(order, sum(map(len, content))), *content))
 
 
+async def receive_async(reader: StreamReader, longest: int) -> tuple[Frame, int]:
+    """The next frame but for its content, and the bytes of that. Raises EOFError when the other side has closed.
+
+    `longest`: bytes of JSON; more than that is Malformed, as is what cannot be decoded.
+    """
+    size, content_bytes = SIZES.unpack(await reader.readexactly(SIZES.size))
+    if size > longest:
+        raise Malformed(f"a frame of {size} bytes")
+    body = await reader.readexactly(size)
+    try:
+        return decode(body), content_bytes
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise Malformed(f"{type(error).__name__} in a frame") from error
+
+
 async def receive_report(reader: StreamReader, job: Job, bounds: Bounds) -> Report:
     """The report on `job`. Raises EOFError, or Malformed for what no worker would say."""
     longest = (1 << 16) + 64 * len(job.fetch_files)
@@ -67,7 +93,7 @@ async def receive_report(reader: StreamReader, job: Job, bounds: Bounds) -> Repo
         stdout=_decoded(stdout),
         stderr=frame.detail or _decoded(stderr),
         files=files,
-        retiring=frame.retiring,
+        residue=frame.residue,
     )
     return report if job.cells is None else with_cells(report, len(job.cells), output, *map(bytes, cells))
 

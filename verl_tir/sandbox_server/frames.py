@@ -8,7 +8,6 @@ without having it in objects (see unforked.py).
 
 import json
 import struct
-from asyncio import StreamReader
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -141,7 +140,7 @@ class Outcome:
     notebook_bytes: tuple[int, int, int] = (0, 0, 0)
     """Bytes of a notebook's record, and of standard output and error of a cell that did not end."""
 
-    retiring: bool = False
+    residue: str = ""
     """As the report's."""
 
     def sizes(self) -> tuple[int, ...]:
@@ -194,8 +193,8 @@ class Report:
     cells_finished: int = 0
     """Of a notebook, how many of its cells ended."""
 
-    retiring: bool = False
-    """Whether the worker ends after this report, for it could not clean up behind the program."""
+    residue: str = ""
+    """Why the worker could not clean up behind the program, and ends after this report; empty when it could."""
 
 
 @dataclass(frozen=True)
@@ -265,18 +264,3 @@ def pack(frame: Frame, content_bytes: int = 0) -> bytes:
     """A frame for a stream, but for its content, which must follow."""
     body = encode(frame)
     return SIZES.pack(len(body), content_bytes) + body
-
-
-async def receive_async(reader: StreamReader, longest: int) -> tuple[Frame, int]:
-    """The next frame but for its content, and the bytes of that. Raises EOFError when the other side has closed.
-
-    `longest`: bytes of JSON; more than that is Malformed, as is what cannot be decoded.
-    """
-    size, content_bytes = SIZES.unpack(await reader.readexactly(SIZES.size))
-    if size > longest:
-        raise Malformed(f"a frame of {size} bytes")
-    body = await reader.readexactly(size)
-    try:
-        return decode(body), content_bytes
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise Malformed(f"{type(error).__name__} in a frame") from error

@@ -1,10 +1,7 @@
 """The preloaded interpreter's memory on huge pages: a fork then has a few entries to copy and not thousands."""
 
 import ctypes
-import logging
 from collections.abc import Iterator
-
-logger = logging.getLogger(__name__)
 
 _MADV_COLLAPSE = 25
 _HUGE_PAGE = 2 << 20  # bytes; x86-64's, and the usual one on aarch64

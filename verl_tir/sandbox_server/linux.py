@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import struct
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -47,6 +48,9 @@ _SECCOMP_SET_MODE_FILTER = 1
 _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
+# Declared once and not converted with every call: a program's process makes some of these, and what that touches of
+# memory it shares with its parent must be copied.
+_libc.prctl.argtypes = (ctypes.c_int, *(4 * (ctypes.c_ulong,)))
 
 
 def _check(result: int, call: str) -> None:
@@ -56,8 +60,7 @@ def _check(result: int, call: str) -> None:
 
 
 def _prctl(option: int, argument: int, call: str) -> None:
-    zero = ctypes.c_ulong(0)
-    _check(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), zero, zero, zero), call)
+    _check(_libc.prctl(option, argument, 0, 0, 0), call)
 
 
 def set_parent_death_signal(signal: int) -> None:
@@ -82,18 +85,18 @@ def set_no_new_privileges() -> None:
 
 def drop_capabilities(kept: int = 0) -> None:
     """Give up every capability of this process, ambient ones too, but for the bits in `kept`, which it must have."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     low, high = kept & 0xFFFFFFFF, kept >> 32
     # Effective, permitted, inheritable; first the low words, then the high ones.
-    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
-    _check(_libc.capset(header, sets), "capset")
+    _check(
+        _libc.capset(struct.pack("=2I", _CAPABILITY_VERSION_3, 0), struct.pack("=6I", low, low, 0, high, high, 0)),
+        "capset",
+    )
 
 
 def drop_bounding_capabilities(kept: int) -> None:
     """Put all capabilities but the bits in `kept` out of reach of this process and what it executes."""
-    zero = ctypes.c_ulong(0)
     for number in range(64):
-        held = _libc.prctl(ctypes.c_int(_PR_CAPBSET_READ), ctypes.c_ulong(number), zero, zero, zero)
+        held = _libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0)
         if held == 1 and not kept >> number & 1:
             _prctl(_PR_CAPBSET_DROP, number, "prctl(PR_CAPBSET_DROP)")
 

@@ -1,7 +1,6 @@
 """Files without a name, for what a worker and a program hand each other."""
 
 import os
-import tempfile
 
 
 def nameless_file(directory: str) -> int:
@@ -12,5 +11,8 @@ def nameless_file(directory: str) -> int:
     try:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
     except OSError:  # not every file system has them; this one reports its own errors
+        # Here, because what it brings along would be memory of every fork.
+        import tempfile
+
         with tempfile.TemporaryFile(dir=directory) as file:
             return os.dup(file.fileno())

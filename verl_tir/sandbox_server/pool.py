@@ -165,8 +165,8 @@ class WorkerPool:
         except WorkerLost as lost:
             self._lose(worker, str(lost))
             return Report(RunStatus.ERROR, stderr=f"the sandbox worker was lost: {lost}")
-        if report.retiring:
-            self._lose(worker, "it could not clean up behind a program")
+        if report.residue:
+            self._lose(worker, f"it could not clean up behind a program: {report.residue}")
         else:
             self._release(worker)
         return report

@@ -130,14 +130,11 @@ def mounts_below(top: str, mountinfo: str) -> tuple[tuple[str, int], ...]:
     return tuple(found.items())
 
 
-def leftovers() -> tuple[Path, ...]:
+def leftovers() -> tuple[str, ...]:
     """What a program left behind in the temporary directories; an interpreter that lives there is not among it."""
-    keep = interpreter_paths()
-    found = []
-    for directory in SHARED_WRITABLE:
-        if os.path.isdir(directory):
-            found += [p for p in Path(directory).iterdir() if not any(Path(k).is_relative_to(p) for k in keep)]
-    return tuple(found)
+    # Strings and no Path objects: nearly always there is nothing, and the worker looks after every program.
+    paths = [f"{directory}/{name}" for directory in SHARED_WRITABLE for name in os.listdir(directory)]
+    return tuple(path for path in paths if not any(_inside(kept, path) for kept in interpreter_paths()))
 
 
 def _inside(path: str, directory: str) -> bool:

@@ -32,12 +32,14 @@ def settle(isolation: Isolation) -> None:
 
 
 def give_up(uid: int | None) -> None:
-    """Turn this process, forked from a worker, into `uid` (None: the same user) without any privilege."""
+    """Turn this process, forked from a worker, into `uid` (None: the same user) without any privilege.
+
+    It can get none by way of set-user-ID programs either: that it has from its worker, and keeps.
+    """
     if uid is not None:
         os.setgroups([])
         os.setresgid(UNPRIVILEGED_GID, UNPRIVILEGED_GID, UNPRIVILEGED_GID)
         os.setresuid(uid, uid, uid)
-    linux.set_no_new_privileges()
     linux.drop_capabilities()
     # The change of user took /proc/self, and with it /dev/stdout, away.
     linux.set_dumpable()

@@ -94,22 +94,27 @@ def fetchable(names: list[str], scratch: str, max_bytes: int) -> tuple[list[str]
     return paths, sizes
 
 
-def remove(path: Path) -> None:
+def remove(path: str) -> None:
     """Remove a file or a tree, also one without permissions or deeper than paths are long. Raises OSError."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(mode):
+        os.unlink(path)
         return
     pending, moved = [path], 0
     while pending:
         directory = pending.pop()
-        directory.chmod(0o700)
+        os.chmod(directory, 0o700)
         with os.scandir(directory) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     # Moved up to the top, so that neither paths nor this function's stack grow with the depth.
                     moved += 1
                     os.chmod(entry.path, 0o700)
-                    pending.append(Path(entry.path).rename(f"{path}.{moved}"))
+                    os.rename(entry.path, f"{path}.{moved}")
+                    pending.append(f"{path}.{moved}")
                 else:
                     os.unlink(entry.path)
-        directory.rmdir()
+        os.rmdir(directory)

@@ -1,7 +1,7 @@
 """Two workers for each place at which a program can run: one with the preloaded libraries, and a plain one.
 
 A fork costs what its parent's memory takes to share. A program that names none of the libraries is forked from an
-interpreter without them, which takes about half the time; should it come by one all the same, it imports it from disk.
+interpreter without them, which takes less than half the time; one that it comes by all the same is imported from disk.
 """
 
 import asyncio

@@ -5,14 +5,12 @@ the solving. Results are not kept: sympy's cache is emptied, and random generato
 """
 
 import importlib
-import logging
 from collections.abc import Callable
 
-logger = logging.getLogger(__name__)
 
-
-def warm_up(modules: tuple[str, ...]) -> None:
-    """Use what `modules`, already imported, put off. A library that fails here is left as it is, and said so."""
+def warm_up(modules: tuple[str, ...]) -> tuple[str, ...]:
+    """Use what `modules`, already imported, put off. One that fails is left as it is, with a line for the log."""
+    complaints = []
     for name in modules:
         use = _USES.get(name)
         if use is None:
@@ -20,7 +18,8 @@ def warm_up(modules: tuple[str, ...]) -> None:
         try:
             use()
         except (ImportError, AttributeError, TypeError, ValueError, NotImplementedError) as error:
-            logger.warning("warm-up of %s stopped early; its programs start slower: %r", name, error)
+            complaints.append(f"warm-up of {name} stopped early; its programs start slower: {error!r}")
+    return tuple(complaints)
 
 
 def _use_numpy() -> None:

@@ -4,14 +4,12 @@ Not in its own memory either, which the next program inherits: see unforked.py. 
 names of files that it was given, asked for or left behind, and numbers.
 """
 
-import logging
 import os
 import select
 import signal
 import socket
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from verl_tir.sandbox_server import child, limits, private_files, processes
 from verl_tir.sandbox_server.capture import Capture
@@ -22,8 +20,6 @@ from verl_tir.sandbox_server.memory_guard import GUARD_INTERVAL, MemoryGuard
 from verl_tir.sandbox_server.notebook_files import NotebookFiles
 from verl_tir.sandbox_server.outlet import Outlet
 from verl_tir.sandbox_server.scratch import fetchable, make_scratch, random_name, remove
-
-logger = logging.getLogger(__name__)
 
 _DETAIL = 4000  # characters; an error of the system may quote two paths
 
@@ -69,6 +65,7 @@ def serve(sock: socket.socket, hire: Hire) -> None:
     # One name for all programs of this worker: the directory itself is made and removed with each of them.
     scratch = os.path.join("/tmp" if hire.isolation.private_files else hire.scratch_root, random_name())
     child.set_environment(scratch)
+    child.set_interpreter()
     # Before there is memory that programs do not get, which would count as theirs.
     limits.address_space_bytes()
     bench = _Bench(
@@ -110,14 +107,14 @@ def _carry_out(order: Order, bench: _Bench) -> bool:
             processes.kill_all(bench.hire.isolation.namespaces)
         finally:
             _close(inputs)
-            clean = _remove_traces(bench.scratch, bench.hire)
-        bench.outlet.send_outcome(replace(outcome, retiring=not clean), outputs, record)
+            residue = _remove_traces(bench.scratch, bench.hire)
+        bench.outlet.send_outcome(replace(outcome, residue=residue) if residue else outcome, outputs, record)
     finally:
         if notebook is not None:
             notebook.close()
         for capture in bench.captures:
             capture.empty()
-    return clean
+    return not residue
 
 
 def _close(fds: list[int]) -> None:
@@ -225,15 +222,13 @@ def _attend(
     return None
 
 
-def _remove_traces(scratch: str, hire: Hire) -> bool:
-    """Whether everything that the program wrote is gone."""
-    traces = [Path(scratch)]
-    if hire.isolation.private_files:
-        traces += private_files.leftovers()
-    for trace in dict.fromkeys(traces):
-        try:
-            remove(trace)
-        except OSError as error:
-            logger.warning("worker %d retires: cannot remove what a program left: %s", hire.index, error)
-            return False
-    return True
+def _remove_traces(scratch: str, hire: Hire) -> str:
+    """Remove everything that the program wrote; why that failed, empty when it did not."""
+    try:
+        remove(scratch)
+        if hire.isolation.private_files:
+            for trace in private_files.leftovers():
+                remove(trace)
+    except OSError as error:
+        return str(error)[:_DETAIL] or type(error).__name__
+    return ""

@@ -7,7 +7,6 @@ control socket carries one Hire per worker to make, with the worker's own socket
 import contextlib
 import gc
 import importlib
-import logging
 import os
 import signal
 import site
@@ -21,11 +20,8 @@ from verl_tir.sandbox_server import child, huge_pages, linux, private_files, pri
 from verl_tir.sandbox_server.config import LogFormat
 from verl_tir.sandbox_server.frames import Hello, Hire, decode, pack
 from verl_tir.sandbox_server.isolation import Isolation
-from verl_tir.sandbox_server.log_format import configure
 from verl_tir.sandbox_server.scratch import remove
 from verl_tir.sandbox_server.warm_up import warm_up
-
-logger = logging.getLogger(__name__)
 
 _MESSAGE_BYTES = 1 << 16
 _FAREWELL = 8.0  # seconds that keepers get to end; killing a program's processes may take a worker five
@@ -37,14 +33,15 @@ def program_import_path() -> tuple[str, ...]:
     return tuple(p for p in sys.path if any(Path(os.path.realpath(p)).is_relative_to(root) for root in roots))
 
 
-def preload(modules: tuple[str, ...]) -> None:
+def preload(modules: tuple[str, ...], log_format: LogFormat) -> None:
     """Import `modules`, use them once, and make the heap ready to share. Exits with a message when one is missing."""
     for name in modules:
         try:
             importlib.import_module(name)
         except ImportError as error:
             sys.exit(f"cannot preload {name!r}: {error}; install it, or leave it out of --preload")
-    warm_up(modules)
+    if complaints := warm_up(modules):
+        _warn(complaints, log_format)
     sys.path[:] = program_import_path()
     child.forget_the_server()
     # Objects that the collector never visits are pages that forks never copy.
@@ -52,6 +49,17 @@ def preload(modules: tuple[str, ...]) -> None:
     gc.disable()
     gc.freeze()
     huge_pages.collapse()
+
+
+def _warn(complaints: tuple[str, ...], log_format: LogFormat) -> None:
+    # Imported where it is needed only: `logging`, and `threading` with it, have every fork run code of theirs.
+    import logging
+
+    from verl_tir.sandbox_server.log_format import configure
+
+    configure(log_format)
+    for complaint in complaints:
+        logging.getLogger(__name__).warning("%s", complaint)
 
 
 def serve(control: socket.socket, scratch_root: str) -> None:
@@ -72,7 +80,7 @@ def serve(control: socket.socket, scratch_root: str) -> None:
     while _has_children() and time.monotonic() < deadline:
         time.sleep(0.005)
     if os.path.isdir(scratch_root):  # the server removes it too, when it still can
-        remove(Path(scratch_root))
+        remove(scratch_root)
 
 
 def _has_children() -> bool:
@@ -133,10 +141,9 @@ def _enter_namespaces(isolation: Isolation) -> None:
 
 def main(arguments: list[str]) -> None:
     """Entry point; see the module's docstring for the arguments."""
-    configure(LogFormat(arguments[2]))
     control = socket.socket(fileno=int(arguments[0]))
     control.set_inheritable(False)
-    preload(tuple(arguments[3:]))
+    preload(tuple(arguments[3:]), LogFormat(arguments[2]))
     serve(control, arguments[1])
 
 
