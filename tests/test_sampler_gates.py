@@ -32,6 +32,8 @@ from stored_groups import (
 )
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
+from verl_tir.filters.dump import TrajectoryDump
+from verl_tir.filters.dumped import read_dump
 from verl_tir.filters.gates import NoVerdictError
 from verl_tir.filters.refill import DataCannotFillBatchError
 
