@@ -250,6 +250,8 @@ def test_the_sampler_cuts_what_it_masks(strategy: str | None, switch: bool, toke
                 "ppo_mini_batch_size": 1,
                 "refill": False,
                 "actor_strategy": strategy,
+                "max_response_tokens": 1000,
+                "max_model_len": None,
             }
         ),
         refill_fn=None,

@@ -100,19 +100,27 @@ def put_group(uid: str, responses: list[Response], status: str = "finished", ste
 class Refill:
     """verl's refill function: rolls out as many further prompts as are asked for, with the responses given."""
 
-    def __init__(self, *groups: list[Response]) -> None:
+    def __init__(self, *groups: list[Response], step: int = 1) -> None:
         self.groups = list(groups)
+        self.step = step
         self.asked: list[int] = []
 
     def __call__(self, prompts: int) -> int:
         for number in range(prompts):
-            put_group(f"refill{len(self.asked)}x{number}", self.groups.pop(0))
+            put_group(f"refill{len(self.asked)}x{number}", self.groups.pop(0), step=self.step)
         self.asked.append(prompts)
         return prompts
 
 
-def build(refill_fn: Any = None, mode: str = "sync", rollout_n: int = 2, prompts: int = 1, **filters: Any) -> Any:
-    """verl's way of building the sampler; `prompts` are those of a mini-batch."""
+def build(
+    refill_fn: Any = None,
+    mode: str = "sync",
+    rollout_n: int = 2,
+    prompts: int = 1,
+    threshold: int = 8,
+    **filters: Any,
+) -> Any:
+    """verl's way of building the sampler; `prompts` are those of a mini-batch, `threshold` its off-policy steps."""
     settings = {
         "tir": {"recipe": "simpletir", "filter": {"poll_seconds": 0.02, **filters}},
         "rollout_n": rollout_n,
@@ -124,7 +132,7 @@ def build(refill_fn: Any = None, mode: str = "sync", rollout_n: int = 2, prompts
     return build_sampler(
         trainer_mode=mode,
         trainer_config=OmegaConf.create({}),
-        max_off_policy_threshold=8,
+        max_off_policy_threshold=threshold,
         max_off_policy_strategy="drop",
         sampler_kwargs=OmegaConf.create(settings),
         refill_fn=refill_fn,
