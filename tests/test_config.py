@@ -124,6 +124,7 @@ WRONG = {
     "no rate": ("sandbox.max_rate", 0, "greater than 0"),
     "more workers than users": ("sandbox.workers", 501, "less than or equal to 500"),
     "negative patience": ("sandbox.patience_seconds", -1, "greater than or equal to 0"),
+    "unknown session": ("sandbox.session", "kernel", "'none', 'replay' or 'jupyter'"),
     "unknown isolation": ("sandbox.isolation", "none", "'required' or 'best-effort'"),
     "share above one": ("filter.min_sound_ratio", 1.5, "less than or equal to 1"),
     "endpoint without scheme": ("sandbox.endpoints", ["10.0.0.5:8080"], "http://10.0.0.5:8080"),
