@@ -14,7 +14,7 @@ from verl_tir.config import TirConfig, TirConfigError
 from verl_tir.filters.void import VoidPolicy
 from verl_tir.rollout.observation import ObservationRule
 from verl_tir.rollout.prompt import PromptTemplate
-from verl_tir.rollout.turn import Limits
+from verl_tir.rollout.turn import Limits, OnVoidTurn
 
 MINIMAL = {"recipe": "simpletir"}
 RECIPE = Path(str(files("verl_tir.recipes"))) / "tir" / "simpletir.yaml"
@@ -30,6 +30,20 @@ def _node(overrides: dict[str, Any]) -> dict[str, Any]:
             at = at.setdefault(section, {})
         at[name] = value
     return node
+
+
+def test_any_number_of_turns() -> None:
+    """More than ten turns, and none but the other limits."""
+    for turns in (1, 11, 1000, None):
+        assert TirConfig.from_node(_node({"rollout.max_turns": turns})).limits(9).max_turns == turns
+
+
+def test_a_module_that_breaks_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a rule's module raises stops the launch with the key and the cause, for Hydra would only warn."""
+    (tmp_path / "broken_rules.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TirConfigError, match=r"^tir\.rollout\.turn_rule='broken_rules:MINE': .*ZeroDivision"):
+        TirConfig.from_node(_node({"rollout.turn_rule": "broken_rules:MINE"}))
 
 
 def _recipe_node() -> dict[str, Any]:
@@ -65,6 +79,9 @@ def test_settings_are_read() -> None:
                 "prompt.template": "none",
                 "prompt.chat_template": False,
                 "rollout.max_turns": 1,
+                "rollout.turn_rule": "verl_tir.rollout.turn_rules.torl:RULE",
+                "rollout.max_tool_calls": 0,
+                "rollout.on_void_turn": "continue",
                 "rollout.max_tool_seconds": 7,
                 "observation.rule": "reference",
                 "observation.max_chars": 2,
@@ -83,7 +100,12 @@ def test_settings_are_read() -> None:
     assert config.filter.void is VoidPolicy.OFF
     assert config.dump_dir == "/tmp/dump"
     assert config.limits(100) == Limits(
-        max_turns=1, max_turn_tokens=8192, max_response_tokens=100, max_tool_seconds=7.0
+        max_turns=1,
+        max_turn_tokens=8192,
+        max_response_tokens=100,
+        max_tool_seconds=7.0,
+        max_tool_calls=0,
+        on_void_turn=OnVoidTurn.CONTINUE,
     )
 
 
@@ -107,13 +129,21 @@ WRONG = {
     "no poll": ("filter.poll_seconds", 0, "greater than 0"),
     "half a turn": ("rollout.max_turns", 2.5, "integer"),
     "word for a number": ("rollout.max_turns", "five", "integer"),
-    "null for a number": ("rollout.max_turns", None, "integer"),
+    "null for a number": ("rollout.max_turn_tokens", None, "integer"),
     "list for a number": ("rollout.max_turns", [5], "integer"),
     "word for a boolean": ("prompt.chat_template", "maybe", "boolean"),
     "unknown policy": ("filter.void", "drop", "'mask' or 'off'"),
     "policy of YAML's on": ("filter.void", True, "'mask' or 'off'"),
-    "unknown rule": ("observation.rule", "stderr", "'result' or 'reference'"),
-    "unknown template": ("prompt.template", "torl", "'simpletir' or 'none'"),
+    "unknown rule": ("observation.rule", "stderr", "'result', 'reference' or 'torl'"),
+    "negative calls": ("rollout.max_tool_calls", -1, "greater than or equal to 0"),
+    "unknown end": ("rollout.on_void_turn", "retry", "'stop' or 'continue'"),
+    "unknown turn rule": ("rollout.turn_rule", "react", "must be one of simpletir, torl, hermes, or the path"),
+    "turn rule without a name": ("rollout.turn_rule", "json:", "must be one of simpletir, torl, hermes, or the path"),
+    "turn rule in no module": ("rollout.turn_rule", "no_such.rules:MINE", "No module named 'no_such'"),
+    "turn rule that is not there": ("rollout.turn_rule", "json:MINE", "module json has no MINE"),
+    "function for a turn rule": ("rollout.turn_rule", "json:loads", "is no turn rule, it lacks stop_strings"),
+    "class for a turn rule": ("rollout.turn_rule", "verl_tir.rollout.turn_rules.torl:ToRL", "name an instance of it"),
+    "unknown template": ("prompt.template", "qwen", "'simpletir', 'torl' or 'none'"),
     "number for a folder": ("dump_dir", 5, "string"),
     "null for a section": ("rollout", None, "dictionary"),
     "number for a section": ("rollout", 5, "dictionary"),
@@ -158,6 +188,15 @@ def test_settings_that_exclude_each_other_are_named() -> None:
         ({"sandbox.tls.ca_file": "/no/such.pem"}, "tir.sandbox.tls: ca_file='/no/such.pem' is not a file"),
         ({"sandbox.tls.key_file": __file__}, f"tir.sandbox.tls: key_file='{__file__}' is given without cert_file"),
         ({"sandbox.retry_total_seconds": 7.9}, "tir.sandbox: retry_total_seconds=7.9 would end the call before"),
+        ({"prompt.template": "torl"}, "tir.prompt: template=torl and chat_template=True: the template names user"),
+        (
+            {"rollout.max_turns": None, "rollout.on_void_turn": "continue"},
+            "tir.rollout: max_turns=None and on_void_turn=continue: a model that ends its message at once would",
+        ),
+        (
+            {"rollout.turn_rule": "hermes", "prompt.chat_template": False},
+            "tir: rollout.turn_rule=hermes and prompt.chat_template=False: the rule's tools and their messages",
+        ),
     ):
         with pytest.raises(TirConfigError) as error:
             TirConfig.from_node(_node(settings))

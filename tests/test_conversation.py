@@ -13,7 +13,9 @@ from verl_tir.rollout.code_block import STOP_STRINGS
 from verl_tir.rollout.conversation import Conversation, ObservationSettings, Segment, Tools, converse
 from verl_tir.rollout.generation import Piece, generate_turn
 from verl_tir.rollout.observation import ObservationRule, ProgramRun
-from verl_tir.rollout.turn import FINAL_ANSWER_PRELUDE, Limits
+from verl_tir.rollout.turn import Limits
+from verl_tir.rollout.turn_rules import simpletir
+from verl_tir.rollout.turn_rules.simpletir import FINAL_ANSWER_PRELUDE
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, TurnEnd
 
 EOS, ABORT = "\0", "\x01"
@@ -378,4 +380,4 @@ def test_log_probs_that_do_not_match_are_refused_before_the_cut() -> None:
         return Piece(ids=[ord(letter) for letter in CODE + " so"], log_probs=[-1.0] * len(CODE), aborted=False)
 
     with pytest.raises(ValueError, match="14 sampled token ids came with 11 log-probabilities"):
-        asyncio.run(generate_turn(generate, max_tokens=99, decode=_decode, end_ids={0}))
+        asyncio.run(generate_turn(generate, max_tokens=99, decode=_decode, end_ids={0}, rule=simpletir.RULE))

@@ -16,7 +16,8 @@ from verl_tir.rollout.conversation import Conversation, ObservationSettings, Too
 from verl_tir.rollout.generation import Piece
 from verl_tir.rollout.observation import ObservationRule, ProgramRun, observe
 from verl_tir.rollout.tokens import fit_observation
-from verl_tir.rollout.turn import Limits, parse_turn, program_of
+from verl_tir.rollout.turn import Limits
+from verl_tir.rollout.turn_rules.simpletir import parse_turn, program_of
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, TurnEnd
 
 CONVERSATIONS = 8000
@@ -278,4 +279,4 @@ def test_every_conversation_keeps_its_invariants(batch: int) -> None:
             error.add_note(f"conversation seed: {seed}")
             raise
     # Every ending is among them, so that the invariants are not kept by conversations that never get anywhere.
-    assert reasons == set(StopReason) - {StopReason.PROMPT_TOO_LONG}
+    assert reasons == set(StopReason) - {StopReason.PROMPT_TOO_LONG, StopReason.CALL_BUDGET}

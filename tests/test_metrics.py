@@ -62,6 +62,7 @@ METRICS = {
     "tir/stop/answer": 1 / 5,
     "tir/stop/void": 2 / 5,
     "tir/stop/max_turns": 0,
+    "tir/stop/call_budget": 0,
     "tir/stop/response_budget": 0,
     "tir/stop/tool_time": 0,
     "tir/stop/sandbox_fault": 1 / 5,

@@ -42,7 +42,9 @@ PURE = (
     "verl_tir/reward/worker.py",
     "verl_tir/rollout/__init__.py",
     "verl_tir/rollout/code_block.py",
+    "verl_tir/rollout/config.py",
     "verl_tir/rollout/conversation.py",
+    "verl_tir/rollout/frame.py",
     "verl_tir/rollout/generation.py",
     "verl_tir/rollout/notebook.py",
     "verl_tir/rollout/observation.py",
@@ -51,6 +53,8 @@ PURE = (
     "verl_tir/rollout/session.py",
     "verl_tir/rollout/tokens.py",
     "verl_tir/rollout/turn.py",
+    "verl_tir/rollout/turn_rule.py",
+    "verl_tir/rollout/turn_rules/*.py",
     "verl_tir/sandbox_server/*.py",
 )
 

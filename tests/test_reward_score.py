@@ -13,7 +13,7 @@ from verl_tir.reward.verdict import Verdict
 
 pytest.importorskip("math_verify")
 
-KEYS = ["score", "correct", "boxed", "tool_given", "undecided"]
+KEYS = ["score", "correct", "boxed", "tool_given", "undecided", "execution_penalty"]
 
 
 def score(solution: str, ground_truth: Any = "5", extra_info: Any = None, **settings: Any) -> dict[str, float]:
@@ -33,15 +33,15 @@ def record(answer: str | None, source: str | None) -> Mapping[str, Any]:
 @pytest.mark.parametrize(
     ("solution", "extra_info", "expected"),
     [
-        (r"so \boxed{5}", None, [1, 1, 1, 0, 0]),
-        (r"so \boxed{6}", {}, [0, 0, 1, 0, 0]),
-        ("so 5", {"tir": None}, [0, 0, 0, 0, 0]),
-        ("\nCode execution result: 5\n", {}, [0, 0, 0, 0, 0]),
-        (r"\boxed{6}", record("5", "tool"), [1, 1, 1, 1, 0]),
-        (r"\boxed{6}", record("5", "model"), [1, 1, 1, 0, 0]),
-        (r"\boxed{5}", record("6", "tool"), [0, 0, 1, 1, 0]),
-        (r"\boxed{5}", record(None, None), [0, 0, 0, 0, 0]),
-        (r"\boxed{5}", record("", "model"), [0, 0, 1, 0, 0]),
+        (r"so \boxed{5}", None, [1, 1, 1, 0, 0, 0]),
+        (r"so \boxed{6}", {}, [0, 0, 1, 0, 0, 0]),
+        ("so 5", {"tir": None}, [0, 0, 0, 0, 0, 0]),
+        ("\nCode execution result: 5\n", {}, [0, 0, 0, 0, 0, 0]),
+        (r"\boxed{6}", record("5", "tool"), [1, 1, 1, 1, 0, 0]),
+        (r"\boxed{6}", record("5", "model"), [1, 1, 1, 0, 0, 0]),
+        (r"\boxed{5}", record("6", "tool"), [0, 0, 1, 1, 0, 0]),
+        (r"\boxed{5}", record(None, None), [0, 0, 0, 0, 0, 0]),
+        (r"\boxed{5}", record("", "model"), [0, 0, 1, 0, 0, 0]),
     ],
 )
 def test_recorded_answer_beats_the_text(solution: str, extra_info: Any, expected: list[float]) -> None:
@@ -60,6 +60,37 @@ def test_rewards_are_configurable() -> None:
     assert score("5", **settings)["score"] == -1.0
 
 
+# outcomes of the turns' programs, whether there is a penalty
+PENALISED = {
+    "no program": ([None, None], False),
+    "no turn": ([], False),
+    "all passed": (["success", "success", None], False),
+    "the sandbox failed": (["success", "fault"], False),
+    "one raised": (["success", "failed", "success"], True),
+    "out of time": (["time_limit"], True),
+    "out of memory": ([None, "memory_limit"], True),
+}
+
+
+@pytest.mark.parametrize(("outcomes", "penalised"), PENALISED.values(), ids=PENALISED)
+def test_a_program_that_failed_costs_the_penalty_once(outcomes: list[str | None], penalised: bool) -> None:
+    """Right and wrong answers lose the same; who writes no program loses nothing, nor does an outage cost anything."""
+    turns = {"turns": [{"outcome": outcome} for outcome in outcomes]}
+    for answer, reward in (("5", 1.0), ("6", -1.0), (None, -1.0)):
+        extra_info = {"tir": dict(record(answer, "model")["tir"]) | turns}
+        settings = {"wrong_reward": -1.0, "extra_info": extra_info}
+        assert score("", **settings)["score"] == reward
+        result = score("", execution_penalty=0.5, **settings)
+        assert (result["score"], result["execution_penalty"]) == (reward - 0.5 * penalised, 0.5 * penalised)
+
+
+@pytest.mark.parametrize("penalty", [-0.5, float("nan"), float("inf")])
+def test_a_penalty_that_is_none_is_refused(penalty: float) -> None:
+    """A sign too many would reward programs that fail."""
+    with pytest.raises(ValueError, match=r"reward_kwargs\.execution_penalty=.*give 0 or a positive number"):
+        score(r"\boxed{5}", execution_penalty=penalty)
+
+
 def test_undecided_comparison_scores_as_wrong_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison without a result is marked for the sampler to leave out."""
 
@@ -67,7 +98,7 @@ def test_undecided_comparison_scores_as_wrong_and_says_so(monkeypatch: pytest.Mo
         return Verdict.UNDECIDED
 
     monkeypatch.setattr(ScoringPool, "compare", undecided)
-    assert list(score(r"\boxed{5}", wrong_reward=-1.0).values()) == [-1.0, 0.0, 1.0, 0.0, 1.0]
+    assert list(score(r"\boxed{5}", wrong_reward=-1.0).values()) == [-1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
 
 
 class Array:
@@ -133,4 +164,4 @@ def test_verl_reduces_the_extra_keys() -> None:
     reduced = metrics.process_validation_metrics(["math", "math"], ["a", "a"], columns)["math"]
     assert reduced["correct"]["mean@2"] == 0.5
     assert reduced["boxed"]["mean@2"] == 1.0
-    assert reduced["undecided"]["mean@2"] == 0.0
+    assert reduced["undecided", "execution_penalty"]["mean@2"] == 0.0

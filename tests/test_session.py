@@ -20,7 +20,7 @@ from verl_tir.rollout.observation import ObservationRule, ProgramRun, observe
 from verl_tir.rollout.replay import ReplaySession, read_replay, replay_program
 from verl_tir.rollout.sandbox import Sandbox
 from verl_tir.rollout.session import SessionKind, open_session
-from verl_tir.rollout.turn import program_of
+from verl_tir.rollout.turn_rules.simpletir import program_of
 from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
 from verl_tir.trajectory import Outcome
 

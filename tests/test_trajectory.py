@@ -1,5 +1,6 @@
 """The record that every stage shares, and its way through storage."""
 
+import dataclasses
 import json
 import pickle
 
@@ -113,13 +114,14 @@ def test_closed_sets_are_written_as_words() -> None:
         "answer",
         "void",
         "max_turns",
+        "call_budget",
         "response_budget",
         "tool_time",
         "sandbox_fault",
         "engine_abort",
         "prompt_too_long",
     ]
-    assert [str(end) for end in TurnEnd] == ["code", "eos", "length", "aborted"]
+    assert [str(end) for end in TurnEnd] == ["code", "call", "eos", "length", "aborted"]
     assert [str(outcome) for outcome in Outcome] == ["success", "failed", "time_limit", "memory_limit", "fault"]
     assert json.dumps(StopReason.VOID) == '"void"'
 
@@ -127,12 +129,26 @@ def test_closed_sets_are_written_as_words() -> None:
 ABORTED = {StopReason.SANDBOX_FAULT, StopReason.ENGINE_ABORT, StopReason.PROMPT_TOO_LONG}
 
 
+VOID = dataclasses.replace(LAST, has_answer=False)
+
+
 @pytest.mark.parametrize("reason", StopReason)
-def test_void_and_aborted_follow_from_the_reason(reason: StopReason) -> None:
-    """Void says something about the model and aborted does not; no trajectory is both."""
-    trajectory = Trajectory((TURN,), reason)
-    assert trajectory.void is (reason is StopReason.VOID)
+@pytest.mark.parametrize("turns", [(TURN,), (TURN, VOID), (VOID, LAST)])
+def test_void_and_aborted_say_different_things(turns: tuple[Turn, ...], reason: StopReason) -> None:
+    """Void follows from the turns and says something about the model, aborted does not; no trajectory is both."""
+    trajectory = Trajectory(turns, reason)
     assert trajectory.aborted is (reason in ABORTED)
+    assert trajectory.void is (VOID in turns and reason not in ABORTED)
+
+
+@pytest.mark.parametrize(
+    ("turns", "start"),
+    [((TURN, LAST), None), ((VOID, TURN), 0), ((TURN, VOID, TURN, VOID), 15), ((TURN, LAST, VOID), 18), ((), None)],
+)
+def test_void_from_counts_what_stands_before_the_first_void_turn(turns: tuple[Turn, ...], start: int | None) -> None:
+    """From that response token on, observations counted, a trajectory is void."""
+    assert Trajectory(turns, StopReason.MAX_TURNS).void_from == start
+    assert Trajectory(turns, StopReason.ENGINE_ABORT).void_from is None
 
 
 @pytest.mark.parametrize(("code", "answer", "void"), [(0, 0, True), (1, 0, False), (0, 1, False), (1, 1, False)])

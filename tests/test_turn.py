@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from verl_tir.rollout.turn import Limits, parse_turn, program_of, stop_after
+from verl_tir.rollout.turn import Limits, stop_after
+from verl_tir.rollout.turn_rules.simpletir import parse_turn, program_of
 from verl_tir.trajectory import Outcome, StopReason, Turn, TurnEnd
 
 
@@ -91,7 +92,7 @@ def test_turn_ends_with_its_code(decoded: str, text: str, code: str | None, answ
     parsed = parse_turn(decoded)
     assert parsed.text == text
     assert (parsed.block and parsed.block.code) == code
-    assert parsed.has_answer is answer
+    assert parsed.boxed is answer
     assert parse_turn(parsed.text) == parsed
 
 

@@ -10,23 +10,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from sandbox_client import RunJupyterRequest, Timeouts, TlsSettings, validate_endpoints
 from sandbox_client.credentials import Headers
 from verl_tir.filters.void import VoidPolicy
-from verl_tir.rollout.observation import ObservationRule
-from verl_tir.rollout.prompt import PromptTemplate
+from verl_tir.rollout.config import STRICT as _STRICT
+from verl_tir.rollout.config import ObservationConfig, PositiveInt, PositiveSeconds, PromptConfig, RolloutConfig
 from verl_tir.rollout.session import SessionKind
 from verl_tir.rollout.turn import Limits
+from verl_tir.rollout.turn_rule import resolve_turn_rule
 from verl_tir.sandbox_server.config import MAX_WORKERS
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 
-_STRICT = ConfigDict(extra="forbid", validate_default=True)
-
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 RAY = "ray"
 """As `tir.sandbox.endpoints`: servers on the nodes of the Ray cluster."""
 
@@ -48,34 +45,6 @@ Void = Annotated[VoidPolicy, BeforeValidator(lambda value: VoidPolicy.OFF if val
 
 class TirConfigError(ValueError):
     """The `tir:` node is wrong; the message names each key, its value and what is allowed."""
-
-
-@dataclass(frozen=True, config=_STRICT)
-class PromptConfig:
-    template: PromptTemplate = PromptTemplate.SIMPLETIR
-    """Instructions put before the question."""
-    chat_template: bool = True
-    """Whether the tokenizer's chat template wraps the prompt; base models can do without (SimpleTIR, section 4)."""
-
-
-@dataclass(frozen=True, config=_STRICT)
-class RolloutConfig:
-    max_turns: PositiveInt = 5
-    """Generations per trajectory; the code of the last one is still run."""
-    max_turn_tokens: PositiveInt = 8192
-    """Sampled tokens per turn. The whole response is bounded by verl's `data.max_response_length`."""
-    max_tool_seconds: PositiveSeconds | None = None
-    """Wall time of a trajectory's programs, in seconds, after which no further turn begins; null for no limit."""
-
-
-@dataclass(frozen=True, config=_STRICT)
-class ObservationConfig:
-    rule: ObservationRule = ObservationRule.RESULT
-    """How a program's output becomes text; `reference` is the rule that SimpleTIR's published numbers used."""
-    max_chars: Annotated[int, Field(ge=2)] = 512
-    """Characters of each output shown, head and tail."""
-    max_tokens: Annotated[int, Field(ge=2)] = 256
-    """Tokens of an observation, head and tail."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -183,6 +152,17 @@ class TirConfig:
     dump_dir: str | None = None
     """Folder for one JSON line per trajectory and step, with text, turns and mask; null for none."""
 
+    @model_validator(mode="after")
+    def _tool_messages_have_a_template(self) -> TirConfig:
+        name = self.rollout.turn_rule
+        rule = resolve_turn_rule(name)
+        if (rule.frame is None or rule.tools) and not self.prompt.chat_template:
+            raise ValueError(
+                f"rollout.turn_rule={name} and prompt.chat_template=False: the rule's tools and their messages are "
+                "written by the chat template; set tir.prompt.chat_template=true, or turn_rule to another"
+            )
+        return self
+
     @classmethod
     def from_node(cls, node: object) -> TirConfig:
         """Validate the `tir:` node, given as plain containers.
@@ -207,6 +187,8 @@ class TirConfig:
             max_turn_tokens=self.rollout.max_turn_tokens,
             max_response_tokens=max_response_tokens,
             max_tool_seconds=self.rollout.max_tool_seconds,
+            max_tool_calls=self.rollout.max_tool_calls,
+            on_void_turn=self.rollout.on_void_turn,
         )
 
 

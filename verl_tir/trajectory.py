@@ -6,6 +6,7 @@ reward and the metrics read it from here. This module imports nothing of ours, s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -17,6 +18,8 @@ class TurnEnd(StrEnum):
 
     CODE = "code"
     """The first complete code block closed."""
+    CALL = "call"
+    """The model asked for an output, with no code that can be run."""
     EOS = "eos"
     """The model ended its message."""
     LENGTH = "length"
@@ -39,15 +42,21 @@ class Outcome(StrEnum):
     """The sandbox failed, not the program: never an observation."""
 
 
+FAILED_OUTCOMES = frozenset({Outcome.FAILED, Outcome.TIME_LIMIT, Outcome.MEMORY_LIMIT})
+"""Programs that ran and did not end well, by their own fault."""
+
+
 class StopReason(StrEnum):
     """Why a trajectory stopped; a closed set. The order in which they are checked is fixed in `rollout.turn`."""
 
     ANSWER = "answer"
-    """`\\boxed{` in the model's text or in its program's output."""
+    """`\\boxed{` in the model's text or, where the turn rule counts it, in its program's output."""
     VOID = "void"
     """The last turn had neither a complete code block nor an answer (SimpleTIR, section 3.3)."""
     MAX_TURNS = "max_turns"
-    """The last allowed turn's code was run and the trajectory had no answer."""
+    """The last allowed turn ended, its code was run, and the trajectory had no answer."""
+    CALL_BUDGET = "call_budget"
+    """The model began a tool call after its last allowed one."""
     RESPONSE_BUDGET = "response_budget"
     """No room was left for the observation and one more token."""
     TOOL_TIME = "tool_time"
@@ -99,7 +108,8 @@ class Turn:
     """Tokens sampled after the code block closed; they reach neither the context nor the loss."""
     has_code: bool
     has_answer: bool
-    """`\\boxed{` in the turn's text or in its program's full stdout."""
+    """The trajectory ends here with an answer. Which `\\boxed{` makes one is the turn rule's: SimpleTIR's in the turn's
+    text or in its program's full stdout, others' in any of the model's texts so far once it stops calling."""
     outcome: Outcome | None
     """None where no program was run."""
     observation_truncated: bool
@@ -128,7 +138,16 @@ class Trajectory:
 
     @property
     def void(self) -> bool:
-        return self.stop_reason is StopReason.VOID
+        """Whether a turn was void, wherever it stands and whatever came after it."""
+        return not self.aborted and any(turn.void for turn in self.turns)
+
+    @property
+    def void_from(self) -> int | None:
+        """Response tokens (model and observation) before the first void turn; None where the trajectory is not void."""
+        if not self.void:
+            return None
+        before = itertools.takewhile(lambda turn: not turn.void, self.turns)
+        return sum(turn.model_tokens + turn.observation_tokens for turn in before)
 
     @property
     def aborted(self) -> bool:

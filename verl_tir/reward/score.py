@@ -4,6 +4,7 @@ reward.custom_reward_function.path=pkg://verl_tir.reward.score
 reward.custom_reward_function.name=compute_score
 """
 
+import math
 import numbers
 import os
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 from verl_tir.reward.answer import last_boxed
 from verl_tir.reward.pool import ScoringPool
 from verl_tir.reward.verdict import Verdict
+from verl_tir.trajectory import FAILED_OUTCOMES
 
 # verl passes these when a reward model is configured; a rule has no use for them.
 _IGNORED_FROM_VERL = frozenset({"reward_router_address", "reward_model_tokenizer"})
@@ -40,6 +42,7 @@ async def compute_score(
     *,
     correct_reward: float = 1.0,
     wrong_reward: float = 0.0,
+    execution_penalty: float = 0.0,
     timeout: float = 5.0,
     workers: int = 1,
     memory_limit_mb: int = 2048,
@@ -54,10 +57,13 @@ async def compute_score(
         solution_str: the decoded response. Read only where the rollout recorded no answer.
         ground_truth: the accepted answer as text or number, or a sequence of accepted answers.
         extra_info: may hold under `"tir"` what the rollout recorded: `"answer"`, the text between the braces of the
-            final box, taken from the whole text (a response shows tool output cut short), or None; and
-            `"answer_source"`, `"model"`, `"tool"` or None.
+            final box, taken from the whole text (a response shows tool output cut short), or None;
+            `"answer_source"`, `"model"`, `"tool"` or None; and `"turns"`, each with the `"outcome"` of its program.
         correct_reward: score of a correct answer.
         wrong_reward: score of a wrong, missing or undecided answer.
+        execution_penalty: taken off the score of a response of whose programs any failed or ran out of time or memory
+            (ToRL's ablation takes 0.5). A response without a program has none that failed, and a fault of the sandbox
+            is nobody's failure.
         timeout: wall time of one comparison, in seconds.
         workers: comparisons at the same time in this process.
         memory_limit_mb: address space of one comparison's process, in MiB.
@@ -65,7 +71,8 @@ async def compute_score(
 
     Returns:
         Always the same keys, all floats, since verl averages them: `score`; `correct`, 1 if it is; `boxed`, 1 if there
-        is an answer; `tool_given`, 1 if a program printed it; `undecided`, 1 if the comparison could not be finished.
+        is an answer; `tool_given`, 1 if a program printed it; `undecided`, 1 if the comparison could not be finished;
+        `execution_penalty`, what was taken off.
         An undecided row scores `wrong_reward` and is no evidence against the answer: leave it out of training.
 
     Raises:
@@ -76,7 +83,12 @@ async def compute_score(
     if unknown := sorted(kwargs.keys() - _IGNORED_FROM_VERL):
         raise TypeError(
             f"unknown key {', '.join(map(repr, unknown))} in reward.custom_reward_function.reward_kwargs: remove it, "
-            "or use one of correct_reward, wrong_reward, timeout, workers, memory_limit_mb"
+            "or use one of correct_reward, wrong_reward, execution_penalty, timeout, workers, memory_limit_mb"
+        )
+    if not 0 <= execution_penalty < math.inf:
+        raise ValueError(
+            f"reward.custom_reward_function.reward_kwargs.execution_penalty={execution_penalty}: it is taken off the "
+            "score, so give 0 or a positive number"
         )
     accepted = _accepted_answers(ground_truth, data_source)
     answer = _final_answer(solution_str, extra_info or {})
@@ -84,13 +96,15 @@ async def compute_score(
     if answer.text is not None:
         verdict = await _pool(workers, timeout, memory_limit_mb).compare(answer.text, accepted)
     is_correct = verdict is Verdict.EQUAL
+    penalty = execution_penalty if execution_penalty and _any_program_failed(extra_info or {}) else 0.0
     return {
-        "score": float(correct_reward if is_correct else wrong_reward),
+        "score": float(correct_reward if is_correct else wrong_reward) - penalty,
         # Not verl's "acc": validation counts a missing trajectory as acc=0, and a missing one is an outage's here.
         "correct": float(is_correct),
         "boxed": float(answer.text is not None),
         "tool_given": float(answer.is_from_tool),
         "undecided": float(verdict is Verdict.UNDECIDED),
+        "execution_penalty": float(penalty),
     }
 
 
@@ -105,6 +119,11 @@ def _final_answer(solution_str: str, extra_info: Mapping[str, Any]) -> _FinalAns
     if text is not None and not isinstance(text, str):
         raise TypeError(f'extra_info["tir"]["answer"] must be text or None, not {text!r:.200}')
     return _FinalAnswer(text, is_from_tool=text is not None and record.get("answer_source") == "tool")
+
+
+def _any_program_failed(extra_info: Mapping[str, Any]) -> bool:
+    turns = (extra_info.get("tir") or {}).get("turns", ())
+    return any(turn["outcome"] in FAILED_OUTCOMES for turn in turns)
 
 
 def _accepted_answers(ground_truth: Any, data_source: str) -> list[str]:

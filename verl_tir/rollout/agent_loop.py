@@ -12,14 +12,15 @@ from uuid import uuid4
 from omegaconf import OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopOutput, register
 
-from verl_tir.config import TirConfig
-from verl_tir.rollout.code_block import STOP_STRINGS
+from verl_tir.config import TirConfig, TirConfigError
 from verl_tir.rollout.conversation import Conversation, ObservationSettings, Segment, Tools, converse
+from verl_tir.rollout.frame import TokenFrame, chat_frame, tokenize_frame
 from verl_tir.rollout.generation import Piece
 from verl_tir.rollout.prompt import plain_text, templated_messages
 from verl_tir.rollout.sandbox import Sandbox
 from verl_tir.rollout.session import open_session
 from verl_tir.rollout.tokens import ResponseTokens
+from verl_tir.rollout.turn_rule import TurnRule, resolve_turn_rule
 from verl_tir.trajectory import StopReason, Trajectory
 
 logger = logging.getLogger(__name__)
@@ -42,14 +43,35 @@ class _Versions:
 class _Shared:
     """What the trajectories of one process share: verl builds one agent loop per trajectory."""
 
-    def __init__(self, trainer_config: Any) -> None:
+    def __init__(self, trainer_config: Any, tokenizer: Any, chat_template_kwargs: Mapping[str, Any]) -> None:
         self.config = TirConfig.from_node(OmegaConf.to_container(trainer_config.tir, resolve=True))
+        self.rule: TurnRule = resolve_turn_rule(self.config.rollout.turn_rule)
+        self.tools = list(self.rule.tools)
+        frame = self.rule.frame or chat_frame(tokenizer, self.tools, chat_template_kwargs)
+        self.observation = ObservationSettings(
+            self.config.observation.rule,
+            self.config.observation.max_chars,
+            self.config.observation.max_tokens,
+            tokenize_frame(frame, tokenizer),
+        )
+        _check_frame_fits(self.observation.frame, self.config.observation.max_tokens, tokenizer)
         self._sandbox: asyncio.Task[Sandbox] | None = None
 
     async def sandbox(self) -> Sandbox:
         if self._sandbox is None:
             self._sandbox = asyncio.create_task(Sandbox.start(self.config.sandbox))
         return await asyncio.shield(self._sandbox)
+
+
+def _check_frame_fits(frame: TokenFrame, max_tokens: int, tokenizer: Any) -> None:
+    """Raise TirConfigError where cutting an observation would cut what the turn rule puts around it."""
+    before, after = (tokenizer.encode(text, add_special_tokens=False) for text in (frame.text.before, frame.text.after))
+    least = 2 * max(len(before), len(after)) + 2
+    if max_tokens < least:
+        raise TirConfigError(
+            f"tir.observation.max_tokens={max_tokens}: no room for an observation between the {len(before)} tokens "
+            f"before and the {len(after)} behind it; give it at least {least}"
+        )
 
 
 @register(AGENT_LOOP_NAME)
@@ -61,7 +83,7 @@ class TirAgentLoop(AgentLoopBase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if TirAgentLoop._shared is None:
-            TirAgentLoop._shared = _Shared(self.config)
+            TirAgentLoop._shared = _Shared(self.config, self.tokenizer, self.apply_chat_template_kwargs)
         self.shared = TirAgentLoop._shared
         self.tir = self.shared.config
 
@@ -90,7 +112,7 @@ class TirAgentLoop(AgentLoopBase):
     def _prompt_ids(self, raw_prompt: Any) -> list[int]:
         messages = templated_messages(list(raw_prompt), self.tir.prompt.template)
         if self.tir.prompt.chat_template:
-            return self.continuous_token_builder.build_initial_tokens(messages)
+            return self.continuous_token_builder.build_initial_tokens(messages, tools=self.shared.tools or None)
         return self.tokenizer.encode(plain_text(messages))
 
     async def _converse(
@@ -107,8 +129,10 @@ class TirAgentLoop(AgentLoopBase):
                 prompt_ids=[*prompt_ids, *response_ids],
                 sampling_params={
                     **sampling_params,
-                    "stop": list(STOP_STRINGS),
+                    "stop": list(self.shared.rule.stop_strings),
                     "include_stop_str_in_output": True,
+                    # The engine reads the text as the turn rule does.
+                    "skip_special_tokens": False,
                     "max_tokens": max_tokens,
                 },
                 priority=priority,
@@ -118,7 +142,6 @@ class TirAgentLoop(AgentLoopBase):
             log_probs = list(output.log_probs or []) if want_log_probs else [0.0] * len(ids)
             return Piece(ids=ids, log_probs=log_probs, aborted=output.stop_reason == "aborted")
 
-        observation = self.tir.observation
         return await converse(
             Tools(
                 generate=generate,
@@ -129,7 +152,8 @@ class TirAgentLoop(AgentLoopBase):
                 end_ids=frozenset(self.tokenizer.all_special_ids),
             ),
             self.tir.limits(self._response_budget(len(prompt_ids))),
-            ObservationSettings(observation.rule, observation.max_chars, observation.max_tokens),
+            self.shared.observation,
+            self.shared.rule,
         )
 
     def _response_budget(self, prompt_tokens: int) -> int:

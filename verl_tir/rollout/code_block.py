@@ -1,4 +1,4 @@
-"""Finding the first complete Python block in a turn.
+"""Finding the complete Python blocks in a turn.
 
 The grammar (SimpleTIR, appendix "prompt template"): an opening fence ```` ```py ````, ```` ```python ```` or a bare
 ```` ``` ````, lines of code, a closing fence. Fences are read line by line and in pairs, so the closing fence of a
@@ -7,10 +7,12 @@ The grammar (SimpleTIR, appendix "prompt template"): an opening fence ```` ```py
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 FENCE = "```"
-_PYTHON_TAGS = frozenset({"", "py", "python"})
+PYTHON_TAGS = frozenset({"", "py", "python"})
+"""Tags of SimpleTIR's blocks, lower-case; the empty one is that of a bare fence."""
 
 STOP_STRINGS = ("\n```\n", "\n```\r\n")
 """Where the engine may stop generating: a line that is nothing but a fence. A hint that saves compute, not the rule:
@@ -19,7 +21,7 @@ the line may also open a bare block or close one of another language, and then g
 
 @dataclass(frozen=True, slots=True)
 class CodeBlock:
-    """The first complete, non-blank Python block of a text."""
+    """A complete, non-blank Python block of a text."""
 
     code: str
     """The lines between the fences, without the newline before the closing one."""
@@ -28,7 +30,12 @@ class CodeBlock:
 
 
 def first_code_block(text: str) -> CodeBlock | None:
-    """Return the first complete Python block of `text`, or None.
+    """Return the first complete Python block of `text`, or None."""
+    return next(code_blocks(text), None)
+
+
+def code_blocks(text: str, tags: Collection[str] = PYTHON_TAGS) -> Iterator[CodeBlock]:
+    """Yield the complete blocks of `text` whose tag is one of `tags`, in their order.
 
     An opening fence may follow prose on its line, as models often write it; a closing fence starts its line. A block
     with another tag, or without anything in it, is passed over.
@@ -47,13 +54,12 @@ def first_code_block(text: str) -> CodeBlock | None:
                 inside_tag, code_start = tag, next_position
         elif line.lstrip().startswith(FENCE):
             code = text[code_start:position]
-            if inside_tag in _PYTHON_TAGS and code.strip():
+            if inside_tag in tags and code.strip():
                 code = code.replace("\r\n", "\n").removesuffix("\n")
-                return CodeBlock(code=code, end=line_end - len(line.lstrip().lstrip("`")))
-            # A fence with a tag cannot close a block (CommonMark 4.5), so behind one that is not run it opens the next.
+                yield CodeBlock(code=code, end=line_end - len(line.lstrip().lstrip("`")))
+            # A fence with a tag cannot close a block (CommonMark 4.5), so it also opens the next.
             inside_tag, code_start = _opening_tag(line) or None, next_position
         position = next_position
-    return None
 
 
 def _opening_tag(line: str) -> str | None:

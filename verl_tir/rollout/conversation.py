@@ -8,14 +8,20 @@ from dataclasses import dataclass, field
 
 from sandbox_client import SandboxFault
 from verl_tir.reward.answer import last_boxed
+from verl_tir.rollout.frame import TokenFrame
 from verl_tir.rollout.generation import Generate, GeneratedTurn, Piece, generate_turn
-from verl_tir.rollout.observation import Observation, ObservationRule, ProgramRun, observe
+from verl_tir.rollout.observation import SIMPLETIR_FRAME, Observation, ObservationRule, ProgramRun, observe
 from verl_tir.rollout.tokens import Decode, ResponseTokens, fit_observation
-from verl_tir.rollout.turn import BOXED, Limits, program_of, stop_after
+from verl_tir.rollout.turn import BOXED, Limits, stop_after
+from verl_tir.rollout.turn_rule import TurnRule
+from verl_tir.rollout.turn_rules import simpletir
 from verl_tir.trajectory import AnswerSource, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
 
 RunProgram = Callable[[str], Awaitable[ProgramRun]]
 """Runs a program; raises `SandboxFault` when the service, not the program, failed."""
+
+
+_SIMPLETIR_TOKENS = TokenFrame(SIMPLETIR_FRAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,8 @@ class ObservationSettings:
     rule: ObservationRule
     max_chars: int
     max_tokens: int
+    """Of an observation with the innermost part of its frame."""
+    frame: TokenFrame = _SIMPLETIR_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,7 @@ class Tools:
     """`generate(response_ids_so_far, max_tokens)` samples on from the prompt and those ids."""
     run_program: RunProgram
     encode: Callable[[str], list[int]]
-    """Tokenises an observation, without special tokens."""
+    """Tokenises an observation; special tokens in it are spelled out."""
     decode: Decode
     """Keeps special tokens and white space as they are."""
     end_ids: Collection[int]
@@ -82,12 +90,19 @@ class _Execution:
 
 @dataclass(slots=True)
 class _Answer:
+    """The last box so far. Where a box ends the trajectory, there is none before the last turn."""
+
+    begun: bool = False
+    """Whether there was a box, complete or not."""
     text: str | None = None
     source: AnswerSource | None = None
 
     def update(self, text: str, source: AnswerSource) -> None:
-        """Take the answer of a text that ends the trajectory; of no other, or it would outlive its turn."""
-        found = last_boxed(text) if BOXED in text else None
+        # Another spelling of a box ends nothing, so it must not outlive its turn as the answer.
+        if BOXED not in text:
+            return
+        self.begun = True
+        found = last_boxed(text)
         if found is not None:
             self.text, self.source = found, source
 
@@ -97,6 +112,7 @@ class _State:
     tokens: ResponseTokens = field(default_factory=ResponseTokens)
     turns: list[Turn] = field(default_factory=list)
     answer: _Answer = field(default_factory=_Answer)
+    tool_calls: int = 0
     tool_seconds: float = 0.0
 
     def finish(self, reason: StopReason, fault: str | None = None) -> Conversation:
@@ -104,8 +120,10 @@ class _State:
         return Conversation(self.tokens, trajectory)
 
 
-async def converse(tools: Tools, limits: Limits, settings: ObservationSettings) -> Conversation:
-    """Run one trajectory; the rules and their order are those of `rollout.turn`."""
+async def converse(
+    tools: Tools, limits: Limits, settings: ObservationSettings, rule: TurnRule = simpletir.RULE
+) -> Conversation:
+    """Run one trajectory under a turn rule; the order of decisions is that of `rollout.turn`."""
     state = _State()
     while True:
         started = time.perf_counter()
@@ -115,24 +133,24 @@ async def converse(tools: Tools, limits: Limits, settings: ObservationSettings) 
             max_tokens=min(limits.max_turn_tokens, room),
             decode=tools.decode,
             end_ids=tools.end_ids,
+            rule=rule,
         )
         generate_seconds = time.perf_counter() - started
         state.tokens.append_model(turn.ids, turn.log_probs)
         state.answer.update(turn.parsed.text, AnswerSource.MODEL)
 
-        run = await _execute(turn, tools.run_program, settings)
+        no_calls_left = limits.max_tool_calls is not None and state.tool_calls >= limits.max_tool_calls
+        run = _Execution() if no_calls_left else await _execute(turn, rule, tools.run_program, settings)
+        state.tool_calls += run.outcome is not None
         state.tool_seconds += run.seconds
-        state.answer.update(run.stdout, AnswerSource.TOOL)
+        if rule.tool_may_answer:
+            state.answer.update(run.stdout, AnswerSource.TOOL)
 
-        observation_ids: list[int] = []
-        cut, fits = False, True
-        if run.observation is not None:
-            observation_ids, cut = fit_observation(tools.encode(run.observation.text), settings.max_tokens)
-            fits = len(observation_ids) <= limits.max_response_tokens - len(state.tokens)
-            if fits:
-                state.tokens.append_observation(observation_ids)
-            else:
-                observation_ids = []
+        observation_ids, cut = _observation_ids(run.observation, tools.encode, settings)
+        fits = len(observation_ids) <= limits.max_response_tokens - len(state.tokens)
+        if not fits:
+            observation_ids = []
+        state.tokens.append_observation(observation_ids)
 
         state.turns.append(
             Turn(
@@ -141,7 +159,7 @@ async def converse(tools: Tools, limits: Limits, settings: ObservationSettings) 
                 observation_tokens=len(observation_ids),
                 discarded_tokens=turn.discarded,
                 has_code=turn.parsed.block is not None,
-                has_answer=turn.parsed.has_answer or BOXED in run.stdout,
+                has_answer=state.answer.begun and (rule.answer_ends or run.outcome is None),
                 outcome=run.outcome,
                 observation_truncated=cut or (run.observation is not None and run.observation.truncated),
                 generate_seconds=generate_seconds,
@@ -158,6 +176,7 @@ async def converse(tools: Tools, limits: Limits, settings: ObservationSettings) 
             tool_seconds=state.tool_seconds,
             observation_fits=fits,
             limits=limits,
+            call_refused=no_calls_left and turn.parsed.closed,
         )
         if reason is not None:
             return state.finish(reason)
@@ -172,17 +191,29 @@ def _continuing(generate: Callable[[list[int], int], Awaitable[Piece]], tokens: 
     return from_here
 
 
-async def _execute(turn: GeneratedTurn, run_program: RunProgram, settings: ObservationSettings) -> _Execution:
+async def _execute(
+    turn: GeneratedTurn, rule: TurnRule, run_program: RunProgram, settings: ObservationSettings
+) -> _Execution:
     """Run the turn's code, if it has any. The one place where a sandbox fault is caught: it becomes a record."""
     # An aborted turn is thrown away, so its code is not run even where it is complete.
     if turn.parsed.block is None or turn.end is TurnEnd.ABORTED:
         return _Execution()
     started = time.perf_counter()
     try:
-        run = await run_program(program_of(turn.parsed.block.code))
+        run = await run_program(rule.program(turn.parsed.block.code))
     except SandboxFault as fault:
         seconds = time.perf_counter() - started
         return _Execution(outcome=Outcome.FAULT, seconds=seconds, fault=f"{type(fault).__name__}: {fault}")
     seconds = time.perf_counter() - started
-    observation = observe(run, settings.rule, settings.max_chars)
+    observation = observe(run, settings.rule, settings.max_chars, settings.frame.text)
     return _Execution(run.outcome, observation, run.stdout, seconds, call=run.call)
+
+
+def _observation_ids(
+    observation: Observation | None, encode: Callable[[str], list[int]], settings: ObservationSettings
+) -> tuple[list[int], bool]:
+    """The tokens to append, none without an observation; also say whether any were cut."""
+    if observation is None:
+        return [], False
+    ids, cut = fit_observation(encode(observation.text), settings.max_tokens)
+    return [*settings.frame.head_ids, *ids, *settings.frame.tail_ids], cut

@@ -1,13 +1,13 @@
-"""Generating one turn: from the engine's pieces to the sampled ids of a turn that ends at its code block."""
+"""Generating one turn: from the engine's pieces to the sampled ids of a turn that ends at its call."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from verl_tir.rollout.code_block import STOP_STRINGS
 from verl_tir.rollout.tokens import Decode, tokens_up_to
-from verl_tir.rollout.turn import ParsedTurn, parse_turn
+from verl_tir.rollout.turn import ParsedTurn
+from verl_tir.rollout.turn_rule import TurnRule
 from verl_tir.trajectory import TurnEnd
 
 
@@ -26,7 +26,7 @@ class Piece:
 
 
 Generate = Callable[[list[int], int], Awaitable[Piece]]
-"""`generate(ids_of_this_turn_so_far, max_tokens)`; stops at `STOP_STRINGS`, at the end of message or at the limit."""
+"""`generate(ids_of_this_turn_so_far, max_tokens)`; stops at a stop string, the end of message or the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +36,18 @@ class GeneratedTurn:
     ids: list[int]
     log_probs: list[float]
     discarded: int
-    """Tokens sampled behind the code block and cut off."""
+    """Tokens sampled behind the call and cut off."""
     parsed: ParsedTurn
     end: TurnEnd
 
 
 async def generate_turn(
-    generate: Generate, *, max_tokens: int, decode: Decode, end_ids: Collection[int]
+    generate: Generate, *, max_tokens: int, decode: Decode, end_ids: Collection[int], rule: TurnRule
 ) -> GeneratedTurn:
     """Sample one turn of at most `max_tokens` (at least 1) tokens.
 
-    The engine stops at any lone fence. Where that fence opened a bare block or closed one of another language, the turn
-    is not over and sampling goes on from the very ids sampled so far.
+    The engine stops at any of the rule's stop strings. Where that is no end to the rule (under SimpleTIR's a fence that
+    opened a bare block or closed one of another language), sampling goes on from the very ids sampled so far.
     """
     ids: list[int] = []
     log_probs: list[float] = []
@@ -57,24 +57,29 @@ async def generate_turn(
         ids.extend(piece.ids)
         log_probs.extend(piece.log_probs)
         seen, text = len(text), decode(ids)
-        parsed = parse_turn(text)
-        end = _end(piece, ids, parsed, text[seen:], max_tokens, end_ids)
+        parsed = rule.parse(text)
+        end = _end(piece, parsed, full=len(ids) >= max_tokens)
         if end is None:
-            continue
-        keep = len(ids) if parsed.block is None else tokens_up_to(ids, text, parsed.block.end, decode)
+            if _stopped_early(piece, text[seen:], rule, end_ids):
+                continue
+            end = TurnEnd.EOS
+        keep = tokens_up_to(ids, text, len(parsed.text), decode)
         return GeneratedTurn(
             ids=ids[:keep], log_probs=log_probs[:keep], discarded=len(ids) - keep, parsed=parsed, end=end
         )
 
 
-def _end(
-    piece: Piece, ids: list[int], parsed: ParsedTurn, news: str, max_tokens: int, end_ids: Collection[int]
-) -> TurnEnd | None:
+def _end(piece: Piece, parsed: ParsedTurn, *, full: bool) -> TurnEnd | None:
+    """Why the turn is over, if it is for any other reason than the engine's."""
     if piece.aborted:
         return TurnEnd.ABORTED
     if parsed.block is not None:
         return TurnEnd.CODE
-    if len(ids) >= max_tokens:
-        return TurnEnd.LENGTH
-    stopped_at_fence = piece.ids and piece.ids[-1] not in end_ids and any(stop in news for stop in STOP_STRINGS)
-    return None if stopped_at_fence else TurnEnd.EOS
+    if parsed.closed:
+        return TurnEnd.CALL
+    return TurnEnd.LENGTH if full else None
+
+
+def _stopped_early(piece: Piece, news: str, rule: TurnRule, end_ids: Collection[int]) -> bool:
+    """Whether the engine ended `piece`, whose text is `news`, at a stop string and not at the end of the message."""
+    return bool(piece.ids) and piece.ids[-1] not in end_ids and any(stop in news for stop in rule.stop_strings)

@@ -1,4 +1,4 @@
-"""The recipe's prompt: the instructions put before the user's question."""
+"""The recipe's prompt: the instructions put around the user's question."""
 
 from __future__ import annotations
 
@@ -29,26 +29,41 @@ _SIMPLETIR = (
     "User Question:\n"
 )
 
+_TORL_BEFORE = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it.\n"
+    "User: Please integrate natural language reasoning with programs to solve the problem above, and put your final "
+    "answer within \\boxed{}.\n"
+)
+_TORL_BEHIND = "\nAssistant:"
+
 
 class PromptTemplate(StrEnum):
-    """The instructions that a recipe puts before the question."""
+    """The instructions that a recipe puts around the question."""
 
     SIMPLETIR = "simpletir"
     """SimpleTIR's, word for word (paper, appendix "prompt template")."""
+    TORL = "torl"
+    """ToRL's, word for word: a base model's template, which names the roles itself."""
     NONE = "none"
     """Nothing: the data set's prompts carry their own instructions."""
 
 
-_INSTRUCTIONS = {PromptTemplate.SIMPLETIR: _SIMPLETIR, PromptTemplate.NONE: ""}
+_AROUND = {
+    PromptTemplate.SIMPLETIR: (_SIMPLETIR, ""),
+    PromptTemplate.TORL: (_TORL_BEFORE, _TORL_BEHIND),
+    PromptTemplate.NONE: ("", ""),
+}
 
 
 def templated_messages(messages: Sequence[Mapping[str, Any]], template: PromptTemplate) -> list[dict[str, Any]]:
-    """Put the template's instructions before the first user message; the other messages stay as they are.
+    """Put the template's instructions around the first user message; the other messages stay as they are.
 
     Raises:
-        ValueError: there is no user message, or its content is not text.
+        ValueError: there is no user message, or its content is not text, or another message follows where the template
+            has the assistant speak.
     """
     result = [dict(message) for message in messages]
+    before, behind = _AROUND[template]
     for message in result:
         if message.get("role") == "user":
             if not isinstance(message.get("content"), str):
@@ -56,7 +71,12 @@ def templated_messages(messages: Sequence[Mapping[str, Any]], template: PromptTe
                     f"the prompt's user message has content of type {type(message.get('content')).__name__}; "
                     "tool-integrated reasoning takes text prompts: make it a string"
                 )
-            message["content"] = _INSTRUCTIONS[template] + message["content"]
+            if behind and message is not result[-1]:
+                raise ValueError(
+                    f"tir.prompt.template={template} lets the assistant answer the first user message, and the prompt "
+                    f"goes on behind it (roles: {[m.get('role') for m in result]}); use tir.prompt.template=none"
+                )
+            message["content"] = before + message["content"] + behind
             return result
     raise ValueError(f"the prompt has no message with role 'user' (roles: {[m.get('role') for m in result]})")
 
