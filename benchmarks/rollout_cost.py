@@ -5,9 +5,10 @@
 
 Both loops run whole, as verl runs them, in one process and taking turns: the same number of turns and of tokens, the
 same prose and program in each turn, log-probabilities included. The engine returns prepared ids at once and the tool
-answers at once, so what is left is what the loop costs. Ours is SimpleTIR's rule, verl's its Hermes tool calls. Printed
-is the median of the rounds in CPU time of all the process's threads (verl's loop tokenises in threads); the first round
-warms up and does not count. `--profile` says where the time of a trajectory of that many tokens goes.
+answers at once, so what is left is what the loop costs. Ours runs under SimpleTIR's rule, and under the Hermes rule on
+the very trajectory that verl's loop gets. Printed is the median of the rounds in CPU time of all the process's threads
+(verl's loop tokenises in threads); the first round warms up and does not count. `--profile` says where the time of a
+trajectory of that many tokens goes.
 """
 
 from __future__ import annotations
@@ -26,13 +27,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
-from transformers.utils import get_json_schema
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopOutput, DictConfigWrap, ToolListWrap
 from verl.experimental.agent_loop.tool_agent_loop import ToolAgentLoop
 from verl.tools.function_tool import FunctionTool
@@ -43,6 +42,7 @@ from verl.workers.rollout.replica import TokenOutput
 from verl_tir.demo.model import CHAT_TEMPLATE, MESSAGE_END, train_tokenizer
 from verl_tir.rollout.agent_loop import TirAgentLoop
 from verl_tir.rollout.observation import ProgramRun
+from verl_tir.rollout.turn_rules.hermes import CODE_INTERPRETER
 from verl_tir.trajectory import Outcome
 
 LENGTHS = (1024, 2048, 4096, 8192, 16384, 32768)
@@ -106,15 +106,6 @@ class Sandbox:
         return {}
 
 
-def run_python(code: str) -> str:
-    """Run a program.
-
-    Args:
-        code: The program.
-    """
-    raise AssertionError("only its schema is used")
-
-
 async def answer(code: str) -> str:
     return OUTPUT
 
@@ -126,33 +117,37 @@ class Peers:
     tokenizer: PreTrainedTokenizerFast
     turns: int
 
-    def ours(self, tokens: int) -> RunLoop:
-        """SimpleTIR's loop on a trajectory of `tokens` response tokens."""
-        observation = len(self.tokenizer.encode(f"\nCode execution result: {OUTPUT}\n", add_special_tokens=False))
-        call = f"\n```python\n{PROGRAM}\n```\n"
-        engine = Engine(self._turns(tokens, call, observation))
-        shared = SimpleNamespace(config=None, sandbox=None)
-        loop = self._loop(TirAgentLoop, engine, tokens)
-        shared.config = loop.tir
+    def ours(self, tokens: int, rule: str) -> RunLoop:
+        """Our loop on a trajectory of `tokens` response tokens; under `hermes` it is the very trajectory of verl's."""
+        program = f"\n```python\n{PROGRAM}\n```\n"
+        if rule == "hermes":
+            engine = self._hermes_engine(tokens)
+        else:
+            engine = Engine(self._turns(tokens, program, len(self._encode(f"\nCode execution result: {OUTPUT}\n"))))
+        # The loops of a process share their settings and their sandbox.
+        TirAgentLoop._shared = None
+        loop = self._loop(TirAgentLoop, engine, tokens, rule)
         sandbox = Sandbox()
 
         async def the_sandbox() -> Sandbox:
             return sandbox
 
-        shared.sandbox = the_sandbox
-        loop.shared = shared
+        loop.shared.sandbox = the_sandbox
         return self._runner(loop, engine)
 
     def verls(self, tokens: int) -> RunLoop:
         """verl's ToolAgentLoop on a trajectory of `tokens` response tokens."""
-        arguments = json.dumps({"name": "run_python", "arguments": {"code": PROGRAM}})
-        call = f"\n<tool_call>\n{arguments}\n</tool_call>{MESSAGE_END}"
+        engine = self._hermes_engine(tokens)
+        schema = OpenAIFunctionToolSchema.model_validate(CODE_INTERPRETER)
+        tool = FunctionTool(name=schema.function.name, fn=answer, tool_schema=schema, is_async=True)
+        return self._runner(self._loop(ToolAgentLoop, engine, tokens, "hermes", tools=ToolListWrap([tool])), engine)
+
+    def _hermes_engine(self, tokens: int) -> Engine:
+        arguments = json.dumps({"name": "code_interpreter", "arguments": {"code": PROGRAM}})
+        call = f"\n<tool_call>\n{arguments}\n</tool_call>"
         # What the template puts around a tool's answer counts as response, as in the real thing.
-        message = f"\n<|im_start|>tool\n{OUTPUT}{MESSAGE_END}\n<|im_start|>assistant\n"
-        engine = Engine(self._turns(tokens, call, len(self.tokenizer.encode(message, add_special_tokens=False))))
-        schema = OpenAIFunctionToolSchema.model_validate(get_json_schema(run_python))
-        tool = FunctionTool(name="run_python", fn=answer, tool_schema=schema, is_async=True)
-        return self._runner(self._loop(ToolAgentLoop, engine, tokens, tools=ToolListWrap([tool])), engine)
+        message = f"{MESSAGE_END}\n<|im_start|>tool\n{OUTPUT}{MESSAGE_END}\n<|im_start|>assistant\n"
+        return Engine(self._turns(tokens, call, len(self._encode(message))))
 
     def _turns(self, tokens: int, call: str, observation: int) -> list[TokenOutput]:
         """The model's turns, filled with prose so that they and the observations are `tokens` together."""
@@ -176,9 +171,12 @@ class Peers:
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
-    def _loop(self, kind: type[AgentLoopBase], engine: Engine, tokens: int, **more: Any) -> AgentLoopBase:
+    def _loop(self, kind: type[AgentLoopBase], engine: Engine, tokens: int, rule: str, **more: Any) -> AgentLoopBase:
         config = {
-            "tir": {"recipe": "simpletir", "rollout": {"max_turns": self.turns, "max_turn_tokens": tokens}},
+            "tir": {
+                "recipe": "benchmark",
+                "rollout": {"turn_rule": rule, "max_turns": self.turns, "max_turn_tokens": tokens},
+            },
             "data": {},
             "actor_rollout_ref": {
                 "rollout": {
@@ -234,9 +232,8 @@ def cpu_ms(run: RunLoop) -> float:
 
 def check(output: AgentLoopOutput, turns: int, tokens: int) -> None:
     """The trajectory is the one that was meant, or the comparison is of nothing."""
-    messages = 2 * turns
-    assert output.num_turns == messages, (output.num_turns, messages)
-    assert abs(len(output.response_ids) - tokens) <= turns * 8, (len(output.response_ids), tokens)
+    assert output.num_turns == 2 * turns, (output.num_turns, turns)
+    assert abs(len(output.response_ids) - tokens) <= 2 * turns, (len(output.response_ids), tokens)
     assert len(output.response_ids) == len(output.response_mask) == len(output.response_logprobs)
 
 
@@ -251,26 +248,34 @@ def main() -> None:
     logging.disable(logging.WARNING)
     peers = Peers(tokenizer(arguments.vocabulary), arguments.turns)
     if arguments.profile:
-        run = peers.ours(arguments.profile)
-        run()
-        profile = cProfile.Profile()
-        profile.enable()
-        for _ in range(arguments.rounds):
-            run()
-        profile.disable()
-        pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(25)
+        print_profile(peers.ours(arguments.profile, "simpletir"), arguments.rounds)
         return
     turns = arguments.turns
     print(f"CPU ms a turn, {turns} turns, median of {arguments.rounds} rounds\n")
-    print(f"{'tokens':>8} {'ours':>8} {'verl':>8} {'ours/verl':>10} {'ours us/token':>14}")
+    print(f"{'tokens':>8} {'SimpleTIR':>10} {'Hermes':>8} {'verl':>8} {'Hermes/verl':>12} {'SimpleTIR/verl':>15}")
     for tokens in arguments.lengths:
-        ours, verls = peers.ours(tokens), peers.verls(tokens)
-        for run in (ours, verls):
+        sides = [peers.ours(tokens, "simpletir"), peers.ours(tokens, "hermes"), peers.verls(tokens)]
+        for run in sides:
             check(run(), turns, tokens)
-        pairs = [(cpu_ms(ours), cpu_ms(verls)) for _ in range(arguments.rounds)]
-        mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-        ratio = statistics.median(a / b for a, b in pairs)
-        print(f"{tokens:>8} {mine / turns:>8.3f} {theirs / turns:>8.3f} {ratio:>10.2f} {mine * 1000 / tokens:>14.2f}")
+        rounds = [[cpu_ms(run) / turns for run in sides] for _ in range(arguments.rounds)]
+        simpletir, hermes, verl = (statistics.median(side) for side in zip(*rounds, strict=True))
+        of_hermes = statistics.median(row[1] / row[2] for row in rounds)
+        of_simpletir = statistics.median(row[0] / row[2] for row in rounds)
+        print(
+            f"{tokens:>8} {simpletir:>10.3f} {hermes:>8.3f} {verl:>8.3f} {of_hermes:>12.2f} {of_simpletir:>15.2f}",
+            flush=True,
+        )
+
+
+def print_profile(run: RunLoop, rounds: int) -> None:
+    """Where `run` spends its time."""
+    run()
+    profile = cProfile.Profile()
+    profile.enable()
+    for _ in range(rounds):
+        run()
+    profile.disable()
+    pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(25)
 
 
 if __name__ == "__main__":
