@@ -5,6 +5,7 @@
 #   MODEL=Qwen/Qwen2.5-7B TRAIN=train.parquet VAL=aime25.parquet SANDBOX=http://sandbox-0:8080 \
 #     bash simpletir_qwen2.5_7b.sh [further overrides]
 #
+# RECIPE=simpletir_long is the second stage; simpletir_curriculum_qwen2.5_7b.sh runs both.
 # SANDBOX=ray runs the programs on this cluster's own CPU cores. A service that wants a token: SANDBOX_TOKEN_FILE=/path, the
 # same on every node.
 set -euo pipefail
@@ -17,7 +18,7 @@ endpoints="[$SANDBOX]"
 if [[ $SANDBOX == ray ]]; then endpoints=ray; fi
 
 overrides=(
-  +tir=simpletir
+  "+tir=${RECIPE:-simpletir}"
   "tir.sandbox.endpoints=$endpoints"
   "tir.sandbox.token_file=${SANDBOX_TOKEN_FILE:-null}"
   "data.train_files=$TRAIN"

@@ -2,23 +2,19 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
+from scripted_world import ABORT, EOS, World
+from scripted_world import decode as _decode
 
 from sandbox_client import SandboxOverloaded
-from verl_tir.rollout.code_block import STOP_STRINGS
-from verl_tir.rollout.conversation import Conversation, ObservationSettings, Segment, Tools, converse
+from verl_tir.rollout.conversation import Segment
 from verl_tir.rollout.generation import Piece, generate_turn
-from verl_tir.rollout.observation import ObservationRule, ProgramRun
-from verl_tir.rollout.turn import Limits
+from verl_tir.rollout.observation import ProgramRun
 from verl_tir.rollout.turn_rules import simpletir
-from verl_tir.rollout.turn_rules.simpletir import FINAL_ANSWER_PRELUDE
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, TurnEnd
 
-EOS, ABORT = "\0", "\x01"
 CODE = "```py\nx\n```"
 FAULT = SandboxOverloaded("no room", endpoint="http://sandbox:1", attempts=4)
 
@@ -29,54 +25,6 @@ def _out(stdout: str) -> ProgramRun:
 
 def _shown(text: str) -> str:
     return f"\nCode execution result: {text}\n"
-
-
-def _decode(ids: Iterable[int]) -> str:
-    return "".join(map(chr, ids))
-
-
-@dataclass
-class World:
-    """An engine that recites a script, stopping as vLLM does, and a sandbox that hands out results in turn."""
-
-    script: str
-    runs: list[ProgramRun | Exception] = field(default_factory=list)
-    run_seconds: float = 0.0
-    contexts: list[str] = field(default_factory=list)
-    """What each call of the engine was given."""
-    budgets: list[int] = field(default_factory=list)
-    programs: list[str] = field(default_factory=list)
-
-    async def generate(self, ids: list[int], max_tokens: int) -> Piece:
-        self.contexts.append(_decode(ids))
-        self.budgets.append(max_tokens)
-        piece = ""
-        while self.script and len(piece) < max_tokens and not piece.endswith((EOS, *STOP_STRINGS)):
-            letter, self.script = self.script[0], self.script[1:]
-            if letter == ABORT:
-                return self._piece(piece, aborted=True)
-            piece += letter
-        return self._piece(piece, aborted=False)
-
-    def _piece(self, text: str, aborted: bool) -> Piece:
-        return Piece([ord(letter) for letter in text], [-ord(letter) / 1000 for letter in text], aborted)
-
-    async def run_program(self, program: str) -> ProgramRun:
-        self.programs.append(program.removeprefix(FINAL_ANSWER_PRELUDE))
-        await asyncio.sleep(self.run_seconds)
-        run = self.runs.pop(0)
-        if isinstance(run, Exception):
-            raise run
-        return run
-
-    async def talk(self, **settings: object) -> Conversation:
-        budgets = {"max_turns": 5, "max_turn_tokens": 1000, "max_response_tokens": 10_000, "max_tool_seconds": None}
-        shown = {"rule": ObservationRule.RESULT, "max_chars": 512, "max_tokens": 10_000}
-        return await converse(
-            Tools(self.generate, self.run_program, lambda text: list(map(ord, text)), _decode, {ord(EOS)}),
-            Limits(**{key: settings.get(key, value) for key, value in budgets.items()}),
-            ObservationSettings(**{key: settings.get(key, value) for key, value in shown.items()}),
-        )
 
 
 OBSERVED = _shown("5\n")

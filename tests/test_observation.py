@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from verl_tir.rollout.frame import Frame
 from verl_tir.rollout.observation import Observation, ObservationRule, ProgramRun, observe, truncate_middle
 from verl_tir.trajectory import Outcome
 
-RESULT, REFERENCE = ObservationRule.RESULT, ObservationRule.REFERENCE
+RESULT, REFERENCE, TORL = ObservationRule
 OK, FAILED, LATE = Outcome.SUCCESS, Outcome.FAILED, Outcome.TIME_LIMIT
 
 TRACEBACK = (
@@ -97,3 +98,28 @@ def test_cut_is_exact(text: str, max_chars: int) -> None:
     half = max_chars // 2
     marker = f"\n..._This content has been truncated to stay below {max_chars} characters_...\n"
     assert short == (text[:half] + marker + text[-half:] if cut else text)
+
+
+# id: outcome, stdout, stderr, text
+TORL_TEXTS = {
+    "stdout": (OK, "5\n", "", "5\n"),
+    "nothing": (OK, "", "", ""),
+    "a warning does not hide the result": (OK, "5\n", WARNING, "5\n"),
+    "failure after output": (FAILED, "1\n", TRACEBACK, "1\n"),
+    "failure": (FAILED, "", TRACEBACK, ERROR),
+    "time limit after output": (LATE, "1\n", WARNING, "1\n"),
+    "time limit": (LATE, "", "", "interpreter timeout"),
+    "exit code alone": (FAILED, "", "", "exit code 3"),
+    "255 characters": (OK, "5" * 255, "", "5" * 255),
+    "256 characters": (OK, "a" * 128 + "b" * 128, "", "a" * 128 + "..." + "b" * 128),
+    "300 characters": (OK, "a" * 150 + "b" * 150, "", "a" * 128 + "..." + "b" * 128),
+    "long error": (FAILED, "", "x\n" + "a" * 150 + "b" * 150, "a" * 128 + "..." + "b" * 128),
+}
+
+
+@pytest.mark.parametrize(("outcome", "stdout", "stderr", "text"), TORL_TEXTS.values(), ids=TORL_TEXTS)
+def test_text_by_torls_rule(outcome: Outcome, stdout: str, stderr: str, text: str) -> None:
+    """stdout if there is any or the program passed, else the error's last line; from 256 characters on, 128 and 128."""
+    run = ProgramRun(outcome, stdout, stderr, return_code=0 if outcome is OK else 3)
+    assert observe(run, TORL, 256, Frame("\n", "\n```\n")) == Observation(f"\n{text}\n```\n", truncated="..." in text)
+    assert observe(run, TORL, 256).text == f"\nCode execution result: {text}\n"

@@ -37,6 +37,33 @@ def test_simpletir_prompt_is_word_for_word() -> None:
     ]
 
 
+TORL_PROMPT = textwrap.dedent(
+    r"""
+    A conversation between User and Assistant. The user asks a question, and the Assistant solves it.
+    User: Please integrate natural language reasoning with programs to solve the problem above, and put your final answer within \boxed{}.
+    {question}
+    Assistant:
+    """  # noqa: E501
+).removeprefix("\n")
+"""As the paper prints it."""
+
+
+def test_torl_prompt_is_word_for_word() -> None:
+    """A base model's text: no roles are added, and it ends with a newline."""
+    messages = [{"role": "user", "content": "What is {1 + 1}?"}]
+    text = plain_text(templated_messages(messages, PromptTemplate.TORL))
+    assert text == TORL_PROMPT.replace("{question}", "What is {1 + 1}?")
+    assert text.endswith("Assistant:\n")
+
+
+def test_torl_prompt_holds_one_question() -> None:
+    """Where the assistant is to speak, nothing may follow."""
+    messages = [{"role": role, "content": "x"} for role in ("system", "user", "assistant", "user")]
+    with pytest.raises(ValueError, match=r"template=torl lets the assistant answer .* use tir\.prompt\.template=none"):
+        templated_messages(messages, PromptTemplate.TORL)
+    assert templated_messages(messages[:2], PromptTemplate.TORL)[0] == messages[0]
+
+
 def test_only_the_first_user_message_changes() -> None:
     """System, assistant and later user messages stay as they are, and so do the caller's own."""
     messages = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verl_tir.sandbox_server.isolation import IsolationPolicy
+from verl_tir.selection import selected
 
 _ISOLATION_KEY = "tir.sandbox.isolation"
 
@@ -21,6 +22,8 @@ class Sizes:
 
 
 TOY = Sizes(max_prompt_length=64, max_response_length=96)
+TOOL_MESSAGES = Sizes(max_prompt_length=64, max_response_length=256)
+"""For the toy's problems where a call is JSON and its result a message."""
 REAL = Sizes(max_prompt_length=3072, max_response_length=256)
 """For real problems: the tiny tokenizer needs about one token per character or two."""
 
@@ -37,15 +40,26 @@ def isolation_of(overrides: Sequence[str]) -> IsolationPolicy:
     return IsolationPolicy(chosen[-1]) if chosen else IsolationPolicy.BEST_EFFORT
 
 
+def recipe_of(overrides: Sequence[str]) -> str:
+    """The recipe that an override selects, `+tir=torl` for one; SimpleTIR's where none does."""
+    return selected("tir", ["", *overrides]) or "simpletir"
+
+
+def without_recipe(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The other overrides: Hydra takes a recipe once, and the launch command names it."""
+    return tuple(word for word in overrides if selected("tir", ["", word]) is None)
+
+
 def launch_command(
-    *, run: Path, model: Path, train: Path, val: Path, endpoint: str, steps: int, seed: int, sizes: Sizes
+    *, recipe: str, run: Path, model: Path, train: Path, val: Path, endpoint: str, steps: int, seed: int, sizes: Sizes
 ) -> list[str]:
     """verl's trainer on 16 prompts x 8 samples a step; everything not named is the recipe's or verl's."""
     overrides = {
-        "+tir": "simpletir",
+        "+tir": recipe,
         "+platform": "cpu",
         # The tiny model knows no English; its warm start taught it the format, so no instructions are put before it.
         "tir.prompt.template": "none",
+        "tir.prompt.chat_template": True,
         "tir.rollout.max_turn_tokens": sizes.max_response_length,
         "tir.sandbox.endpoints": f"[{endpoint}]",
         "tir.sandbox.run_timeout": 1.0,

@@ -16,7 +16,16 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from verl_tir.demo.command import REAL, TOY, isolation_of, launch_command
+from verl_tir.demo.command import (
+    REAL,
+    TOOL_MESSAGES,
+    TOY,
+    isolation_of,
+    launch_command,
+    recipe_of,
+    without_recipe,
+)
+from verl_tir.demo.formats import model_name, transcripts_for
 from verl_tir.demo.processes import Launch
 from verl_tir.demo.progress import (
     STEP_COLUMNS,
@@ -84,10 +93,13 @@ def _run(settings: DemoSettings, run: Path, console: Console) -> int:
     model = _warm_model(settings, console)
     warm_seconds = time.perf_counter() - began
     train, val = _problems(settings, run)
-    sizes = TOY if settings.train is None and settings.val is None else REAL
+    recipe = recipe_of(settings.overrides)
+    toy = TOOL_MESSAGES if recipe == "hermes" else TOY
+    sizes = toy if settings.train is None and settings.val is None else REAL
     metrics_file, log = run / "metrics.jsonl", run / "verl.log"
     with EmbeddedSandbox(server) as sandbox:
         command = launch_command(
+            recipe=recipe,
             run=run,
             model=model,
             train=train,
@@ -97,7 +109,7 @@ def _run(settings: DemoSettings, run: Path, console: Console) -> int:
             seed=settings.seed,
             sizes=sizes,
         )
-        command += settings.overrides
+        command += without_recipe(settings.overrides)
         (run / "command.txt").write_text(" \\\n  ".join(command) + "\n", encoding="utf-8")
         console.print(f"[bold]verl[/]: {settings.steps} GRPO steps, 16 problems x 8 samples each; log: {log}")
         with Launch(command, log, {"VERL_FILE_LOGGER_PATH": str(metrics_file)}) as launch:
@@ -129,7 +141,8 @@ def _tell_isolation(server: ServerConfig, console: Console) -> None:
 
 def _warm_model(settings: DemoSettings, console: Console) -> Path:
     """The warmed-up model, from an earlier run of the same seed or grown now."""
-    folder = settings.folder / f"model-seed{settings.seed}"
+    recipe = recipe_of(settings.overrides)
+    folder = settings.folder / model_name(recipe, settings.seed)
     done = folder / "warm_start.json"
     if done.exists():
         console.print(f"[bold]model[/]: warmed up before, in {folder}")
@@ -144,6 +157,7 @@ def _warm_model(settings: DemoSettings, console: Console) -> Path:
         build(
             folder,
             warm_start,
+            transcripts_for(recipe, warm_start.seed),
             progress=lambda step, loss: progress.update(task, completed=step, loss=f"loss {loss:.2f} nats/token"),
         )
     done.write_text(json.dumps({"seed": warm_start.seed, "steps": warm_start.steps}), encoding="utf-8")

@@ -1,0 +1,181 @@
+"""Every recipe composes with verl's configuration, passes its own validation and holds its method's numbers."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+
+from verl_tir.config import TirConfig
+from verl_tir.launch import validate
+from verl_tir.rollout.observation import ObservationRule
+from verl_tir.rollout.prompt import PromptTemplate
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted(path.stem for path in (ROOT / "recipes" / "tir").glob("*.yaml"))
+DOCUMENT = (ROOT / "docs" / "recipes.md").read_text()
+
+
+@functools.cache
+def _composed(*overrides: str) -> DictConfig:
+    import verl  # noqa: F401 - loading its plugins puts the recipes on Hydra's search path
+
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=list(overrides))
+
+
+def _tir(recipe: str) -> TirConfig:
+    return TirConfig.from_node(OmegaConf.to_container(_composed(f"+tir={recipe}").tir, resolve=True))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_name_alone_selects_everything(recipe: str) -> None:
+    """The file's name, `tir.recipe` and what Ray's workers are told are one, and the launch is valid."""
+    config = _composed(f"+tir={recipe}")
+    assert validate(config) == recipe
+    assert config.trainer.v1.sampler.sampler_kwargs.tir == config.tir
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "simpletir"])
+def test_a_recipe_holds_only_what_differs(recipe: str) -> None:
+    """The keys of the other recipes are SimpleTIR's with other values, so none is left behind when those change."""
+    node = yaml.safe_load((ROOT / "recipes" / "tir" / f"{recipe}.yaml").read_text())
+    assert node.pop("defaults") == ["simpletir", "_self_"]
+    base = _composed("+tir=simpletir")
+    for key, value in _leaves(node):
+        assert OmegaConf.select(base, key) != value, key
+
+
+def _leaves(node: dict, path: str = "") -> list[tuple[str, object]]:
+    found = []
+    for name, value in node.items():
+        key = f"{path}.{name}".removeprefix(".")
+        found += _leaves(value, key) if isinstance(value, dict) else [(key, value)]
+    return found
+
+
+def test_torls_numbers() -> None:
+    """128 x 16, 400 and 3,072 tokens, one call, no filter, symmetric clip, greedy evaluation, 1 and -1."""
+    config, tir = _composed("+tir=torl"), _tir("torl")
+    rollout, actor = config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
+    assert (config.data.train_batch_size, rollout.n, rollout.temperature) == (128, 16, 1.0)
+    assert (config.data.max_prompt_length, config.data.max_response_length) == (400, 3072)
+    assert (actor.optim.lr, actor.clip_ratio_low, actor.clip_ratio_high) == (1e-6, 0.2, 0.2)
+    assert list(actor.optim.betas) == [0.9, 0.999]
+    assert not actor.use_kl_loss
+    assert not config.algorithm.use_kl_in_reward
+    assert (rollout.val_kwargs.temperature, rollout.val_kwargs.do_sample, rollout.val_kwargs.n) == (0.0, False, 1)
+    kwargs = config.reward.custom_reward_function.reward_kwargs
+    assert (kwargs.correct_reward, kwargs.wrong_reward, kwargs.execution_penalty) == (1.0, -1.0, 0.0)
+    assert (tir.prompt.template, tir.prompt.chat_template) == (PromptTemplate.TORL, False)
+    assert (tir.rollout.turn_rule, tir.rollout.max_turns, tir.rollout.max_tool_calls) == ("torl", None, 1)
+    assert (tir.observation.rule, tir.observation.max_chars) == (ObservationRule.TORL, 256)
+    assert tir.filter.void == "off"
+
+
+def test_the_second_stages_numbers() -> None:
+    """24k tokens and 10 turns, and nothing else differs from the first stage."""
+    short, long = _composed("+tir=simpletir"), _composed("+tir=simpletir_long")
+    assert (long.data.max_response_length, long.tir.rollout.max_turns) == (24576, 10)
+    long = OmegaConf.merge(long, {"data": {"max_response_length": 16384}, "tir": {"rollout": {"max_turns": 5}}})
+    long.tir.recipe = long.ray_kwargs.ray_init.runtime_env.env_vars.VERL_TIR = "simpletir"
+    assert long == short
+
+
+def test_hermes_is_simpletir_with_another_turn_rule() -> None:
+    """The same training, filter and sandbox."""
+    tir, other = _tir("simpletir"), _tir("hermes")
+    assert (other.rollout.turn_rule, other.prompt.template) == ("hermes", PromptTemplate.NONE)
+    assert (other.filter, other.sandbox, other.observation) == (tir.filter, tir.sandbox, tir.observation)
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "recipes").glob("*.sh")), ids=lambda path: path.name)
+def test_launch_scripts_ask_for_recipes_and_keys_that_exist(script: Path, tmp_path: Path) -> None:
+    """Each script, run with stand-ins for the commands, launches with overrides that verl and the recipe take."""
+    for name in ("verl-tir", "python"):
+        stand_in = tmp_path / name
+        stand_in.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@" >> "{tmp_path}/calls"\n')
+        stand_in.chmod(0o755)
+    environment = {
+        **{name: "/x" for name in ("MODEL", "TRAIN", "VAL", "CHECKPOINTS")},
+        **{"SANDBOX": "ray", "STEPS_16K": "7", "STEPS_24K": "5"},
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+    }
+    subprocess.run(["bash", str(script), "data.seed=3"], env=environment, check=True, timeout=60)
+    launches = [
+        words.split("\n")[2:-1] for words in re.split(r"^python\n", (tmp_path / "calls").read_text(), flags=re.M)[1:]
+    ]
+    launches = [[word for word in words if word != "verl-tir"] for words in launches]
+    stages = ["simpletir", "simpletir_long"] if "curriculum" in script.name else [script.name.split("_")[0]]
+    for words, recipe in zip(launches, stages, strict=True):
+        overrides = [word for word in words[: next((i for i, w in enumerate(words) if w == "doctor"), None)]]
+        config = _composed(*overrides)
+        assert validate(config) == recipe
+        assert config.data.seed == 3
+        longest = config.data.max_prompt_length + config.data.max_response_length
+        assert config.actor_rollout_ref.actor.ppo_max_token_len_per_gpu >= longest
+    if "curriculum" in script.name:
+        assert config.trainer.total_training_steps == 12
+
+
+def _block(language: str) -> str:
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    return block
+
+
+def test_the_documents_own_method_runs(tmp_path: Path) -> None:
+    """The worked example as it is printed: its rule runs a conversation, its recipe composes into a valid launch."""
+    (tmp_path / "my_rules.py").write_text(_block("python"))
+    (tmp_path / "conf" / "tir").mkdir(parents=True)
+    (tmp_path / "conf" / "tir" / "retool.yaml").write_text(_block("yaml"))
+    program = """
+import asyncio
+from verl_tir.rollout.turn_rule import resolve_turn_rule
+from scripted_world import EOS, World, decode
+from verl_tir.rollout.observation import ProgramRun
+from verl_tir.trajectory import Outcome
+rule = resolve_turn_rule("my_rules:CODE_TAGS")
+world = World(f"So <code>\\nx\\n</code>It is \\\\boxed{{5}}{EOS}", [ProgramRun(Outcome.SUCCESS, "5", "", 0)], rule=rule)
+conversation = asyncio.run(world.talk())
+print(conversation.trajectory.stop_reason, conversation.trajectory.answer, world.programs)
+print(repr(decode(conversation.tokens.ids)))
+"""
+    path = os.pathsep.join([str(tmp_path), str(ROOT / "tests" / "support")])
+    done = _python(["-c", program], path, tmp_path)
+    assert done.stdout.splitlines() == [
+        "answer 5 ['x']",
+        r"'So <code>\nx\n</code>\n<interpreter>\n5\n</interpreter>\nIt is \\boxed{5}\x00'",
+    ]
+    launch = ["-m", "verl.trainer.main_ppo", "--config-dir", "conf", "+tir=retool", "--cfg", "job"]
+    output = _python(launch, path, tmp_path).stdout
+    config = OmegaConf.create(yaml.safe_load(output[output.index("actor_rollout_ref:") :]))
+    sys.path.insert(0, str(tmp_path))
+    try:
+        assert validate(config) == "retool"
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert (config.tir.rollout.turn_rule, config.tir.rollout.max_turns) == ("my_rules:CODE_TAGS", 8)
+
+
+def _python(arguments: list[str], path: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def test_every_recipe_and_rule_is_in_the_document() -> None:
+    """And none that does not exist."""
+    table = DOCUMENT.partition("## The parts")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == ["simpletir", "simpletir_long", "torl", "hermes"]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(RECIPES)
