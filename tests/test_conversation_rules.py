@@ -150,6 +150,10 @@ def test_torls_budget_of_calls(calls: int) -> None:
     assert conversation.trajectory.stop_reason is StopReason.ANSWER
     assert conversation.trajectory.answer == "5"
 
+    # Plain text without a box is void, and none of the budget's doing.
+    conversation, _ = _talk(torl.RULE, f"{CALL * calls}so 5{EOS}", [FIVE] * calls, **settings)
+    assert conversation.trajectory.stop_reason is StopReason.VOID
+
     conversation, _ = _talk(torl.RULE, f"{CALL * calls}so ```output", [FIVE] * calls, **settings)
     assert conversation.trajectory.stop_reason is StopReason.CALL_BUDGET
     assert conversation.trajectory.turns[-1].end is TurnEnd.CALL

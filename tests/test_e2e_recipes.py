@@ -74,7 +74,7 @@ def test_torl(run_verl: RunVerl) -> None:
 
 
 def test_hermes(run_verl: RunVerl) -> None:
-    """Calls are messages of the tool's chat format, their results are messages of the tool, and void rows are masked."""
+    """Calls are in the chat format, their results are messages of the tool, and void rows are masked."""
     run = _run(run_verl, "hermes")
     checked = 0
     for line in run.dump:
