@@ -156,6 +156,7 @@ WRONG = {
     "no rate": ("sandbox.max_rate", 0, "greater than 0"),
     "more workers than users": ("sandbox.workers", 501, "less than or equal to 500"),
     "negative patience": ("sandbox.patience_seconds", -1, "greater than or equal to 0"),
+    "unknown session": ("sandbox.session", "kernel", "'none', 'replay' or 'jupyter'"),
     "unknown isolation": ("sandbox.isolation", "none", "'required' or 'best-effort'"),
     "unknown overlong policy": ("filter.overlong", "drop", "'keep' or 'mask'"),
     "negative deviation": ("filter.min_reward_std", -1, "greater than or equal to 0"),

@@ -13,11 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from sandbox_client import Timeouts, TlsSettings, validate_endpoints
+from sandbox_client import RunJupyterRequest, Timeouts, TlsSettings, validate_endpoints
 from sandbox_client.credentials import Headers
 from verl_tir.filters.config import FilterConfig
 from verl_tir.rollout.config import STRICT as _STRICT
 from verl_tir.rollout.config import ObservationConfig, PositiveInt, PositiveSeconds, PromptConfig, RolloutConfig
+from verl_tir.rollout.session import SessionKind
 from verl_tir.rollout.turn import Limits
 from verl_tir.rollout.turn_rule import resolve_turn_rule
 from verl_tir.sandbox_server.config import MAX_WORKERS
@@ -70,8 +71,11 @@ class SandboxConfig:
     endpoints: Endpoints = ()
     """Base URLs of Sandbox Fusion services; `ray` for a server on each node of the Ray cluster; empty for an embedded
     server in each agent-loop worker."""
+    session: SessionKind = SessionKind.NONE
+    """What a program finds of the trajectory's earlier ones: `none` is a fresh process each time; `replay` runs those
+    that succeeded again, unheard, before it; `jupyter` runs all again as the cells of a notebook."""
     run_timeout: PositiveSeconds = 3.0
-    """Wall time of one program, in seconds."""
+    """Wall time of one program, in seconds; under a session, with the earlier ones that run again."""
     memory_limit_mb: PositiveInt = 1024
     """Memory of one program, in MiB."""
     max_concurrency: PositiveInt = 64
@@ -100,10 +104,13 @@ class SandboxConfig:
     @model_validator(mode="after")
     def _settings_fit_together(self) -> SandboxConfig:
         margin = Timeouts().margin
+        if self.session is SessionKind.JUPYTER:
+            margin += RunJupyterRequest([], 1.0, 0.0).seconds
         if self.retry_total_seconds < self.run_timeout + margin:
             raise ValueError(
                 f"retry_total_seconds={self.retry_total_seconds} would end the call before a program of "
-                f"run_timeout={self.run_timeout} has ended; it needs at least {margin:g} seconds more than run_timeout"
+                f"run_timeout={self.run_timeout} has ended; with session={self.session} it needs at least {margin:g} "
+                "seconds more than run_timeout"
             )
         if self.token_file is not None and self.token_env is not None:
             raise ValueError(f"token_file={self.token_file} and token_env={self.token_env}: name one of the two")

@@ -19,6 +19,7 @@ from verl_tir.rollout.frame import TokenFrame, chat_frame, tokenize_frame
 from verl_tir.rollout.generation import Piece
 from verl_tir.rollout.prompt import plain_text, templated_messages
 from verl_tir.rollout.sandbox import Sandbox
+from verl_tir.rollout.session import open_session
 from verl_tir.rollout.tokens import ResponseTokens
 from verl_tir.rollout.turn_rule import TurnRule, resolve_turn_rule
 from verl_tir.trajectory import StopReason, Trajectory
@@ -148,7 +149,7 @@ class TirAgentLoop(AgentLoopBase):
         return await converse(
             Tools(
                 generate=generate,
-                run_program=sandbox.run,
+                run_program=open_session(self.tir.sandbox.session, sandbox).run,
                 # A program that prints "<|im_end|>" must not end the message: special tokens are spelled out as text.
                 encode=lambda text: self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True),
                 decode=self._decode,

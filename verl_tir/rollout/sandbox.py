@@ -8,13 +8,14 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sandbox_client import (
     Execution,
     ExecutionStatus,
+    JupyterExecution,
     Limits,
     RetryPolicy,
     SandboxClient,
@@ -23,12 +24,13 @@ from sandbox_client import (
     read_token,
 )
 from verl_tir.config import RAY, SandboxConfig
+from verl_tir.rollout.notebook import sandbox_call
 from verl_tir.rollout.observation import ProgramRun
 from verl_tir.rollout.roster import RosterFollower
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.launcher import SandboxStartError
 from verl_tir.sandbox_server.resident import ResidentSandbox
-from verl_tir.trajectory import Outcome, SandboxCall
+from verl_tir.trajectory import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -173,14 +175,17 @@ class Sandbox:
             stdout=execution.stdout,
             stderr=execution.stderr,
             return_code=execution.return_code,
-            call=SandboxCall(
-                wait=execution.wait,
-                connect=execution.connect,
-                queue=execution.queue,
-                run=execution.run,
-                attempts=execution.attempts,
-            ),
+            call=sandbox_call(execution),
         )
+
+    async def run_cells(self, cells: Sequence[str]) -> JupyterExecution:
+        """Run cells in a new kernel, all together for as long as one program may run.
+
+        Raises:
+            SandboxFault: as `run`.
+        """
+        seconds = self.config.run_timeout
+        return await self.client.run_jupyter(cells, cell_timeout=seconds, total_timeout=seconds)
 
     def snapshot(self) -> dict[str, Any]:
         """The client's counters and its endpoints' states as plain data, at most a second old."""
