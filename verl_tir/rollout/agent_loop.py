@@ -204,4 +204,8 @@ class TirAgentLoop(AgentLoopBase):
         return [Segment("prompt", self.tokenizer.decode(prompt_ids)), *conversation.segments(self._decode)]
 
     def _decode(self, ids: Sequence[int]) -> str:
+        # transformers' own decode looks at every id in Python first, which takes longer than the decoding.
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            return backend.decode(ids, skip_special_tokens=False)
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

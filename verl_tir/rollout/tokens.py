@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 Decode = Callable[[Sequence[int]], str]
 
+_SETTLING_TOKENS = 64
+"""Many times the tokens that one character can be made of."""
+
 
 @dataclass(slots=True)
 class ResponseTokens:
@@ -65,11 +68,15 @@ def tokens_up_to(ids: Sequence[int], text: str, end: int, decode: Decode) -> int
             high = middle - 1
     keep = len(ids) - low
     # A tail that starts inside a multi-byte character decodes longer or shorter than its share of the text, and some
-    # tokenizers drop a tail's leading blank; the whole prefix settles it.
-    wanted = text[:end]
-    while keep > 1 and decode(ids[: keep - 1])[:end] == wanted:
+    # tokenizers drop a tail's leading blank. A few tokens more before it settle that: they are the same in what is
+    # compared, and far from the cut.
+    start = max(0, keep - _SETTLING_TOKENS)
+    tail = decode(ids[start:])
+    end = len(tail) - surplus
+    wanted = tail[:end]
+    while keep > start + 1 and decode(ids[start : keep - 1])[:end] == wanted:
         keep -= 1
-    while keep < len(ids) and decode(ids[:keep])[:end] != wanted:
+    while keep < len(ids) and decode(ids[start:keep])[:end] != wanted:
         keep += 1
     return keep
 
