@@ -162,7 +162,7 @@ WRONG = {
     "negative deviation": ("filter.min_reward_std", -1, "greater than or equal to 0"),
     "no finite deviation": ("filter.min_reward_std", float("inf"), "finite"),
     "negative rows": ("filter.min_usable_rows", -1, "greater than or equal to 0"),
-    "negative refills": ("filter.max_refills", -0.5, "greater than or equal to 0"),
+    "negative refills": ("filter.max_refills", -1, "greater than or equal to 0"),
     "certain tokens only": ("filter.min_token_probability", 1, "less than 1"),
     "no probability": ("filter.min_token_probability", 0, "greater than 0"),
     "a bound that keeps unchanged tokens out": ("filter.max_importance_ratio", 1, "greater than 1"),

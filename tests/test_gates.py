@@ -170,13 +170,13 @@ def test_names_of_gates_do_not_change_how_verl_joins_their_counts() -> None:
 
 def test_refill_budget() -> None:
     """All gates together share it, it is counted per prompt of the batch, and a new batch has it whole again."""
-    budget = RefillBudget(1.5)
+    budget = RefillBudget(2)
     budget.evicted.update({"zero_variance": 4, "accuracy": 1})
-    assert budget.allows(1, batch_size=4)
-    assert not budget.allows(2, batch_size=4)
+    assert budget.allows(1, batch_size=3)
+    assert not budget.allows(2, batch_size=3)
     assert not budget.only_unsound()
     budget.clear()
-    assert budget.allows(6, batch_size=4)
+    assert budget.allows(6, batch_size=3)
     assert not budget.only_unsound()
     budget.evicted["unsound"] += 1
     assert budget.only_unsound()
@@ -184,7 +184,7 @@ def test_refill_budget() -> None:
 
 def test_the_complaint_names_counts_keys_and_the_way_out() -> None:
     """What stops the run says what was refused, by which setting, and whether the data is too hard or too easy."""
-    budget = RefillBudget(2.0)
+    budget = RefillBudget(2)
     budget.evicted.update({"zero_variance": 8, "accuracy": 1})
     gates = [SoundGate(4, 0.5), VarianceGate(1e-3, RULE), AccuracyGate(0.1, 0.9, RULE)]
     text = budget.complaint(gates, 4, 0.03125)

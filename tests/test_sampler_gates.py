@@ -155,13 +155,13 @@ def test_data_that_cannot_fill_a_batch_stops_the_run(mode: str) -> None:
         r".*mean reward of what was evicted: 0\..*tir\.filter\.min_reward_std=0\.001"
     )
     with pytest.raises(DataCannotFillBatchError, match=message):
-        build(refill, mode, max_refills=2.0).sample(1, "train", 2)
+        build(refill, mode, max_refills=2).sample(1, "train", 2)
     assert sum(refill.asked) == 4
 
 
 def test_the_bound_is_of_each_batch() -> None:
     """What an earlier batch used up is not counted against the next."""
-    buffer = build(Refill([GOOD, BAD], [GOOD, BAD]), max_refills=1.0)
+    buffer = build(Refill([GOOD, BAD], [GOOD, BAD]), max_refills=1)
     for step, name in enumerate(("a", "b"), start=1):
         put_group(name, [BAD, BAD], step=step)
         _, metrics = buffer.sample(step, "train", 1)
@@ -211,7 +211,7 @@ def test_beyond_the_bound_the_update_is_skipped(mode: str) -> None:
     """A model that is void throughout does not stop the run: zero gradient, and counted."""
     put_group("a", [VOID, VOID])
     refill = Refill([VOID, VOID], [VOID, VOID])
-    batch, metrics = build(refill, mode, min_reward_std=None, max_refills=2.0).sample(1, "train", 1)
+    batch, metrics = build(refill, mode, min_reward_std=None, max_refills=2).sample(1, "train", 1)
     assert refill.asked == [1, 1]
     assert metrics["tir/filter/updates_without_signal/total"] == 1.0
     assert sorted(sum(row.response_mask) for row in stored(batch.keys).values()) == [0, 5]
@@ -332,13 +332,13 @@ def test_a_restart_begins_where_storage_is(tmp_path: Path) -> None:
     put_group("a", [GOOD, BAD])
     put_group("b", [BAD, BAD])
     put_group("c", [GOOD, VOID])
-    before = build(Refill([GOOD, BAD]), "colocate_async", max_refills=1.0)
+    before = build(Refill([GOOD, BAD]), "colocate_async", max_refills=1)
     before.get_sampleable_count(1, "train")
     tq.save_checkpoint(tmp_path / "transfer_queue")
     clear()
     tq.load_checkpoint(tmp_path / "transfer_queue")
     refill = Refill([GOOD, VOID])
-    batch, metrics = build(refill, "colocate_async", max_refills=1.0).sample(1, "train", 3)
+    batch, metrics = build(refill, "colocate_async", max_refills=1).sample(1, "train", 3)
     assert groups_of(batch) == {"a", "c", "refill0x0"}
     assert metrics["tir/filter/evicted_groups/zero_variance/total"] == 1.0
     rows = stored(batch.keys)

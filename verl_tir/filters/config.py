@@ -31,7 +31,7 @@ class FilterConfig:
     """Another prompt takes the place of a group whose share of correct answers lies outside; null for none."""
     min_usable_rows: Annotated[int, Field(ge=0)] = 0
     """Another prompt takes the place of a group with fewer trajectories in the loss; 0 for none."""
-    max_refills: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    max_refills: Annotated[int, Field(ge=0)] = 10
     """Groups per prompt of a batch that all gates together may replace before the run stops."""
     min_token_probability: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Tokens sampled with a lower probability leave the loss; null for none."""

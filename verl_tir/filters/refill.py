@@ -20,7 +20,7 @@ class DataCannotFillBatchError(RuntimeError):
 class RefillBudget:
     """Counts the groups evicted since the last batch, all gates together."""
 
-    max_refills: float
+    max_refills: int
     """`tir.filter.max_refills`: evicted groups per prompt of the batch."""
     evicted: Counter[str] = field(default_factory=Counter)
     """Groups by the name of the gate that refused them."""
@@ -47,7 +47,7 @@ class RefillBudget:
         settings = ", ".join(gate.setting for gate in gates if gate.name in self.evicted)
         return (
             f"{self.evicted.total()} prompt groups were evicted for one batch of {batch_size}, more than "
-            f"tir.filter.max_refills={self.max_refills:g} per prompt allows. By gate: {counts}; mean reward of what "
+            f"tir.filter.max_refills={self.max_refills} per prompt allows. By gate: {counts}; mean reward of what "
             f"was evicted: {reward:.3g}.\nThe data cannot fill a batch under these gates ({settings}). A low mean "
             "reward says that it is too hard for this model, a high one too easy: change the data or the gates, or "
             "raise tir.filter.max_refills"
