@@ -166,9 +166,7 @@ def _norm(gradient: Sequence[torch.Tensor]) -> float:
 def _differing(cut: Mapping[str, float], uncut: Mapping[str, float]) -> tuple[str, ...]:
     of_the_machine = ("timing_", "perf/time", "perf/throughput", "actor/perf/", "perf/mfu", "tir/")
     names = [name for name in uncut if not name.startswith(of_the_machine)]
-    return tuple(
-        sorted(name for name in names if not math.isclose(cut[name], uncut[name], rel_tol=1e-4, abs_tol=1e-5))
-    )
+    return tuple(sorted(name for name in names if not math.isclose(cut[name], uncut[name], rel_tol=1e-4, abs_tol=1e-5)))
 
 
 def main() -> None:
