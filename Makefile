@@ -52,7 +52,7 @@ demo: setup
 	@$(VENV)/bin/verl-tir demo $(ARGS)
 
 test: setup
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-fast: setup
 	@$(PY) -m pytest -m "not e2e" $(ARGS)

@@ -17,6 +17,12 @@ from verl_tir.demo.processes import Launch, end_marked
 from verl_tir.demo.tasks import Problem, Transcript, verl_row
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two streams for `make test`: runs of verl's trainer, one after the other, beside all other tests."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("verl" if item.get_closest_marker("e2e") else "others"))
+
+
 @dataclass(frozen=True)
 class VerlRun:
     """A finished run of verl's trainer."""
