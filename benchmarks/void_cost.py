@@ -5,8 +5,8 @@
 
 The step is `PPOTrainer._step_once` with verl's FSDP2 engine on the CPU (see `verl_step`), packed as on GPUs
 (`use_remove_padding`) unless `--padded` is given. Tokens are those that pass through the model; seconds are CPU time of
-the one thread that computes, the median of the rounds, so that other work on the machine counts for little. Rows that are
-void are as long as the others.
+the one thread that computes, the median of the rounds, so that other work on the machine counts for little. Void rows
+are as long as the others.
 """
 
 from __future__ import annotations
