@@ -31,6 +31,9 @@ _COMMON = {
     "use_dynamic_bsz": "true",
     "entropy_coeff": "0.01",
     "ppo_epochs": "1",
+    "rollout_is": "token",
+    "rollout_rs": "null",
+    "rollout_rs_threshold": "null",
 }
 
 
@@ -38,18 +41,32 @@ _COMMON = {
 class Scenario:
     """A setting of verl's update, and how much of the batch is void."""
 
-    actor: Mapping[str, str]
-    """Keys under `actor_rollout_ref.actor` that differ from the common ones."""
+    keys: Mapping[str, str]
+    """Those under `actor_rollout_ref.actor` and `algorithm.rollout_correction` that differ from the common ones."""
     void: float = 0.4
 
     def overrides(self) -> list[str]:
-        return [f"actor_rollout_ref.actor.{key}={value}" for key, value in (_COMMON | dict(self.actor)).items()]
+        keys = _COMMON | dict(self.keys)
+        return [
+            f"algorithm.rollout_correction.{key}={value}"
+            if key.startswith("rollout_")
+            else f"actor_rollout_ref.actor.{key}={value}"
+            for key, value in keys.items()
+        ]
 
 
 SCENARIOS = {
     # Two epochs, so that ratios leave 1 and are clipped.
     "token-mean": Scenario({"ppo_epochs": "2"}),
-    "seq-mean-token-sum": Scenario({"loss_agg_mode": "seq-mean-token-sum"}),
+    # Sequences whose log-probabilities are far from the rollout's leave the loss as well.
+    "seq-mean-token-sum": Scenario(
+        {
+            "loss_agg_mode": "seq-mean-token-sum",
+            "rollout_is": "sequence",
+            "rollout_rs": "seq_mean_k1",
+            "rollout_rs_threshold": "0.6_1.6",
+        }
+    ),
     "seq-mean-token-mean": Scenario({"loss_agg_mode": "seq-mean-token-mean", "use_dynamic_bsz": "false"}),
     "seq-mean-token-sum-norm": Scenario({"loss_agg_mode": "seq-mean-token-sum-norm", "loss_scale_factor": "96"}),
     # More empty rows than a mini-batch has rows: anchors keep the loss defined.
@@ -79,6 +96,8 @@ class Comparison:
     """The largest relative difference, by norm, of an optimiser step's gradient."""
     gradient_norm: float
     """The smallest of an optimiser step."""
+    loss_tokens: tuple[int, int]
+    """Tokens in the loss after the rollout correction, cut and uncut."""
     metrics: tuple[str, ...]
     """verl's metrics that differ by more than rounding does, those of time and memory aside."""
 
@@ -102,7 +121,8 @@ def rows(void: float, seed: int) -> list[StoredTrajectory]:
                     response=[random_.randrange(3, 300) for _ in range(length)],
                     mask=mask,
                     log_probs=[random_.uniform(-7, -5) for _ in range(length)],
-                    reward=random_.choice([0.1, 0.7, -1.0]),
+                    # Never all the same, which a gate would refuse.
+                    reward=[0.7, 0.1][session] if session < 2 else random_.choice([0.1, 0.7, -1.0]),
                     void=is_void,
                 )
             )
@@ -147,6 +167,7 @@ def compare(trainer: LocalTrainer, scenario: Scenario, seed: int) -> Comparison:
             for first, second in zip(cut.gradients, uncut.gradients, strict=True)
         ),
         gradient_norm=min(map(_norm, uncut.gradients)),
+        loss_tokens=(_loss_tokens(cut), _loss_tokens(uncut)),
         metrics=_differing(cut.metrics, uncut.metrics),
     )
 
@@ -167,6 +188,10 @@ def _differing(cut: Mapping[str, float], uncut: Mapping[str, float]) -> tuple[st
     of_the_machine = ("timing_", "perf/time", "perf/throughput", "actor/perf/", "perf/mfu", "tir/")
     names = [name for name in uncut if not name.startswith(of_the_machine)]
     return tuple(sorted(name for name in names if not math.isclose(cut[name], uncut[name], rel_tol=1e-4, abs_tol=1e-5)))
+
+
+def _loss_tokens(record: StepRecord) -> int:
+    return sum(int(row["response_mask"].sum()) for row in record.rows.values())
 
 
 def main() -> None:
@@ -194,7 +219,6 @@ def main() -> None:
                     "actor_rollout_ref.actor.optim.optimizer": "SGD",
                     "actor_rollout_ref.actor.optim.lr": 0.1,
                     "actor_rollout_ref.rollout.n": SAMPLES,
-                    "algorithm.rollout_correction.rollout_is": "token",
                     "data.train_batch_size": PROMPTS,
                     "data.max_prompt_length": 64,
                     "data.max_response_length": 96,

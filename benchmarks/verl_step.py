@@ -109,7 +109,7 @@ class StepRecord:
     tokens: dict[str, int] = field(default_factory=dict)
     """Tokens that passed through the model, by stage; padding of micro-batches included."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """CPU time of this process, by stage."""
+    """CPU time of the thread that computes, by stage."""
 
 
 def write_model(folder: Path, *, hidden: int, layers: int, seed: int) -> None:
@@ -295,10 +295,10 @@ def _watch(engine: Any, record: StepRecord, slopes: bool) -> Iterator[None]:
     )
 
     def batch(data: Any, loss_function: Callable[..., Any], forward_only: bool = False) -> Any:
-        started = time.process_time()
+        started = time.thread_time()
         output = forward_backward(data, loss_function, forward_only=forward_only)
         stage = "old_log_prob" if forward_only else "update"
-        record.seconds[stage] = record.seconds.get(stage, 0.0) + time.process_time() - started
+        record.seconds[stage] = record.seconds.get(stage, 0.0) + time.thread_time() - started
         return output
 
     def step(micro_batch: Any, loss_function: Any, forward_only: bool) -> Any:

@@ -47,6 +47,14 @@ class Recording:
             for i in range(len(batch["input_ids"]))
         ]
 
+    def whole_rows(self) -> list[dict[str, Any]]:
+        """Those that were not cut down to two tokens; no trajectory is as short as that."""
+        return [row for row in self.trained_rows() if len(row["input_ids"]) > 2]
+
+    def void(self) -> list[dict[str, Any]]:
+        """The void trajectories as they were rolled out."""
+        return [item for item in self.rolled_out if item["tir"]["stop_reason"] == "void"]
+
 
 @pytest.fixture(scope="module")
 def recording(run_verl: RunVerl) -> Recording:
@@ -97,14 +105,14 @@ def test_programs_really_ran(recording: Recording) -> None:
 def test_trained_ids_are_the_sampled_ids(recording: Recording) -> None:
     """Every stretch of model tokens is, id by id and log-probability by log-probability, what vLLM returned there."""
     calls = EngineCalls(recording.sampled)
-    for row in recording.trained_rows():
+    for row in recording.whole_rows():
         calls.behind(by_ids(recording)[tuple(row["input_ids"])])
 
 
 def test_observation_tokens_have_mask_zero_and_no_loss(recording: Recording) -> None:
     """The loss does not change with the log-probability of any token that the tool wrote."""
     seen = 0
-    for row in recording.trained_rows():
+    for row in recording.whole_rows():
         item = by_ids(recording)[tuple(row["input_ids"])]
         first = len(item["prompt"]) - 1
         slopes = row["slopes"][first : first + len(item["response"])]
@@ -120,10 +128,10 @@ def test_observation_tokens_have_mask_zero_and_no_loss(recording: Recording) -> 
 def test_model_tokens_of_trained_rows_carry_the_loss(recording: Recording) -> None:
     """Where the advantage is not zero, every model token of a row that trains moves the loss."""
     seen = 0
-    for row in recording.trained_rows():
+    for row in recording.whole_rows():
         item = by_ids(recording)[tuple(row["input_ids"])]
         first = len(item["prompt"]) - 1
-        if item["tir"]["stop_reason"] == "void" or not any(row["advantages"]):
+        if not any(row["advantages"]):
             continue
         assert row["response_mask"] == item["mask"]
         # PPO clips a token's ratio in the second optimiser step of a batch, so not each slope has to be there.
@@ -133,30 +141,32 @@ def test_model_tokens_of_trained_rows_carry_the_loss(recording: Recording) -> No
     assert seen > 0
 
 
-def test_void_rows_are_masked_and_stay_in_the_baseline(recording: Recording) -> None:
-    """A void trajectory has no loss, and its group's mean and standard deviation still count its reward."""
+def test_void_rows_are_cut_and_stay_in_the_baseline(recording: Recording) -> None:
+    """A void trajectory costs two tokens and has no loss; its group's mean and deviation still count its reward."""
+    cut = [row for row in recording.trained_rows() if row not in recording.whole_rows()]
+    assert len(cut) == len(recording.void()) > 0
+    for row in cut:
+        assert len(row["input_ids"]) == 2
+        assert not any([*row["response_mask"], *row["slopes"], *row["advantages"]])
     groups = defaultdict(list)
     for item in recording.rolled_out:
         groups[(item["step"], tuple(item["prompt"]))].append(item)
-    void_beside_reward = 0
     trained = defaultdict(list)
-    for row in recording.trained_rows():
+    for row in recording.whole_rows():
         trained[tuple(row["input_ids"])].append(row)
+    void_beside_reward = 0
     for group in groups.values():
         rewards = [item["reward"] for item in group]
         mean, spread = statistics.mean(rewards), statistics.stdev(rewards)
-        voids = [item for item in group if item["tir"]["stop_reason"] == "void"]
+        voids = [item for item in group if item in recording.void()]
         void_beside_reward += bool(voids) and spread > 0
         for item in group:
+            if item in voids or len({other["step"] for other in by_same_ids(recording, item)}) > 1:
+                continue
+            wanted = (item["reward"] - mean) / (spread + 1e-6)
             for row in trained[tuple(item["prompt"] + item["response"])]:
-                if item in voids:
-                    assert not any(row["response_mask"])
-                    assert not any(row["slopes"])
-                    assert not any(row["advantages"])
-                elif len({i["step"] for i in by_same_ids(recording, item)}) == 1:
-                    wanted = (item["reward"] - mean) / (spread + 1e-6)
-                    for value, kept in zip(row["advantages"], item["mask"], strict=True):
-                        assert value == pytest.approx(wanted * kept, abs=1e-4)
+                for value, kept in zip(row["advantages"], item["mask"], strict=True):
+                    assert value == pytest.approx(wanted * kept, abs=1e-4)
     assert void_beside_reward > 0, "no group had a void trajectory and a spread of rewards"
 
 
@@ -217,7 +227,7 @@ def test_metrics_agree_with_the_trajectories(recording: Recording) -> None:
         lines = [line for line in recording.dump if line["step"] == step]
         void = [line for line in lines if line["stop_reason"] == "void"]
         assert metrics["tir/void_ratio"] == pytest.approx(len(void) / len(lines))
-        assert metrics["tir/filter/masked_rows/total"] == len(void)
+        assert metrics["tir/filter/masked_rows/total"] == metrics["tir/filter/cut_rows/total"] == len(void)
         assert {line["fate"] for line in void} == {"mask"}
         assert metrics["critic/rewards/mean"] == pytest.approx(statistics.mean(line["reward"] for line in lines))
 
