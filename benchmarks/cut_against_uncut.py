@@ -143,7 +143,7 @@ def compare(trainer: LocalTrainer, scenario: Scenario, seed: int) -> Comparison:
     return Comparison(
         cut_rows=int(cut.metrics["tir/filter/cut_rows/total"]),
         tokens=cut.tokens["update"] / uncut.tokens["update"],
-        loss_anchors=int(cut.metrics["tir/filter/loss_anchors"]),
+        loss_anchors=int(cut.metrics["tir/filter/loss_anchors/total"]),
         optimiser_steps=len(cut.gradients),
         rewards=max(
             abs(float(cut.rows[row.key]["rm_scores"].sum() - uncut.rows[row.key]["rm_scores"].sum())) for row in batch

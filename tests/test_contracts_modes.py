@@ -78,12 +78,13 @@ def test_waiting_is_a_method_of_its_own_that_sampling_uses() -> None:
     )
 
 
-def test_verls_trainers_average_our_counts_over_the_samples_of_a_step() -> None:
-    """What the documentation says of `separate_async`: its counts are those of one sample, on average."""
+def test_verls_trainers_join_the_samples_of_a_step_by_name() -> None:
+    """What the documentation says of `separate_async`: totals are summed, extremes kept, all else is averaged."""
     aggregator = MetricsAggregator()
     for rows in (2.0, 4.0):
-        aggregator.add_step_metrics({"tir/filter/masked_rows": rows, "tir/turns/max": rows}, sample_count=8)
-    assert aggregator.get_aggregated_metrics() == {"tir/filter/masked_rows": 3.0, "tir/turns/max": 4.0}
+        names = ("tir/filter/masked_rows/total", "tir/turns/max", "tir/turns/mean")
+        aggregator.add_step_metrics(dict.fromkeys(names, rows), sample_count=8)
+    assert list(aggregator.get_aggregated_metrics().values()) == [6.0, 4.0, 3.0]
 
 
 def test_checkpoint_engine_interface() -> None:

@@ -218,5 +218,5 @@ def test_metrics_agree_with_the_trajectories(runs: Runs) -> None:
         lines = by_step[metrics["training/global_step"]]
         void = [line for line in lines if line["stop_reason"] == "void"]
         assert metrics["tir/void_ratio"] == pytest.approx(len(void) / len(lines))
-        assert metrics["tir/filter/masked_rows"] == sum(line["fate"] == "mask" for line in lines)
+        assert metrics["tir/filter/masked_rows/total"] == sum(line["fate"] == "mask" for line in lines)
         assert {line["fate"] for line in void} <= {"mask"}

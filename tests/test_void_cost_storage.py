@@ -223,7 +223,6 @@ def test_advantages_of_the_other_rows_are_the_same_to_the_last_bit() -> None:
 )
 def test_the_sampler_cuts_what_it_masks(strategy: str | None, switch: bool, tokens: int) -> None:
     """Down to what the training engine takes, unless it is switched off; an anchor keeps its one token of loss mask."""
-    turn = Turn(TurnEnd.EOS, 150, 0, 0, False, False, None, False, 0.1, 0.0)
     for uid in ("a", "b"):
         tq.kv_put(
             key=uid,
@@ -234,6 +233,7 @@ def test_the_sampler_cuts_what_it_masks(strategy: str | None, switch: bool, toke
     rows = {}
     for uid, void in (("a", (True, True)), ("b", (False, True))):
         for session, is_void in enumerate(void):
+            turn = Turn(TurnEnd.EOS, 150, 0, 0, False, not is_void, None, False, 0.1, 0.0)
             record = Trajectory((turn,), StopReason.VOID if is_void else StopReason.ANSWER).to_record()
             extra = {"tir": record, "reward_extra_info": {}}
             rows[f"{uid}_{session}_0"] = stored_row(uid, 50, 150, 0.25 * session, extra_fields=extra)
@@ -266,6 +266,6 @@ def test_the_sampler_cuts_what_it_masks(strategy: str | None, switch: bool, toke
     masked = [read(key) for key in ("a_0_0", "a_1_0", "b_1_0")]
     assert [int(row["response_mask"].sum()) for row in masked] == [0, 0, 0]
     assert sorted(int(row["loss_mask"].sum()) for row in masked) == [0, 1, 1]
-    assert metrics["tir/filter/masked_rows"] == 3.0
+    assert metrics["tir/filter/masked_rows/total"] == 3.0
     counts = [metrics.get(f"tir/filter/{name}/total") for name in ("cut_rows", "cut_tokens", "uncut_rows")]
     assert counts == ([3.0, 3.0 * (200 - tokens), 0.0] if switch else [None, None, None])
