@@ -206,6 +206,13 @@ def test_one_row_that_trains_is_enough() -> None:
     assert (refill.asked, metrics["tir/filter/masked_rows/void/total"]) == ([], 3.0)
 
 
+def test_the_same_groups_are_chosen_each_time() -> None:
+    """What was found trainable is what is taken: groups of one age have an order."""
+    buffer = build()
+    for names in itertools.permutations("cab"):
+        assert buffer._select_prompt_uids("train", dict.fromkeys(names).keys(), 2)[0] == ["a", "b"]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_beyond_the_bound_the_update_is_skipped(mode: str) -> None:
     """A model that is void throughout does not stop the run: zero gradient, and counted."""
