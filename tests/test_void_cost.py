@@ -19,7 +19,7 @@ SCENARIOS = ("token-mean", "seq-mean-token-sum", "nearly all void")
 ROUNDING = 1e-5
 """Sums of 32-bit floats in another order: rows lie in other micro-batches."""
 OF_LENGTHS = ("global_seqlen/", "prompt_length/", "response_length/", "response_length_non_aborted/")
-OF_MICRO_BATCHES = ("actor/ppo_kl", "actor/pg_clipfrac", "actor/pg_clipfrac_lower")
+OF_MICRO_BATCHES = ("actor/ppo_kl", "actor/pg_clipfrac", "actor/pg_clipfrac_lower", "actor/importance_ratio_max")
 """verl's means over micro-batches of whatever size."""
 
 
