@@ -93,9 +93,9 @@ class Comparison:
     cut_slopes: float
     """The largest slope at any token of a masked row, cut or not."""
     gradients: float
-    """The largest relative difference, by norm, of an optimiser step's gradient."""
+    """The norm of the difference, of the optimiser step where it is largest, relative to the largest gradient."""
     gradient_norm: float
-    """The smallest of an optimiser step."""
+    """Of the largest gradient; a mini-batch of nothing but void rows has none."""
     loss_tokens: tuple[int, int]
     """Tokens in the loss after the rollout correction, cut and uncut."""
     metrics: tuple[str, ...]
@@ -140,6 +140,7 @@ def compare(trainer: LocalTrainer, scenario: Scenario, seed: int) -> Comparison:
     largest = max(slope.abs().max().item() for row in trained for slope in uncut.slopes[_tokens(row)])
     masked = {_tokens(row) for row in batch} - {_tokens(row) for row in trained}
     masked |= cut.slopes.keys() - uncut.slopes.keys()
+    largest_norm = max(map(_norm, uncut.gradients))
     return Comparison(
         cut_rows=int(cut.metrics["tir/filter/cut_rows/total"]),
         tokens=cut.tokens["update"] / uncut.tokens["update"],
@@ -163,10 +164,10 @@ def compare(trainer: LocalTrainer, scenario: Scenario, seed: int) -> Comparison:
             for slope in record.slopes[ids]
         ),
         gradients=max(
-            _norm([ours - theirs for ours, theirs in zip(first, second, strict=True)]) / _norm(second)
+            _norm([ours - theirs for ours, theirs in zip(first, second, strict=True)]) / largest_norm
             for first, second in zip(cut.gradients, uncut.gradients, strict=True)
         ),
-        gradient_norm=min(map(_norm, uncut.gradients)),
+        gradient_norm=largest_norm,
         loss_tokens=(_loss_tokens(cut), _loss_tokens(uncut)),
         metrics=_differing(cut.metrics, uncut.metrics),
     )
@@ -201,7 +202,6 @@ def main() -> None:
     parser.add_argument("--packed", action="store_true", help="verl's use_remove_padding, as on GPUs")
     parser.add_argument("--only", nargs="*", default=list(SCENARIOS))
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, verl_step.transfer_queue():
         verl_step.write_model(Path(folder), hidden=32, layers=2, seed=0)
         trainer = LocalTrainer(

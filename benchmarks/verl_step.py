@@ -19,8 +19,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-# The platform has to be known before verl's engine is imported.
-os.environ |= {"VERL_PLATFORM": "cpu", "VERL_TIR": "simpletir"}
+# The platform has to be known before verl's engine is imported, and the number of threads before torch is.
+os.environ |= {"VERL_PLATFORM": "cpu", "VERL_TIR": "simpletir", "OMP_NUM_THREADS": "1"}
 
 import ray
 import torch
@@ -295,6 +295,8 @@ def _watch(engine: Any, record: StepRecord, slopes: bool) -> Iterator[None]:
     )
 
     def batch(data: Any, loss_function: Callable[..., Any], forward_only: bool = False) -> Any:
+        # TransferQueue's client sets more threads, which wait for each other by spinning.
+        torch.set_num_threads(1)
         started = time.thread_time()
         output = forward_backward(data, loss_function, forward_only=forward_only)
         stage = "old_log_prob" if forward_only else "update"

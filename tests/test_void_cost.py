@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCENARIOS = ("token-mean", "seq-mean-token-sum", "nearly all void")
+SCENARIOS = ("token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm", "nearly all void")
 ROUNDING = 1e-5
 """Sums of 32-bit floats in another order: rows lie in other micro-batches."""
 OF_LENGTHS = ("global_seqlen/", "prompt_length/", "response_length/", "response_length_non_aborted/")
@@ -28,7 +28,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     """Both steps of each scenario."""
     out = tmp_path_factory.mktemp("compared") / "out.json"
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "cut_against_uncut.py", out, "--packed", "--only", *SCENARIOS],
+        [sys.executable, ROOT / "benchmarks" / "cut_against_uncut.py", out, "--packed"],
         env={name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -50,7 +50,7 @@ def test_the_comparison_is_of_something(step: dict[str, Any]) -> None:
     assert step["tokens"] < 0.75
     assert step["optimiser_steps"] >= 2
     assert step["gradient_norm"] > 1e-3
-    assert step["loss_tokens"][0] > 50
+    assert step["loss_tokens"][0] > 10
 
 
 def test_rewards_and_advantages_are_the_same_to_the_last_bit(step: dict[str, Any]) -> None:
