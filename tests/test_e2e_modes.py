@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 RANKS, PROMPTS, SAMPLES = 2, 4, 4
-SAVED, LAST = 4, 6
+SAVED, LAST = 5, 7
 """Steps: of the checkpoint behind which the first run is killed, and the last one of the second run."""
 AHEAD = 7
 """Prompts that are rolled out ahead: almost two batches, so that soon a sample waits while others are running."""
