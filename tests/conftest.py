@@ -17,6 +17,7 @@ from verl_tir.demo.processes import Launch, end_marked
 from verl_tir.demo.tasks import Problem, Transcript, verl_row
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two streams for `make test`: runs of verl's trainer, one after the other, beside all other tests."""
     for item in items:
