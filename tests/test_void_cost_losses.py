@@ -1,14 +1,18 @@
-"""verl's losses on the same rows with masked ones cut and whole: nothing but the masked rows' tokens changes."""
+"""verl's losses and advantages on the same rows with masked ones cut and whole: nothing changes for the others."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from tensordict import TensorDict
-from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
+from verl.protocol import DataProto
+from verl.trainer.config import AlgoConfig
+from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, POLICY_LOSS_REGISTRY
+from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 from verl.utils import tensordict_utils as tu
 from verl.workers.config import FSDPActorConfig, PolicyLossConfig
 from verl.workers.utils.losses import ppo_loss
@@ -122,3 +126,46 @@ def test_the_padded_width_is_a_factor_of_one_aggregation() -> None:
     whole, _, _ = loss_of("seq-mean-token-sum-norm", "vanilla", cut=False, factor=None)
     cut, _, _ = loss_of("seq-mean-token-sum-norm", "vanilla", cut=True, factor=None)
     torch.testing.assert_close(cut * 6, whole * 11)
+
+
+ESTIMATORS = sorted(ADV_ESTIMATOR_REGISTRY.keys() - {"gdpo"})
+"""Those that take the reward as it is; the other one reads named parts of it, which verl's V1 trainer does not pass."""
+
+
+def advantages_of(estimator: str, *, cut: bool) -> torch.Tensor:
+    """Those of the rows that train, each of the width of the widest of these."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = [6, 11, 5, 9]
+    rows: dict[str, list[torch.Tensor]] = {}
+    for index, length in enumerate(lengths):
+        mask = torch.full((length,), float(index not in MASKED))
+        rewards = torch.zeros(length)
+        rewards[-1] = [0.1, -1.0, 0.7, 0.3][index]
+        noise = {
+            name: torch.rand(length, generator=generator) for name in ("values", "sum_pi_squared", "old_log_probs")
+        }
+        fields = {"response_mask": mask, "token_level_rewards": rewards, **noise, "rollout_is_weights": mask.clone()}
+        fields["old_log_probs"] = -3 * fields["old_log_probs"]
+        kept = slice(-1, None) if cut and index in MASKED else slice(None)
+        for name, value in fields.items():
+            rows.setdefault(name, []).append(value[kept])
+    batch = {name: torch.nn.utils.rnn.pad_sequence(parts, batch_first=True) for name, parts in rows.items()}
+    if estimator == "remax":
+        batch["reward_baselines"] = torch.tensor([0.2] * len(lengths))
+    data = DataProto.from_dict(tensors=batch, non_tensors={"uid": np.array(["a"] * len(lengths), dtype=object)})
+    done = compute_advantage_for_multi_trajectories(
+        data,
+        batch_keys=[f"a_{index}_0" for index in range(len(lengths))],
+        adv_estimator=estimator,
+        num_repeat=len(lengths),
+        config=AlgoConfig(),
+    )
+    return done.batch["advantages"][[0, 2], : lengths[0]]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_no_estimator_gives_the_other_rows_another_advantage(estimator: str) -> None:
+    """GRPO's sums the reward; the others, also those that go token by token, leave out what is masked."""
+    whole = advantages_of(estimator, cut=False)
+    torch.testing.assert_close(advantages_of(estimator, cut=True), whole)
+    assert whole.any()
