@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-RANKS, PROMPTS, SAMPLES = 2, 4, 6
+RANKS, PROMPTS, SAMPLES = 2, 4, 4
 SAVED, LAST = 5, 7
 """Steps: of the checkpoint behind which the first run is killed, and the last one of the second run."""
 AHEAD = 7
@@ -33,7 +33,7 @@ AHEAD = 7
 FETCHED = AHEAD + PROMPTS * SAVED
 """Prompts that the data loader has given when the checkpoint is written."""
 MINI_BATCHES = PROMPTS
-"""Optimiser steps of a batch: one for each prompt, three rows for each rank, so that a rank's rows may all be void."""
+"""Optimiser steps of a batch: one for each prompt, two rows for each rank, so that a rank's rows may all be void."""
 
 
 @dataclass(frozen=True)
