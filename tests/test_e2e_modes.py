@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-RANKS, PROMPTS, SAMPLES = 2, 4, 6
+RANKS, PROMPTS, SAMPLES = 2, 4, 4
 SAVED, LAST = 5, 7
 """Steps: of the checkpoint behind which the first run is killed, and the last one of the second run."""
 AHEAD = 7
@@ -33,7 +33,7 @@ AHEAD = 7
 FETCHED = AHEAD + PROMPTS * SAVED
 """Prompts that the data loader has given when the checkpoint is written."""
 MINI_BATCHES = PROMPTS
-"""Optimiser steps of a batch: one for each prompt, three rows for each rank, so that a rank's rows may all be void."""
+"""Optimiser steps of a batch: one for each prompt, two rows for each rank, so that a rank's rows may all be void."""
 
 
 @dataclass(frozen=True)
@@ -192,14 +192,14 @@ def test_void_rows_are_masked_on_both_ranks(runs: Runs) -> None:
         assert counts[False] > 0
 
 
-def test_a_mini_batch_may_be_void_on_one_rank(runs: Runs) -> None:
-    """The other rank's rows train; nothing is divided by zero and no rank waits for the other."""
+def test_a_ranks_rows_of_a_mini_batch_may_all_be_void(runs: Runs) -> None:
+    """Whether the other rank's train or not: nothing is divided by zero, and both ranks go on with the same norm."""
     found = 0
     for update in runs.updates():
         trains = [any(any(row["response_mask"]) for row in rows) for rows in update.ranks]
         assert all(math.isfinite(norm) for norm in update.grad_norms)
         assert len(set(update.grad_norms)) == 1
-        found += any(trains) and not all(trains)
+        found += not all(trains)
     assert found > 0
 
 
