@@ -20,7 +20,8 @@ from pathlib import Path
 
 import torch
 import verl_step
-from verl_step import LocalTrainer, StepRecord, StoredTrajectory
+from verl_record import StepRecord
+from verl_step import LocalTrainer, StoredTrajectory
 
 PROMPTS, SAMPLES, MINI_BATCH = 4, 4, 2
 TOKEN_LIMIT = 160  # of a micro-batch, so that a mini-batch has several

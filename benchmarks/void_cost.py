@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import verl_step
-from verl_step import LocalTrainer, StepRecord, StoredTrajectory
+from verl_record import StepRecord
+from verl_step import LocalTrainer, StoredTrajectory
 
 STAGES = ("old_log_prob", "update")
 
