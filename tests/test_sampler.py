@@ -22,7 +22,7 @@ from verl_tir.trajectory import Outcome, StopReason, Trajectory, Turn, TurnEnd
 @pytest.fixture(scope="module")
 def storage() -> Iterator[None]:
     """A TransferQueue of its own on a small local Ray."""
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
     tq.init(OmegaConf.create({"backend": {"SimpleStorage": {"num_data_storage_units": 1, "total_storage_size": 1000}}}))
     yield
     tq.close()

@@ -23,7 +23,7 @@ MAX_RESPONSE_TOKENS = 12
 @contextmanager
 def transfer_queue() -> Iterator[None]:
     """A TransferQueue of its own on a small local Ray."""
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
     tq.init(OmegaConf.create({"backend": {"SimpleStorage": {"num_data_storage_units": 1, "total_storage_size": 2000}}}))
     yield
     tq.close()
