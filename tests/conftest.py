@@ -19,9 +19,9 @@ from verl_tir.demo.tasks import Problem, Transcript, verl_row
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two streams for `make test`: runs of verl's trainer, one after the other, beside all other tests."""
+    """Two streams for `make test`: whole runs of verl's trainer, one after the other, beside all other tests."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("verl" if item.get_closest_marker("e2e") else "others"))
+        item.add_marker(pytest.mark.xdist_group("verl" if item.path.name.startswith("test_e2e") else "others"))
 
 
 @dataclass(frozen=True)

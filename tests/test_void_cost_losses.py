@@ -14,8 +14,10 @@ from verl.trainer.config import AlgoConfig
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, POLICY_LOSS_REGISTRY
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 from verl.utils import tensordict_utils as tu
-from verl.workers.config import FSDPActorConfig, PolicyLossConfig
+from verl.workers.config import FSDPActorConfig
 from verl.workers.utils.losses import ppo_loss
+
+from verl_tir.filters.policy_loss import TirPolicyLossConfig
 
 MODES = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-sum-norm", "seq-mean-token-mean")
 LENGTHS = [(4, 6), (4, 11), (3, 5), (3, 9)]
@@ -82,7 +84,7 @@ def loss_of(mode: str, policy_loss: str, *, cut: bool, factor: int | None = 16, 
         entropy_coeff=0.01,
         use_kl_loss=True,
         kl_loss_coef=0.1,
-        policy_loss=PolicyLossConfig(
+        policy_loss=TirPolicyLossConfig(
             dro_beta=0.1, loss_mode=policy_loss, rollout_correction=OmegaConf.create({"loss_type": "reinforce"})
         ),
     )
