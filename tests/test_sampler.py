@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import torch
 import transfer_queue as tq
 from omegaconf import OmegaConf
+from stored_groups import clear, transfer_queue
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from verl_tir.filters.faults import FailedRolloutsError, OutageError
@@ -21,21 +21,16 @@ from verl_tir.trajectory import Outcome, StopReason, Trajectory, Turn, TurnEnd
 
 @pytest.fixture(scope="module")
 def storage() -> Iterator[None]:
-    """A TransferQueue of its own on a small local Ray."""
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
-    tq.init(OmegaConf.create({"backend": {"SimpleStorage": {"num_data_storage_units": 1, "total_storage_size": 1000}}}))
-    yield
-    tq.close()
-    ray.shutdown()
+    """One queue for the file."""
+    with transfer_queue():
+        yield
 
 
 @pytest.fixture(autouse=True)
 def empty(storage: None) -> Iterator[None]:
     """Every test begins with nothing stored."""
     yield
-    for partition, keys in (tq.kv_list() or {}).items():
-        if keys:
-            tq.kv_clear(partition_id=partition, keys=list(keys))
+    clear()
 
 
 def trajectory(reason: StopReason, fault: str | None = None) -> Trajectory:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 import torch
 import transfer_queue as tq
 from omegaconf import OmegaConf
+from stored_groups import clear, transfer_queue
 from transfer_queue import KVBatchMeta
 from verl.protocol import DataProto
 from verl.trainer.ppo.padding_utils import construct_minimal_padding_template
@@ -31,21 +31,16 @@ TAGS = {"status": "success", "global_steps": 1, "min_global_steps": 1, "max_glob
 
 @pytest.fixture(scope="module")
 def storage() -> Iterator[None]:
-    """A TransferQueue of its own on a small local Ray."""
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
-    tq.init(OmegaConf.create({"backend": {"SimpleStorage": {"num_data_storage_units": 1, "total_storage_size": 1000}}}))
-    yield
-    tq.close()
-    ray.shutdown()
+    """One queue for the file."""
+    with transfer_queue():
+        yield
 
 
 @pytest.fixture(autouse=True)
 def empty(storage: None) -> Iterator[None]:
     """Every test begins with nothing stored."""
     yield
-    for partition, keys in (tq.kv_list() or {}).items():
-        if keys:
-            tq.kv_clear(partition_id=partition, keys=list(keys))
+    clear()
 
 
 def stored_row(uid: str, prompt: int, response: int, reward: float, **more: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from verl_tir.rollout.turn import response_room
 from verl_tir.trajectory import StopReason, Trajectory, TurnEnd
 
 
@@ -31,9 +32,4 @@ class ResponseBudget:
         if trajectory.turns[-1].model_tokens < self.max_turn_tokens:
             return True
         used = sum(turn.model_tokens + turn.observation_tokens for turn in trajectory.turns)
-        return used >= self._room(prompt_tokens)
-
-    def _room(self, prompt_tokens: int) -> int:
-        if self.max_model_len is None:
-            return self.max_response_tokens
-        return max(1, min(self.max_response_tokens, self.max_model_len - prompt_tokens))
+        return used >= response_room(prompt_tokens, self.max_response_tokens, self.max_model_len)

@@ -21,6 +21,7 @@ from verl_tir.rollout.prompt import plain_text, templated_messages
 from verl_tir.rollout.sandbox import Sandbox
 from verl_tir.rollout.session import open_session
 from verl_tir.rollout.tokens import ResponseTokens
+from verl_tir.rollout.turn import response_room
 from verl_tir.rollout.turn_rule import TurnRule, resolve_turn_rule
 from verl_tir.trajectory import StopReason, Trajectory
 
@@ -155,16 +156,14 @@ class TirAgentLoop(AgentLoopBase):
                 decode=self._decode,
                 end_ids=frozenset(self.tokenizer.all_special_ids),
             ),
-            self.tir.limits(self._response_budget(len(prompt_ids))),
+            self.tir.limits(
+                response_room(
+                    len(prompt_ids), self.rollout_config.response_length, self.rollout_config.get("max_model_len")
+                )
+            ),
             self.shared.observation,
             self.shared.rule,
         )
-
-    def _response_budget(self, prompt_tokens: int) -> int:
-        """Tokens that fit behind the prompt; the engine would cut at its context length without saying so."""
-        budget = self.rollout_config.response_length
-        context = self.rollout_config.get("max_model_len")
-        return budget if context is None else max(1, min(budget, context - prompt_tokens))
 
     async def _output(self, prompt_ids: list[int], conversation: Conversation, versions: _Versions) -> AgentLoopOutput:
         tokens, trajectory = conversation.tokens, conversation.trajectory

@@ -75,6 +75,19 @@ class Limits:
     on_void_turn: OnVoidTurn = OnVoidTurn.STOP
 
 
+def response_room(prompt_tokens: int, max_response_tokens: int, max_model_len: int | None) -> int:
+    """Tokens that fit behind the prompt; the engine would cut at its context length without saying so.
+
+    Args:
+        prompt_tokens: of the templated prompt.
+        max_response_tokens: verl's `rollout.response_length`.
+        max_model_len: verl's `rollout.max_model_len`, prompt and response together; None for no such bound.
+    """
+    if max_model_len is None:
+        return max_response_tokens
+    return max(1, min(max_response_tokens, max_model_len - prompt_tokens))
+
+
 def stop_after(
     turn: Turn,
     *,
