@@ -43,7 +43,7 @@ def _stream(call: _Call, seed: int, stream: Iterator[Problem]) -> Iterator[Trans
     rng = random.Random(seed)
     for problem in stream:
         value = problem.answer
-        calls = rng.choices((0, 1, 2), (2, 5, 1))[0]
+        calls = rng.choices((0, 1, 2), (1, 2, 1))[0]
         spans = itertools.chain(*(call(f"print({problem.expression})", f"{value}\n") for _ in range(calls)))
         end = f"\\boxed{{{value}}}" if calls and rng.random() < 0.8 else rng.choice(["\\boxed{7}", "It is 7."])
         yield Transcript(problem, (*spans, Span(end, True)), ends=True)
