@@ -19,9 +19,13 @@ from verl_tir.demo.tasks import Problem, Transcript, verl_row
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two streams for `make test`: whole runs of verl's trainer, one after the other, beside all other tests."""
+    """Groups for `make test`, each for one worker: all tests without verl's trainer, and each file of runs of it.
+
+    pytest-xdist begins with the largest group, and who is done goes on with what is left. Two runs side by side
+    take less time than one after the other: the start of a run keeps one core busy.
+    """
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("verl" if item.path.name.startswith("test_e2e") else "others"))
+        item.add_marker(pytest.mark.xdist_group(item.path.stem if item.path.name.startswith("test_e2e") else "others"))
 
 
 @dataclass(frozen=True)
