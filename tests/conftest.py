@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import pandas
 import pytest
 
-from verl_tir.demo.processes import Launch, end_marked
 from verl_tir.demo.tasks import Problem, Transcript, verl_row
+from verl_tir.processes import Launch, end_marked
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from verl_tir.demo.processes import Launch
 from verl_tir.plugin import StopLaunch, activate
+from verl_tir.processes import Launch
 from verl_tir.selection import selected
 
 

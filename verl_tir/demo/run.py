@@ -26,21 +26,15 @@ from verl_tir.demo.command import (
     without_recipe,
 )
 from verl_tir.demo.formats import model_name, transcripts_for
-from verl_tir.demo.processes import Launch
-from verl_tir.demo.progress import (
-    STEP_COLUMNS,
-    StartUp,
-    Tail,
-    parse_metrics,
-    step_cells,
-    validation_accuracy,
-)
+from verl_tir.demo.progress import STEP_COLUMNS, parse_metrics, step_cells, validation_accuracy
 from verl_tir.demo.tasks import split, verl_row
 from verl_tir.doctor import survey_quietly
+from verl_tir.processes import Launch
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.crew import SandboxSetupError
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
+from verl_tir.start_up import StartUp, Tail
 
 _POLL_SECONDS = 0.3
 _WIDTHS = (5, *(max(7, len(name)) for name in STEP_COLUMNS))

@@ -79,6 +79,10 @@ class DumpedTrajectory:
     segments: tuple[Segment, ...]
     """The text of the prompt, then of the response, turn by turn."""
     trajectory: Trajectory
+    data_source: str | None = None
+    """Of the problem's row; None in a dump that was written before it held this."""
+    index: int | None = None
+    """`extra_info.index` of the problem's row, 0 where that has none; None as above."""
 
     @property
     def uid(self) -> str:
@@ -102,6 +106,8 @@ class DumpedTrajectory:
             response_mask=tuple(Span(*span) for span in line["response_mask"]),
             segments=tuple(Segment(**segment) for segment in line["segments"]),
             trajectory=Trajectory.from_record(line),
+            data_source=line.get("data_source"),
+            index=line.get("index"),
         )
 
 

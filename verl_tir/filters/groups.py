@@ -42,15 +42,20 @@ class Groups:
 
     def look(self, uids: Collection[str], tags: Tags, partition_id: str) -> None:
         """Read and judge those of `uids` that have finished since the last look."""
-        new = uids - self._known.keys()
-        if not new:
-            return
-        for item in self._read([key for key in tags if group_of(key) in new], tags, partition_id):
-            self._known.setdefault(item.row.group, []).append(item)
-        for uid in new & self._known.keys():
+        for uid in {item.row.group for item in self.read(uids, tags, partition_id)}:
             refusal = first_refusal(self.gates, self.rows(uid))
             if refusal is not None:
                 self.refused[uid] = refusal
+
+    def read(self, uids: Collection[str], tags: Tags, partition_id: str) -> list[Judged]:
+        """Trajectories of those of `uids` that have not been read before; no gate looks at them."""
+        new = uids - self._known.keys()
+        if not new:
+            return []
+        items = self._read([key for key in tags if group_of(key) in new], tags, partition_id)
+        for item in items:
+            self._known.setdefault(item.row.group, []).append(item)
+        return items
 
     def rows(self, uid: str) -> list[Row]:
         """What the rules see of a group; nothing of one that has no trajectory."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,8 @@ class _TirSampling:
         self._batch_size = int(settings["ppo_mini_batch_size"])
         self._raised: set[str] = set()
         """Groups whose agent loop raised, and that were replaced, since the last batch."""
+        self._dumped: set[str] = set()
+        """Groups of the validation batch under way that the dump holds."""
         if self.refill and trainer_mode == "sync":
             # With this setting verl fetches prompts one by one, so that a refill can have any size.
             verl_kwargs |= {"sync_refill_failed_groups": True, "gen_batch_size": 1}
@@ -129,14 +131,7 @@ class _TirSampling:
         rows = [item.row for item in items]
         training = [row for row in rows if self._rule.trains(row) and not validating]
         trimmed = trim_rows(training, self._token_rule, partition_id)
-        plan = plan_batch(
-            rows,
-            # In validation a void row is a result like any other, and there is no baseline: a row is as good alone.
-            replace(self._rule, void_in_baseline=True) if validating else self._rule,
-            mini_batch_rows=self.mini_batch_rows,
-            rollout_n=1 if validating else self.rollout_n,
-            emptied=trimmed.emptied,
-        )
+        plan = self._plan(rows, validating, trimmed.emptied)
         if not plan.train and not plan.mask:
             raise OutageError("no prompt group of the batch has two trajectories left that can be used")
         if not validating:
@@ -144,17 +139,41 @@ class _TirSampling:
         stored = [item.stored for item in items]
         if self.dump is not None:
             why = reasons_of(rows, [item.row for item in evicted], self._groups.evicted_by, self._rule, plan)
-            self.dump.write(partition_id, global_steps, stored, plan, [item.stored for item in evicted], why)
+            fresh = [item.stored for item in items if item.row.group not in self._dumped]
+            self.dump.write(partition_id, global_steps, fresh, plan, [item.stored for item in evicted], why)
         metrics |= summarize([row.scored for row in stored]) | self._sandbox_metrics(sampled)
         metrics |= filter_metrics(
             rows, [item.row for item in evicted], self._rule, plan, trimmed, self._budget, self._gates, failed
         )
-        if not validating:
+        if validating:
+            self._groups.discard({row.group for row in rows})
+            self._dumped.clear()
+        else:
             left = self.finished_keys[partition_id] | self.failure_keys[partition_id]
             self._groups.next_batch(left - {row.group for row in rows})
             self._budget.clear()
             self._raised.clear()
         return without(batch, plan.drop), metrics
+
+    def _plan(self, rows: Sequence[Row], validating: bool, emptied: Collection[str] = frozenset()) -> Plan:
+        return plan_batch(
+            rows,
+            # In validation a void row is a result like any other, and there is no baseline: a row is as good alone.
+            replace(self._rule, void_in_baseline=True) if validating else self._rule,
+            mini_batch_rows=self.mini_batch_rows,
+            rollout_n=1 if validating else self.rollout_n,
+            emptied=emptied,
+        )
+
+    def _dump_finished(self, global_steps: int) -> None:
+        """Write the validation groups that have finished: what is there outlives a run that is killed."""
+        if self.dump is None:
+            return
+        items = self._groups.read(self.finished_keys["val"], self.partitions["val"], "val")
+        if items:
+            rows = [item.row for item in items]
+            self._dumped |= {row.group for row in rows}
+            self.dump.write("val", global_steps, [item.stored for item in items], self._plan(rows, True))
 
     def _apply(self, plan: Plan, batch: KVBatchMeta, rows: Sequence[Row], metrics: dict[str, Any]) -> KVBatchMeta:
         """Write what the plan says of masks into storage; what is masked is cut down, and that counted."""
@@ -184,7 +203,9 @@ class _TirSampling:
     def _terminal_eviction_reasons(self, global_steps: int, partition_id: str) -> _Reasons:
         """verl's reasons, and as failed also the groups that a gate refuses."""
         stale, filtered, failed, counts = super()._terminal_eviction_reasons(global_steps, partition_id)
-        if partition_id != "val" and self.refill:
+        if partition_id == "val":
+            self._dump_finished(global_steps)
+        elif self.refill:
             terminal = self.finished_keys[partition_id] | self.failure_keys[partition_id]
             self._groups.look(terminal, self.partitions[partition_id], partition_id)
             failed |= self._groups.refused.keys() & terminal

@@ -111,7 +111,11 @@ class TirAgentLoop(AgentLoopBase):
             conversation = await self._converse(prompt_ids, sampling_params, int(priority), versions)
         output = await self._output(prompt_ids, conversation, versions)
         if self.tir.dump_dir is not None:
-            output.extra_fields["tir"]["ground_truth"] = (row.get("reward_model") or {}).get("ground_truth")
+            output.extra_fields["tir"] |= {
+                "ground_truth": (row.get("reward_model") or {}).get("ground_truth"),
+                "data_source": row.get("data_source"),
+                "index": row.get("index"),
+            }
         return output
 
     def _prompt_ids(self, raw_prompt: Any) -> list[int]:

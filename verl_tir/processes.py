@@ -44,7 +44,7 @@ class Launch:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 cwd=self._folder,
-                # Ctrl-C goes to the demo alone, which then ends the run in order.
+                # Ctrl-C goes to this process alone, which then ends the run in order.
                 start_new_session=True,
             )
         return self
