@@ -115,6 +115,7 @@ def _line(head: Mapping[str, Any], row: StoredRow, fate: Fate, reasons: Mapping[
         "reward_extra": row.reward_extra,
         "correct": row.scored.correct,
         "ground_truth": None,
+        "data_source": None,
         "response_mask": model_spans(row.scored.trajectory.turns),
         "segments": [],
     }

@@ -14,13 +14,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from verl_tir.rollout.conversation import Segment
+from verl_tir.rollout.segment import Segment
 from verl_tir.trajectory import Trajectory, Turn
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
-"""Of a line; a reader refuses another."""
+SCHEMA = 2
+"""Of a line. The second added `data_source` and, in segments, `tokens`."""
+_READ = (1, 2)
+"""What is read; another is refused."""
 
 PATTERN = "*/[0-9]*.jsonl"
 """The files of a dump, in its folder."""
@@ -74,6 +76,8 @@ class DumpedTrajectory:
     """None where it is not known."""
     ground_truth: Any
     """The accepted answer; None where the data set holds none."""
+    data_source: str | None
+    """The data set's name for the benchmark; None where it has none, and from schema 1."""
     response_mask: tuple[Span, ...]
     """The tokens that the model sampled; `fate` says whether they are in the loss."""
     segments: tuple[Segment, ...]
@@ -92,15 +96,17 @@ class DumpedTrajectory:
         Raises:
             DumpError: it was written by another version.
         """
-        if line.get("schema") != SCHEMA:
-            raise DumpError(f"schema {line.get('schema')!r}, where this version of verl-tir reads {SCHEMA}")
+        if line.get("schema") not in _READ:
+            readable = " and ".join(map(str, _READ))
+            raise DumpError(f"schema {line.get('schema')!r}, where this version of verl-tir reads {readable}")
         return cls(
             **{name: line[name] for name in ("run", "partition", "step", "key", "reason", "reward", "reward_extra")},
             fate=Fate(line["fate"]),
             correct=line["correct"],
             ground_truth=line["ground_truth"],
+            data_source=line.get("data_source"),
             response_mask=tuple(Span(*span) for span in line["response_mask"]),
-            segments=tuple(Segment(**segment) for segment in line["segments"]),
+            segments=tuple(map(Segment.from_record, line["segments"])),
             trajectory=Trajectory.from_record(line),
         )
 
