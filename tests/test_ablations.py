@@ -100,6 +100,14 @@ REFUSED = {
         ["tir.filter.min_token_probability=0.01", "actor_rollout_ref.rollout.calculate_log_probs=false"],
         "set actor_rollout_ref.rollout.calculate_log_probs=true",
     ),
+    "a dump without log-probabilities": (
+        [
+            "tir.dump_dir=/tmp/dump",
+            "tir.dump_token_log_probs=true",
+            "actor_rollout_ref.rollout.calculate_log_probs=false",
+        ],
+        "tir.dump_token_log_probs=True: it needs the log-probabilities of the rollout",
+    ),
     "a bound that no loss reads": (
         ["tir.filter.max_importance_ratio=2", "actor_rollout_ref.actor.policy_loss.loss_mode=vanilla"],
         "choose the loss with its inner_loss_mode",

@@ -147,6 +147,7 @@ WRONG = {
     "unknown template": ("prompt.template", "qwen", "'simpletir', 'torl' or 'none'"),
     "number for a folder": ("dump_dir", 5, "string"),
     "no room for a dump": ("dump_max_mb", 0, "greater than or equal to 1"),
+    "word for a dump of tokens": ("dump_token_log_probs", "some", "boolean"),
     "null for a section": ("rollout", None, "dictionary"),
     "number for a section": ("rollout", 5, "dictionary"),
     "null recipe": ("recipe", None, "string"),
@@ -209,6 +210,7 @@ def test_settings_that_exclude_each_other_are_named() -> None:
             {"rollout.max_turns": None, "rollout.on_void_turn": "continue"},
             "tir.rollout: max_turns=None and on_void_turn=continue: a model that ends its message at once would",
         ),
+        ({"dump_token_log_probs": True}, "tir: dump_token_log_probs=True and dump_dir=None: there is no dump"),
         (
             {"rollout.turn_rule": "hermes", "prompt.chat_template": False},
             "tir: rollout.turn_rule=hermes and prompt.chat_template=False: the rule's tools and their messages",

@@ -9,9 +9,9 @@ from scripted_world import ABORT, EOS, World
 from scripted_world import decode as _decode
 
 from sandbox_client import SandboxOverloaded
-from verl_tir.rollout.conversation import Segment
 from verl_tir.rollout.generation import Piece, generate_turn
 from verl_tir.rollout.observation import ProgramRun
+from verl_tir.rollout.segment import Segment
 from verl_tir.rollout.turn_rules import simpletir
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, TurnEnd
 

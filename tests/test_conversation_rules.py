@@ -6,9 +6,9 @@ import pytest
 from scripted_world import ABORT, EOS, World, decode
 
 from sandbox_client import SandboxOverloaded
-from verl_tir.rollout.conversation import Segment
 from verl_tir.rollout.frame import Frame, TokenFrame
 from verl_tir.rollout.observation import ObservationRule, ProgramRun
+from verl_tir.rollout.segment import Segment
 from verl_tir.rollout.turn import OnVoidTurn
 from verl_tir.rollout.turn_rule import TurnRule
 from verl_tir.rollout.turn_rules import hermes, simpletir, torl

@@ -18,7 +18,7 @@ from verl_tir.filters.storage import StoredRow
 from verl_tir.filters.void import Plan
 from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.metrics.scored import Scored
-from verl_tir.rollout.conversation import Segment
+from verl_tir.rollout.segment import Segment
 from verl_tir.trajectory import AnswerSource, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
 
 TURNS = (
@@ -71,6 +71,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         reward_extra={"correct": 1.0, "boxed": 1.0},
         correct=True,
         ground_truth="5",
+        data_source=None,
         response_mask=(Span(0, 7), Span(11, 14)),
         segments=SEGMENTS,
         trajectory=ANSWERED,
@@ -169,9 +170,21 @@ def test_a_line_of_another_version_is_refused(tmp_path: Path) -> None:
     """It is never read as something else; the message says where it is."""
     write(tmp_path, 1, [row("a_0_0")])
     path = tmp_path / "train" / "000001.jsonl"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
-    with pytest.raises(DumpError, match=r"000001\.jsonl:1: schema 2"):
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 3'))
+    with pytest.raises(DumpError, match=r"000001\.jsonl:1: schema 3"):
         list(read_dump(tmp_path))
+
+
+def test_lines_of_the_first_version_are_read(tmp_path: Path) -> None:
+    """They had no benchmark and no tokens; a run's folder may hold both after an upgrade."""
+    write(tmp_path, 1, [row("a_0_0")])
+    path = tmp_path / "train" / "000001.jsonl"
+    line = json.loads(path.read_text()) | {"schema": 1}
+    del line["data_source"]
+    path.write_text(json.dumps(line) + "\n" + path.read_text())
+    first, second = read_dump(tmp_path)
+    assert (first.data_source, first.segments) == (None, SEGMENTS)
+    assert first == second
 
 
 def test_an_empty_folder_is_no_dump(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigW
 from verl_tir.demo.model import train_tokenizer
 from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.rollout.agent_loop import TirAgentLoop
+from verl_tir.rollout.segment import Segment
 from verl_tir.trajectory import StopReason, Trajectory
 
 LOG_PROBS = [-0.5, -2.0, -0.25]
@@ -52,6 +53,7 @@ def roll_out(monkeypatch: pytest.MonkeyPatch, *, log_probs: bool = True, **tir: 
                 {"logprobs": log_probs},
                 raw_prompt=[{"role": "user", "content": "2 + 3?"}],
                 reward_model={"ground_truth": "5"},
+                data_source="sums",
             )
         finally:
             await (await loop.shared.sandbox()).client.close()
@@ -77,7 +79,21 @@ def test_log_probabilities_that_were_not_asked_for_are_none(monkeypatch: pytest.
 
 @pytest.mark.parametrize("folder", [None, "/tmp/dump"])
 def test_what_only_the_dump_needs_is_there_only_for_it(folder: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text and ground truth travel through storage when there is a dump to hold them."""
+    """Text, ground truth and benchmark travel through storage when there is a dump to hold them."""
     record = roll_out(monkeypatch, dump_dir=folder).extra_fields["tir"]
     assert record.get("ground_truth") == (None if folder is None else "5")
+    assert record.get("data_source") == (None if folder is None else "sums")
     assert ("segments" in record) is (folder is not None)
+
+
+def test_tokens_are_dumped_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model's segments then say which character is which token's and how probable it was; others never do."""
+    plain = roll_out(monkeypatch, dump_dir="/tmp/dump").extra_fields["tir"]["segments"]
+    assert [segment.keys() for segment in plain] == [{"role", "text"}] * 2
+    record = roll_out(monkeypatch, dump_dir="/tmp/dump", dump_token_log_probs=True).extra_fields["tir"]
+    prompt, model = map(Segment.from_record, record["segments"])
+    assert prompt.tokens is None
+    assert model.tokens.log_probs == tuple(LOG_PROBS)
+    assert sum(model.tokens.lengths) == len(model.text)
+    assert model.tokens.lengths[-1] == len("<|endoftext|>") or model.text.endswith("<|im_end|>")
+    assert [segment.to_record() for segment in (prompt, model)] == record["segments"]

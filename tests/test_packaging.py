@@ -55,6 +55,7 @@ PURE = (
     "verl_tir/rollout/observation.py",
     "verl_tir/rollout/prompt.py",
     "verl_tir/rollout/replay.py",
+    "verl_tir/rollout/segment.py",
     "verl_tir/rollout/session.py",
     "verl_tir/rollout/tokens.py",
     "verl_tir/rollout/turn.py",

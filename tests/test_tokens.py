@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verl_tir.demo.model import train_tokenizer
-from verl_tir.rollout.tokens import ResponseTokens, fit_observation, tokens_up_to
+from verl_tir.rollout.segment import SampledTokens, Segment
+from verl_tir.rollout.tokens import ResponseTokens, fit_observation, token_lengths, tokens_up_to
 
 
 @functools.cache
@@ -179,3 +180,53 @@ def test_log_probs_that_do_not_match_are_refused(log_probs: list[float]) -> None
     with pytest.raises(ValueError, match=rf"2 sampled token ids came with {len(log_probs)} log-probabilities"):
         tokens.append_model([5, 6], log_probs)
     assert (tokens.ids, tokens.mask, tokens.log_probs) == ([], [], [])
+
+
+LENGTHS = {
+    "nothing": ("", []),
+    "special tokens": ("a<|im_end|>", [1, 10]),
+    "one character in several tokens": ("中", [0, 0, 1]),
+    "between characters": ("é.🙂", [0, 1, 1, 0, 0, 0, 1]),
+}
+
+
+@pytest.mark.parametrize(("text", "lengths"), LENGTHS.values(), ids=LENGTHS)
+def test_each_token_knows_its_characters(text: str, lengths: list[int]) -> None:
+    """A character that is made of several tokens is its last one's."""
+    assert token_lengths(_encode(text), text, _decode) == lengths
+
+
+@given(st.text(max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_lengths_of_tokens_add_up_and_never_split_a_text(text: str) -> None:
+    """Whatever the text: all of it is some token's, and tokens that hold whole characters hold their own."""
+    ids = _encode(text)
+    decoded, position = _decode(ids), 0
+    lengths = token_lengths(ids, decoded, _decode)
+    assert len(lengths) == len(ids)
+    for token, length in zip(ids, lengths, strict=True):
+        own = _decode([token])
+        if "\ufffd" not in own and "\ufffd" not in decoded:
+            assert decoded[position : position + length] == own
+        position += length
+    assert position == len(decoded)
+
+
+def test_bytes_that_are_no_text_are_somebodys_too() -> None:
+    """A model may sample half a character and go on; nothing behind it shifts."""
+    half = _encode("🙂")[:2]
+    ids = [*_encode("ab"), *half, *_encode("cd")]
+    text = _decode(ids)
+    lengths = token_lengths(ids, text, _decode)
+    assert sum(lengths) == len(text)
+    assert lengths[-len(_encode("d")) :] == [1]
+
+
+def test_a_segment_survives_its_record() -> None:
+    """Log-probabilities are kept to hundredths; what JSON cannot hold has a stand-in."""
+    tokens = SampledTokens.of(_encode("ab"), [-0.0004, float("-inf")], "ab", _decode)
+    assert tokens.log_probs == (0.0, -1000.0)
+    assert SampledTokens.of(_encode("a"), [float("nan")], "a", _decode).log_probs == (None,)
+    for segment in (Segment("model", "ab", tokens), Segment("tool", "é")):
+        assert Segment.from_record(segment.to_record()) == segment
+    assert Segment("tool", "é").to_record() == {"role": "tool", "text": "é"}

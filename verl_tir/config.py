@@ -135,6 +135,8 @@ class TirConfig:
     """Folder for one JSON line per trajectory and step, with text, turns and mask; null for none."""
     dump_max_mb: PositiveInt | None = 10240
     """What that folder may grow to, in MiB; then its oldest steps are deleted. null for no bound."""
+    dump_token_log_probs: bool = False
+    """Whether the lines hold the text and the log-probability of every sampled token too; three times the size."""
 
     @model_validator(mode="after")
     def _tool_messages_have_a_template(self) -> TirConfig:
@@ -144,6 +146,14 @@ class TirConfig:
             raise ValueError(
                 f"rollout.turn_rule={name} and prompt.chat_template=False: the rule's tools and their messages are "
                 "written by the chat template; set tir.prompt.chat_template=true, or turn_rule to another"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_have_a_dump(self) -> TirConfig:
+        if self.dump_token_log_probs and self.dump_dir is None:
+            raise ValueError(
+                "dump_token_log_probs=True and dump_dir=None: there is no dump to hold them; set tir.dump_dir"
             )
         return self
 

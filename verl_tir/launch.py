@@ -103,6 +103,11 @@ def validate(config: DictConfig) -> str:
             f"allowed: {', '.join(_REWARD_MANAGERS)}"
         )
     problems += _filter_problems(config, tir.filter)
+    if tir.dump_token_log_probs and not config.actor_rollout_ref.rollout.calculate_log_probs:
+        problems.append(
+            "tir.dump_token_log_probs=True: it needs the log-probabilities of the rollout; set "
+            "actor_rollout_ref.rollout.calculate_log_probs=true"
+        )
     rollout_n = config.actor_rollout_ref.rollout.n
     if config.algorithm.adv_estimator == "grpo" and rollout_n < 2:
         problems.append(f"actor_rollout_ref.rollout.n={rollout_n}: GRPO's baseline needs at least 2 samples a prompt")

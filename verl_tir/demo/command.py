@@ -67,6 +67,7 @@ def launch_command(
         "tir.filter.min_reward_std": "null",
         _ISOLATION_KEY: IsolationPolicy.BEST_EFFORT,
         "tir.dump_dir": run / "trajectories",
+        "tir.dump_token_log_probs": True,
         "data.train_files": train,
         "data.val_files": val,
         "data.train_batch_size": 16,

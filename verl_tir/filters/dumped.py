@@ -14,13 +14,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from verl_tir.rollout.conversation import Segment
+from verl_tir.rollout.segment import Segment
 from verl_tir.trajectory import Trajectory, Turn
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
-"""Of a line; a reader refuses another."""
+SCHEMA = 2
+"""Of a line. The second added `data_source`, `index` and, in segments, `tokens`."""
+_READ = (1, 2)
+"""What is read; another is refused."""
 
 PATTERN = "*/[0-9]*.jsonl"
 """The files of a dump, in its folder."""
@@ -80,9 +82,9 @@ class DumpedTrajectory:
     """The text of the prompt, then of the response, turn by turn."""
     trajectory: Trajectory
     data_source: str | None = None
-    """Of the problem's row; None in a dump that was written before it held this."""
+    """Of the problem's row; None where it has none, and in schema 1."""
     index: int | None = None
-    """`extra_info.index` of the problem's row, 0 where that has none; None as above."""
+    """`extra_info.index` of the problem's row, 0 where that has none; None in schema 1."""
 
     @property
     def uid(self) -> str:
@@ -96,15 +98,16 @@ class DumpedTrajectory:
         Raises:
             DumpError: it was written by another version.
         """
-        if line.get("schema") != SCHEMA:
-            raise DumpError(f"schema {line.get('schema')!r}, where this version of verl-tir reads {SCHEMA}")
+        if line.get("schema") not in _READ:
+            readable = " and ".join(map(str, _READ))
+            raise DumpError(f"schema {line.get('schema')!r}, where this version of verl-tir reads {readable}")
         return cls(
             **{name: line[name] for name in ("run", "partition", "step", "key", "reason", "reward", "reward_extra")},
             fate=Fate(line["fate"]),
             correct=line["correct"],
             ground_truth=line["ground_truth"],
             response_mask=tuple(Span(*span) for span in line["response_mask"]),
-            segments=tuple(Segment(**segment) for segment in line["segments"]),
+            segments=tuple(map(Segment.from_record, line["segments"])),
             trajectory=Trajectory.from_record(line),
             data_source=line.get("data_source"),
             index=line.get("index"),

@@ -26,7 +26,7 @@ _RATIO = 1.1
 """A bin's middle is at most a twentieth away from its ends."""
 _LAST = 145
 """The last bin holds what lies below -91, where probabilities are under 1e-39; it is read as the minimum."""
-_FLOOR = -1000.0
+FLOOR = -1000.0
 """Stands for minus infinity, which a log file in JSON cannot hold."""
 _MOST = 65535
 """The largest count of a word of the packed histogram."""
@@ -77,7 +77,7 @@ def reduce_log_probs(values: Sequence[float]) -> LogProbs | None:
         values: one per token, in nats. `UNKNOWN_LOG_PROB` is left out; a value above 0 is rounding and counts as 0.
     """
     known = np.asarray(values, dtype=np.float64)
-    known = known[~np.isnan(known)].clip(_FLOOR, 0.0)
+    known = known[~np.isnan(known)].clip(FLOOR, 0.0)
     if not known.size:
         return None
     widths = np.log(np.maximum(-known, _FINEST / _RATIO) / _FINEST) / math.log(_RATIO)

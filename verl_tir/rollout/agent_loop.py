@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -14,11 +14,12 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopOutp
 
 from verl_tir.config import TirConfig, TirConfigError
 from verl_tir.metrics.log_probs import UNKNOWN_LOG_PROB
-from verl_tir.rollout.conversation import Conversation, ObservationSettings, Segment, Tools, converse
+from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
 from verl_tir.rollout.frame import TokenFrame, chat_frame, tokenize_frame
 from verl_tir.rollout.generation import Piece
 from verl_tir.rollout.prompt import plain_text, templated_messages
 from verl_tir.rollout.sandbox import Sandbox
+from verl_tir.rollout.segment import Segment
 from verl_tir.rollout.session import open_session
 from verl_tir.rollout.tokens import ResponseTokens
 from verl_tir.rollout.turn import response_room
@@ -184,7 +185,9 @@ class TirAgentLoop(AgentLoopBase):
             "tool_rewards": [],
         }
         if self.tir.dump_dir is not None:
-            extra_fields["tir"]["segments"] = [asdict(segment) for segment in self._segments(prompt_ids, conversation)]
+            extra_fields["tir"]["segments"] = [
+                segment.to_record() for segment in self._segments(prompt_ids, conversation)
+            ]
         if trajectory.aborted:
             extra_fields["reward_extra_info"] = {}
         return AgentLoopOutput(
@@ -204,7 +207,8 @@ class TirAgentLoop(AgentLoopBase):
         )
 
     def _segments(self, prompt_ids: list[int], conversation: Conversation) -> list[Segment]:
-        return [Segment("prompt", self.tokenizer.decode(prompt_ids)), *conversation.segments(self._decode)]
+        response = conversation.segments(self._decode, self.tir.dump_token_log_probs)
+        return [Segment("prompt", self.tokenizer.decode(prompt_ids)), *response]
 
     def _decode(self, ids: Sequence[int]) -> str:
         # transformers' own decode looks at every id in Python first, which takes longer than the decoding.

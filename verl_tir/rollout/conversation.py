@@ -12,6 +12,7 @@ from verl_tir.reward.answer import last_boxed
 from verl_tir.rollout.frame import TokenFrame
 from verl_tir.rollout.generation import Generate, GeneratedTurn, Piece, generate_turn
 from verl_tir.rollout.observation import SIMPLETIR_FRAME, Observation, ObservationRule, ProgramRun, observe
+from verl_tir.rollout.segment import SampledTokens, Segment
 from verl_tir.rollout.tokens import Decode, ResponseTokens, fit_observation
 from verl_tir.rollout.turn import BOXED, Limits, stop_after
 from verl_tir.rollout.turn_rule import TurnRule
@@ -50,30 +51,27 @@ class Tools:
 
 
 @dataclass(slots=True)
-class Segment:
-    """A stretch of the response, for people to read."""
-
-    role: str
-    """`model` or `tool`."""
-    text: str
-
-
-@dataclass(slots=True)
 class Conversation:
     """A finished conversation."""
 
     tokens: ResponseTokens
     trajectory: Trajectory
 
-    def segments(self, decode: Decode) -> list[Segment]:
-        """The response turn by turn; decoded only where somebody reads it."""
+    def segments(self, decode: Decode, with_tokens: bool = False) -> list[Segment]:
+        """The response turn by turn, decoded only where somebody reads it; on request with the model's tokens."""
         found: list[Segment] = []
         position = 0
         for turn in self.trajectory.turns:
             for role, length in (("model", turn.model_tokens), ("tool", turn.observation_tokens)):
-                if role == "model" or length:
-                    found.append(Segment(role, decode(self.tokens.ids[position : position + length])))
+                here = slice(position, position + length)
                 position += length
+                if role == "tool" and not length:
+                    continue
+                ids = self.tokens.ids[here]
+                text = decode(ids)
+                wanted = with_tokens and role == "model"
+                tokens = SampledTokens.of(ids, self.tokens.log_probs[here], text, decode) if wanted else None
+                found.append(Segment(role, text, tokens))
         return found
 
 

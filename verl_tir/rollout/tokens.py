@@ -6,6 +6,7 @@ prefix of them, and the ids of observations, each tokenised once.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ Decode = Callable[[Sequence[int]], str]
 
 _SETTLING_TOKENS = 64
 """Many times the tokens that one character can be made of."""
+_CHARACTER_TOKENS = 4
+"""The most tokens that one character can be made of: one for each of its bytes."""
 
 
 @dataclass(slots=True)
@@ -79,6 +82,26 @@ def tokens_up_to(ids: Sequence[int], text: str, end: int, decode: Decode) -> int
     while keep < len(ids) and decode(ids[start:keep])[:end] != wanted:
         keep += 1
     return keep
+
+
+def token_lengths(ids: Sequence[int], text: str, decode: Decode) -> list[int]:
+    """How many characters of `text`, the decoding of `ids`, each token adds; they add up to its length.
+
+    A character that is made of several tokens is its last one's. Each token is decoded behind the one before it, since
+    some tokenizers drop the leading blank of what they decode.
+    """
+    ends: list[int] = []
+    start = read = end = 0
+    for position in range(1, len(ids) + 1):
+        context, window = decode(ids[start:read]), decode(ids[start:position])
+        # An unfinished character decodes to a replacement character; so does a byte that never becomes one.
+        if not window.endswith("\ufffd") or position - read > _CHARACTER_TOKENS:
+            end = min(end + max(0, len(window) - len(context)), len(text))
+            start, read = read, position
+        ends.append(end)
+    if ends:
+        ends[-1] = len(text)
+    return [after - before for before, after in itertools.pairwise([0, *ends])]
 
 
 def fit_observation(ids: Sequence[int], max_tokens: int) -> tuple[list[int], bool]:
