@@ -38,6 +38,14 @@ _MIXED = re.compile(r"(-?\d+) (\d+)/(\d+)")
 _REPEATING = re.compile(r"(-?)(\d{0,9})\.(\d{0,9})\\(?:overline|bar)\s*\{?(\d{1,9})\}?")
 _WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z ,;'.-]+")
 _NUMBERS_SIDE_BY_SIDE = re.compile(r"\d \d")
+_ORDINAL = re.compile(r"^(\d+)(?:st|nd|rd|th)$")
+_NUMBERS = {
+    word: str(number)
+    for number, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve".split()
+    )
+}
+_MONTHS = frozenset("january february march april may june july august september october november december".split())
 _BASE = re.compile(r"[0-9A-Za-z]+_\{?(?:\\text\{)?(\w+)\}*")
 
 
@@ -58,16 +66,31 @@ def tidy(text: str) -> str:
 
 def compact(tidied: str) -> str:
     r"""A tidied text as it is compared letter by letter: without `\text{}` and idle spaces, `(C)` as `C`."""
-    text = _WRAPPED_TEXT.sub(r"\1", tidied)
+    text = unwrapped(tidied)
     text = _SINGLE_BRACED.sub(r"\1\2", text)
     text = _SPACE_THAT_JOINS_NOTHING.sub("", text.strip()).rstrip(".")
     choice = _CHOICE.fullmatch(text)
     return choice[1] if choice else text
 
 
+def unwrapped(tidied: str) -> str:
+    r"""The text without its `\text{}` and the like, whose content stays."""
+    return _WRAPPED_TEXT.sub(r"\1", tidied)
+
+
 def is_words(compacted: str) -> bool:
     """Whether the text is words, which a LaTeX parser would read as a product of letters (`odd` equal to `ddo`)."""
     return _WORDS.fullmatch(compacted) is not None
+
+
+def words_of(compacted: str) -> tuple[str, ...]:
+    """The words of a text, for comparing names, dates and yes or no: without case, articles and punctuation.
+
+    Numbers in words are numbers, and a date is the same either way round.
+    """
+    found = re.findall(r"[^\W_]+", compacted.casefold())
+    words = [_NUMBERS.get(word, _ORDINAL.sub(r"\1", word)) for word in found if word not in ("the", "a", "an") or len(found) == 1]
+    return tuple(sorted(words) if any(word in _MONTHS for word in words) else words)
 
 
 def has_numbers_side_by_side(compacted: str) -> bool:
