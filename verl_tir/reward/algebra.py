@@ -81,12 +81,13 @@ def parsed(latex: str) -> "Basic | None":
     """
     from latex2sympy2_extended import NormalizationConfig, latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+    from sympy import Expr, I, Symbol
 
     if _TRIGONOMETRIC.search(latex):
         latex = _DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", latex)
     latex = _BARE_FUNCTION.sub(r"\\\1", latex)
     try:
-        return latex2sympy(
+        value = latex2sympy(
             latex,
             is_real=True,
             normalization_config=NormalizationConfig(malformed_operators=True, nits=True, boxed="none"),
@@ -97,6 +98,8 @@ def parsed(latex: str) -> "Basic | None":
         if isinstance(error, MemoryError | RecursionError) or not isinstance(error, Exception):
             raise
         return None
+    # The parser has no imaginary unit.
+    return value.xreplace({Symbol("i", real=True): I}) if isinstance(value, Expr) else value
 
 
 def _readings(latex: str) -> tuple[str, ...]:

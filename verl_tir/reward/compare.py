@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from verl_tir.reward.form import Braced, Bracketed, Form, Listed, Matrix, Relation, Scalar, Union
-from verl_tir.reward.latex_text import compact, has_numbers_side_by_side, is_words, number_base, words_of
+from verl_tir.reward.latex_text import BasedNumber, based_number, compact, has_numbers_side_by_side, has_word, is_words, words_of
 from verl_tir.reward.plain_number import read_number, same_number
 from verl_tir.reward.units import read_quantity, units_agree
 
@@ -123,10 +123,9 @@ class Comparison:
         texts = compact(answer), compact(truth)
         if texts[0] == texts[1]:
             return bool(texts[0])
-        if any(map(is_words, texts)) and not any(map(read_number, texts)):
-            words = words_of(texts[0]), words_of(texts[1])
-            if words[0] == words[1] or all(map(is_words, texts)):
-                return words[0] == words[1]
+        if any(map(has_word, texts)) and (words_of(texts[0]) == words_of(texts[1]) or all(map(is_words, texts))):
+            return words_of(texts[0]) == words_of(texts[1])
+        texts = tuple(re.sub(r"(?<=\d) to (?=\d)", ":", text) for text in texts)
         clocks = [_CLOCK.fullmatch(text.replace(" ", "")) for text in texts]
         if all(clocks) and any(clock and clock[3] for clock in clocks):
             return _same_time(*clocks)  # type: ignore[arg-type]
@@ -141,7 +140,10 @@ class Comparison:
         numbers = [read_number(value) for value in values]
         if numbers[0] and numbers[1]:
             return same_number(numbers[0], numbers[1])
-        if any(map(_cannot_be_read, values)) or _are_in_other_bases(*values):
+        based = [based_number(value) for value in values]
+        if any(based):
+            return _same_in_base(based, values)
+        if any(map(_cannot_be_read, values)):
             return False
         for number, other in ((0, 1), (1, 0)):
             if quantities[number].unit == "deg" and r"\pi" in values[other] and quantities[other].unit != "deg":
@@ -183,6 +185,8 @@ class Comparison:
         return all(any(self.same(item, other) for other in others) for item in items)
 
     def _same_relation(self, answer: Form, truth: Form) -> bool | None:
+        if isinstance(answer, Relation) and isinstance(truth, Relation) and answer.signs == truth.signs == ("in",):
+            return _subject(answer) == _subject(truth) and self.same(answer.parts[1], truth.parts[1])
         answer, truth = _as_value(answer), _as_value(truth)
         if isinstance(truth, Relation) and "~" in truth.signs:
             exact, rounded = _around(truth)
@@ -234,7 +238,9 @@ class Comparison:
 def _same_time(one: "re.Match[str]", other: "re.Match[str]") -> bool:
     """Hours, minutes, and the half of the day where both name it."""
     halves = {clock[3].lower() for clock in (one, other) if clock[3]}
-    return (int(one[1]), int(one[2] or 0)) == (int(other[1]), int(other[2] or 0)) and len(halves) == 1
+    times = [(int(clock[1]) - 12 * (int(clock[1]) > 12), int(clock[2] or 0)) for clock in (one, other)]
+    late = any(int(clock[1]) > 12 for clock in (one, other))
+    return times[0] == times[1] and len(halves | ({"p"} if late else set())) == 1
 
 
 def _cannot_be_read(value: str) -> bool:
@@ -243,10 +249,10 @@ def _cannot_be_read(value: str) -> bool:
     return not text or is_words(text) or has_numbers_side_by_side(text)
 
 
-def _are_in_other_bases(answer: str, truth: str) -> bool:
-    # The parser drops the base, which is right only where one side leaves it out.
-    bases = number_base(answer), number_base(truth)
-    return None not in bases and bases[0] != bases[1]
+def _same_in_base(based: "list[BasedNumber | None]", values: list[str]) -> bool:
+    """Whether two numbers have the same digits and, where both name it, the same base."""
+    digits = [number.digits if number else value.casefold() for number, value in zip(based, values, strict=True)]
+    return digits[0] == digits[1] and len({number.base for number in based if number}) == 1
 
 
 def _text_of(form: Form) -> str | None:
@@ -254,7 +260,9 @@ def _text_of(form: Form) -> str | None:
 
 
 def _is_name(form: Form) -> bool:
-    """Whether a form names a quantity, such as `x`, `f(x)`, `AB`, `\\angle ABC`, and says no value."""
+    """Whether a form names a quantity, such as `x`, `f(x)`, `(x, y)`, `\\angle ABC`, and says no value."""
+    if isinstance(form, Bracketed):
+        return all(map(_is_name, form.items))
     return isinstance(form, Scalar) and _NAME.fullmatch(form.text) is not None and len(form.text) < 60
 
 
@@ -289,7 +297,8 @@ def _around(relation: Relation) -> tuple[Form, Form]:
     """What stands before the sign of approximation, and what behind."""
     at = relation.signs.index("~")
     before, signs = relation.parts[: at + 1], relation.signs[:at]
-    return (Relation(before, signs) if signs else before[0]), relation.parts[-1]
+    exact = Relation(before, signs) if signs else before[0]
+    return (relation.parts[-1] if _is_name(exact) else exact), relation.parts[-1]
 
 
 def _subject(relation: Relation) -> str | None:

@@ -64,6 +64,8 @@ def _is_same(answer: str, accepted: str, comparison: Comparison) -> bool:
     if len(gold_text) == 1 and gold_text.isalpha() and (choice := _CHOICE.match(unwrapped(target))):
         # The letter of a choice, and what it says behind it.
         return gold_text in choice.groups()
+    if len(target_text) == len(gold_text) == 1 and target_text.isalpha() and gold_text.isupper():
+        return target_text.upper() == gold_text
     same = comparison.same(_form(target), _form(gold))
     if same is not None:
         return same

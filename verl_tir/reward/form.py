@@ -114,6 +114,8 @@ _UNIONS = frozenset({r"\cup", "\u222a"})
 _COMMAS = frozenset({",", ";"})
 _AND_OR = re.compile(r"(?:\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![\w\\])(?:and|or)(?!\w))", re.IGNORECASE)
 _OR = re.compile(r"\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*or\s*\}|(?<![\w\\])or(?!\w)|\\lor(?![A-Za-z])", re.IGNORECASE)
+# A set by a property of real numbers.
+_BUILDER = re.compile(r"\s*[A-Za-z]\s*(?:\\in\s*\\(?:mathbb\{R\}|R)\s*)?(?:\\mid|[|:])(.*)", re.DOTALL)
 _MATRIX = re.compile(r"\\begin\{([pbB]?matrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 
 
@@ -153,12 +155,14 @@ def _bracketed(text: str, depth: int) -> Form | None:
     several = tuple(form for item in items.parts if item.strip() for form in _signed(item, depth + 1))
     match left, right:
         case (r"\{", r"\}"):
-            # A set by a property is no list of elements.
-            return None if re.search(r"\\mid|[|:]", inner) else Braced(several)
+            built = _BUILDER.fullmatch(inner)
+            return read_form(built[1], depth + 1) if built else Braced(several)
         case (r"\langle", r"\rangle"):
             return Bracketed("(", ")", several)
         case ("(", ")") if not items.signs:
             return read_form(inner, depth + 1)
+        case ("[", "]") if len(several) == 1 and isinstance(several[0], Matrix):
+            return several[0]
         case ("(" | "[", ")" | "]") if several:
             return Bracketed(left, right, several)
     return None

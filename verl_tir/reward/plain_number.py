@@ -110,6 +110,4 @@ def _decimal(sign: int, digits: str, exponent: int, percent: bool) -> PlainNumbe
 
 
 def _stand_for_the_same(one: PlainNumber, other: PlainNumber) -> bool:
-    if one.unit is not None and (other.unit is None or one.unit >= other.unit):
-        return stands_for(one, other.value) or (other.unit is not None and stands_for(other, one.value))
-    return stands_for(other, one.value) if other.unit is not None else one.value == other.value
+    return stands_for(one, other.value) or stands_for(other, one.value)

@@ -52,16 +52,16 @@ _SHORT = "|".join(sorted((name for name in _UNITS if len(name) > 1 and name not 
 _WORD = r"[A-Za-z][a-z]{2,}"
 _TAIL = re.compile(
     rf"""^(?P<value>.*?[\d}})!A-Za-z])\s*(?:
-        \^\{{?\s*(?P<degree>\\circ|\u00b0)\s*\}}?\s*(?P<scale>[CF]|\\(?:text|mathrm)\{{\s*[CF]\s*\}})?
-      | (?P<sign>\u00b0)
+        \^\{{?\s*(?P<degree>\\circ)\s*\}}?\s*(?P<scale>[CF]|\\(?:text|mathrm)\{{\s*[CF]\s*\}})?
       | \\(?:text|textrm|textbf|textit|mathrm|mbox|operatorname)\s*\{{(?P<wrapped>[^{{}}\\]*)\}}
             (?:\s*\^\s*\{{?\s*(?P<power>[23])\s*\}}?)?
-      | (?<=[\d}})!\s])(?P<bare>(?:{_SHORT})s?(?:/(?:{_SHORT}|[smhl]))?)(?:\s*\^\s*\{{?\s*(?P<bare_power>[23])\s*\}}?)?
+      | (?<=[\d}})!\s])(?P<bare>(?:(?:sq|square|cu|cubic)\.?\s)?(?:{_SHORT}|USD)s?(?:/(?:{_SHORT}|[smhl]))?)(?:\s*\^\s*\{{?\s*(?P<bare_power>[23])\s*\}}?)?
       | (?<=[\d}})\s])(?P<words>(?<=\s)(?:[mgshLl]|{_WORD})(?:\s{_WORD}){{0,3}})
             (?:\s*\^\s*\{{?\s*(?P<words_power>[23])\s*\}}?)?
     )\.?$""",
     re.VERBOSE | re.DOTALL,
 )
+_TRIGONOMETRIC = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _NO_UNITS = re.compile(r"^(?:and|or|sin|cos|tan|cot|sec|csc|log|exp|sqrt|base|mod|pi|inf)\b")
 # The pattern looks for its tail from every place on; a number with a unit is short.
 _MAX_CHARS = 300
@@ -83,8 +83,11 @@ def read_quantity(tidied: str) -> Quantity:
     if len(tidied) > _MAX_CHARS or not (match := _TAIL.match(tidied)):
         return whole
     part = match.groupdict()
+    if part["degree"] and _TRIGONOMETRIC.search(part["value"]):
+        # The angle of the function, not the unit of its value.
+        return whole
     value = part["value"].strip()
-    if part["degree"] or part["sign"]:
+    if part["degree"]:
         scale = re.sub(r"[^CF]", "", part["scale"] or "")
         return Quantity(value, f"deg{scale}")
     text = part["wrapped"] if part["wrapped"] is not None else part["bare"] or part["words"]
