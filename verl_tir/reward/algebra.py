@@ -1,8 +1,8 @@
 r"""Expressions compared by their values: read by math-verify's LaTeX parser, evaluated by sympy.
 
-Call this only inside a scoring worker: sympy can need unbounded time and memory for a short text. Running out of memory or
-stack is raised, never taken for a difference. Both libraries are imported at the first comparison, so that importing this
-module stays free of them.
+Call this only inside a scoring worker: sympy can need unbounded time and memory for a short text. Running out of memory
+or stack is raised, never taken for a difference. Both libraries are imported at the first comparison, so that importing
+this module stays free of them.
 
 Two constants are the same when they agree to `DIGITS` digits behind the first (more where an integer has more).
 Two expressions in letters are the same when they agree, to that precision, at each of a few fixed points that no answer
@@ -42,7 +42,7 @@ class SympyAlgebra:
     """Of constants, expressions, and equations."""
 
     def same_value(self, answer: str, truth: str) -> bool:
-        """Whether two expressions in LaTeX have the same value; of a percentage its share and its bare number will do."""
+        """Whether two expressions in LaTeX have the same value; of a percentage its share or bare number will do."""
         if answer.endswith("%") and truth.endswith("%"):
             return _same(answer[:-1], truth[:-1])
         return any(_same(one, other) for one in _readings(answer) for other in _readings(truth))
@@ -94,10 +94,11 @@ def parsed(latex: str) -> "Basic | None":
             # An angle A and a side a are two letters.
             conversion_config=ConversionConfig(lowercase_symbols=False),
         )
-    except BaseException as error:  # noqa: BLE001 - the parser raises bare Exception at what it cannot read
-        if isinstance(error, MemoryError | RecursionError) or not isinstance(error, Exception):
-            raise
-        return None
+    except BaseException as error:
+        # The parser raises bare Exception at what it cannot read, and sympy many kinds at what makes no sense.
+        if isinstance(error, Exception) and not isinstance(error, MemoryError | RecursionError):
+            return None
+        raise
     # The parser has no imaginary unit.
     return value.xreplace({Symbol("i", real=True): I}) if isinstance(value, Expr) else value
 

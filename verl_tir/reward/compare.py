@@ -2,33 +2,44 @@ r"""Whether two answers are the same, form by form; expressions that numbers and
 
 The rules, each chosen as a grader of contest answers would:
 
-- Order matters in tuples, points, vectors and matrices, and not in sets and lists of solutions. A list without brackets may
-  answer for a tuple, in its order, and a printed list for a list or set, in any order. `[1, 2]` is an interval where the
-  other side is a tuple or an interval.
+- Order matters in tuples, points, vectors and matrices, and not in sets and lists of solutions. A list without brackets
+  may answer for a tuple, in its order, and a printed list for a list or set, in any order. `[1, 2]` is an interval
+  where the other side is a tuple or an interval.
 - `x = 5` is 5, and another letter's value is not. Two equations are the same when one is a multiple of the other.
 - `1 < x \le 2` is `(1, 2]`.
 - Units and percentages as in `units` and `plain_number`.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from verl_tir.reward.form import Braced, Bracketed, Form, Listed, Matrix, Relation, Scalar, Union
-from verl_tir.reward.latex_text import BasedNumber, based_number, compact, has_numbers_side_by_side, has_word, is_words, words_of
+from verl_tir.reward.latex_text import (
+    BasedNumber,
+    based_number,
+    compact,
+    has_numbers_side_by_side,
+    has_word,
+    is_words,
+    words_of,
+)
 from verl_tir.reward.plain_number import read_number, same_number
+from verl_tir.reward.relations import (
+    LETTER,
+    around,
+    as_set,
+    as_value,
+    assigned_names,
+    has_letters,
+    is_assignment,
+    subject,
+    text_of,
+)
 from verl_tir.reward.units import read_quantity, units_agree
 
-_INFINITY = r"\infty"
 _CLOCK = re.compile(r"(\d{1,2})(?:[:.](\d\d))?(?:([ap])\.?m\.?)?", re.IGNORECASE)
 _RATIO = re.compile(r"\d{1,9}(?::\d{1,9})+")
-_NAME = re.compile(
-    r"(?:\\(?:angle|triangle|overline|overrightarrow|vec|mathbf|mathbb|mathcal|hat|bar|operatorname|text|textbf|textit"
-    r"|mathrm|mbox|alpha|beta|gamma|delta|theta|lambda|mu|phi|omega|rho|sigma|tau|epsilon|varphi|prime|Delta|ell|measuredangle"
-    r"|left|right)(?![A-Za-z])|[A-Za-z'\s{}|.:?\[\]]|_\{?\w+\}?|\([A-Za-z,\s]+\)|\(\d\))+"
-)
-_LETTER = re.compile(r"(?<!\\)(?<![A-Za-z])(?!\\)[A-Za-z](?![A-Za-z])")
-_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
 class NeedsAlgebra(Exception):
@@ -68,14 +79,21 @@ class NoAlgebra:
 class Comparison:
     """One way of comparing forms."""
 
-    def __init__(self, algebra: Algebra):
+    def __init__(self, algebra: Algebra, max_pairs: int | None = None):
+        """A comparison whose open questions `algebra` answers.
+
+        Args:
+            algebra: bounded by whoever calls.
+            max_pairs: items of one list times items of the other that are compared; None for no bound.
+        """
         self._algebra = algebra
+        self._max_pairs = max_pairs
 
     def same(self, answer: Form, truth: Form) -> bool | None:
         """Whether two forms are the same; None where forms differ that may still be the same set or value.
 
         Raises:
-            NeedsAlgebra: the algebra is `NoAlgebra`, and more is needed.
+            NeedsAlgebra: the algebra is `NoAlgebra`, and more is needed; or there are too many items.
         """
         if isinstance(answer, Relation) or isinstance(truth, Relation):
             return self._same_relation(answer, truth)
@@ -157,10 +175,9 @@ class Comparison:
         return (same_brackets or printed) and self._in_order(answer.items, truth.items)
 
     def _same_lists(self, answer: Braced | Listed, truth: Braced | Listed) -> bool:
-        names = [_names(form.items) for form in (answer, truth)]
-        if all(names) and all(len(set(one)) == len(one) for one in names):  # type: ignore[arg-type]
-            return self._in_any_order(answer.items, truth.items)
-        if any(one is not None and len(set(one)) == len(one) > 1 for one in names):
+        named = [assigned_names(form.items) for form in (answer, truth)]
+        different = [len(set(names)) == len(names) > 1 for names in named]
+        if any(different) and not all(different):
             # x = 1, y = 2 says which is which.
             return self._in_order(answer.items, truth.items)
         if isinstance(answer, Braced) and isinstance(truth, Braced):
@@ -173,6 +190,7 @@ class Comparison:
     def _in_any_order(self, answer: Sequence[Form], truth: Sequence[Form]) -> bool:
         if len(answer) != len(truth):
             return False
+        self._check_size(answer, truth)
         left = list(truth)
         for item in answer:
             found = next((index for index, other in enumerate(left) if self.same(item, other)), None)
@@ -181,57 +199,65 @@ class Comparison:
             del left[found]
         return True
 
-    def _each_in(self, items: Iterable[Form], others: Sequence[Form]) -> bool:
+    def _each_in(self, items: Sequence[Form], others: Sequence[Form]) -> bool:
+        self._check_size(items, others)
         return all(any(self.same(item, other) for other in others) for item in items)
+
+    def _check_size(self, items: Sequence[Form], others: Sequence[Form]) -> None:
+        if self._max_pairs is not None and len(items) * len(others) > self._max_pairs:
+            raise NeedsAlgebra(f"{len(items)} x {len(others)} items")
 
     def _same_relation(self, answer: Form, truth: Form) -> bool | None:
         if isinstance(answer, Relation) and isinstance(truth, Relation) and answer.signs == truth.signs == ("in",):
-            return _subject(answer) == _subject(truth) and self.same(answer.parts[1], truth.parts[1])
-        answer, truth = _as_value(answer), _as_value(truth)
+            return subject(answer) == subject(truth) and self.same(answer.parts[1], truth.parts[1])
+        answer, truth = as_value(answer), as_value(truth)
         if isinstance(truth, Relation) and "~" in truth.signs:
-            exact, rounded = _around(truth)
+            exact, rounded = around(truth)
             return self.same(answer, exact) or self.same(answer, rounded)
         if isinstance(answer, Relation) and "~" in answer.signs:
-            return self.same(_around(answer)[0], truth)
+            return self.same(around(answer)[0], truth)
         if not isinstance(truth, Relation):
             return self._is_value(answer, truth) if isinstance(answer, Relation) else self.same(answer, truth)
         if not isinstance(answer, Relation):
-            value = truth.parts[-1] if _is_assignment(truth) else _as_set(truth)
+            value = truth.parts[-1] if is_assignment(truth) else as_set(truth)
             return None if value is None else self.same(answer, value)
         return self._same_relations(answer, truth)
 
     def _is_value(self, answer: Relation, truth: Form) -> bool | None:
         """Whether a relation gives the value `truth`."""
-        if _is_assignment(answer):
+        if is_assignment(answer):
             return self.same(answer.parts[-1], truth)
         if set(answer.signs) == {"="}:
             # A calculation (2 + 3 = 5); an equation in letters is not its right side.
-            return not any(map(_has_letters, answer.parts)) and all(self.same(part, truth) for part in answer.parts)
-        values = _as_set(answer)
+            return not any(map(has_letters, answer.parts)) and all(self.same(part, truth) for part in answer.parts)
+        values = as_set(answer)
         return None if values is None else self.same(values, truth)
 
     def _same_relations(self, answer: Relation, truth: Relation) -> bool | None:
         if answer.signs == truth.signs == ("=",):
             for sides in (answer.parts, answer.parts[::-1]):
-                if _text_of(sides[0]) == _text_of(truth.parts[0]) is not None:
+                if text_of(sides[0]) == text_of(truth.parts[0]) is not None:
                     return self.same(sides[1], truth.parts[1])
             texts = [part.text for part in (*answer.parts, *truth.parts) if isinstance(part, Scalar)]
             if len(texts) < 4:
                 return False
-            if any(_LETTER.search(text) is None and read_number(text) is None for text in texts):
+            if any(LETTER.search(text) is None and read_number(text) is None for text in texts):
                 return None
             return self._algebra.same_equation((texts[0], texts[1]), (texts[2], texts[3]))
-        sets = _as_set(answer), _as_set(truth)
+        sets = as_set(answer), as_set(truth)
         if sets[0] is None or sets[1] is None:
             return None
-        return _subject(answer) == _subject(truth) and self.same(sets[0], sets[1])
+        return subject(answer) == subject(truth) and self.same(sets[0], sets[1])
 
     def _same_ratio(self, answer: str, truth: str) -> bool:
         parts = [_RATIO.fullmatch(text) and [int(part) for part in text.split(":")] for text in (answer, truth)]
         if parts[0] and parts[1]:
             one, other = parts
             return len(one) == len(other) and all(a * other[0] == b * one[0] for a, b in zip(one, other, strict=True))
-        texts = [text.replace(":", "/") if part and len(part) == 2 else text for part, text in zip(parts, (answer, truth), strict=True)]
+        texts = [
+            text.replace(":", "/") if part and len(part) == 2 else text
+            for part, text in zip(parts, (answer, truth), strict=True)
+        ]
         return ":" not in "".join(texts) and self.same_scalar(*texts)
 
 
@@ -253,83 +279,3 @@ def _same_in_base(based: "list[BasedNumber | None]", values: list[str]) -> bool:
     """Whether two numbers have the same digits and, where both name it, the same base."""
     digits = [number.digits if number else value.casefold() for number, value in zip(based, values, strict=True)]
     return digits[0] == digits[1] and len({number.base for number in based if number}) == 1
-
-
-def _text_of(form: Form) -> str | None:
-    return compact(form.text) if isinstance(form, Scalar) else None
-
-
-def _is_name(form: Form) -> bool:
-    """Whether a form names a quantity, such as `x`, `f(x)`, `(x, y)`, `\\angle ABC`, and says no value."""
-    if isinstance(form, Bracketed):
-        return all(map(_is_name, form.items))
-    return isinstance(form, Scalar) and _NAME.fullmatch(form.text) is not None and len(form.text) < 60
-
-
-def _has_letters(form: Form) -> bool:
-    return not isinstance(form, Scalar) or _LETTER.search(form.text) is not None
-
-
-def _is_assignment(relation: Relation) -> bool:
-    """A name and its value, one way round or the other; `_as_value` has put the value last."""
-    return relation.signs == ("=",) and _is_name(relation.parts[0])
-
-
-def _as_value(form: Form) -> Form:
-    """A relation in its plainest form: `x = 6/2 = 3` as `x = 3`, `5 = x` as `x = 5`, `x in M` as M."""
-    if not isinstance(form, Relation):
-        return form
-    if form.signs == ("in",):
-        return form.parts[1]
-    if set(form.signs) != {"="}:
-        return form
-    first, *middle, last = form.parts
-    if _is_name(last) and not _is_name(first):
-        return Relation((last, *reversed(middle), first), form.signs)
-    numbers = [read_number(part.text) for part in form.parts if isinstance(part, Scalar)]
-    known = [number for number in numbers if number is not None]
-    if _is_name(first) and all(same_number(number, known[-1]) for number in known):
-        return Relation((first, last), ("=",))
-    return form
-
-
-def _around(relation: Relation) -> tuple[Form, Form]:
-    """What stands before the sign of approximation, and what behind."""
-    at = relation.signs.index("~")
-    before, signs = relation.parts[: at + 1], relation.signs[:at]
-    exact = Relation(before, signs) if signs else before[0]
-    return (relation.parts[-1] if _is_name(exact) else exact), relation.parts[-1]
-
-
-def _subject(relation: Relation) -> str | None:
-    """Of which letter an inequality speaks."""
-    return next((_text_of(part) for part in relation.parts if _is_name(part)), None)
-
-
-def _as_set(relation: Relation) -> Form | None:
-    """The values of its letter for which an inequality holds; None where it is no simple one."""
-    low, high = Scalar(f"-{_INFINITY}"), Scalar(_INFINITY)
-    match relation.parts, relation.signs:
-        case (name, value), ("!=",) if _is_name(name):
-            return Union((Bracketed("(", ")", (low, value)), Bracketed("(", ")", (value, high))))
-        case (value, name), (sign,) if sign in _FLIPPED and _is_name(name) and not _is_name(value):
-            return _as_set(Relation((name, value), (_FLIPPED[sign],)))
-        case (name, value), ("<" | "<=" as sign,) if _is_name(name):
-            return Bracketed("(", "]" if sign == "<=" else ")", (low, value))
-        case (name, value), (">" | ">=" as sign,) if _is_name(name):
-            return Bracketed("[" if sign == ">=" else "(", ")", (value, high))
-        case (left, name, right), ("<" | "<=" as first, "<" | "<=" as second) if _is_name(name):
-            return Bracketed("[" if first == "<=" else "(", "]" if second == "<=" else ")", (left, right))
-        case (left, name, right), (">" | ">=", ">" | ">=") if _is_name(name):
-            return _as_set(Relation((right, name, left), tuple(_FLIPPED[sign] for sign in reversed(relation.signs))))
-    return None
-
-
-def _names(items: Sequence[Form]) -> list[str] | None:
-    """The letters of a list of assignments; None where it is none."""
-    if not all(isinstance(item, Relation) and _is_assignment(item) for item in items):
-        return None
-    return [_text_of(item.parts[0]) or "" for item in items if isinstance(item, Relation)]
-
-
-__all__ = ["Algebra", "Comparison", "NeedsAlgebra", "NoAlgebra"]

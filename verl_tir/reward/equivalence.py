@@ -1,7 +1,8 @@
 """Whether an answer equals a ground truth: by text, numbers and forms where these settle it, else by algebra.
 
 `settled` needs microseconds, no process of its own and no library, and settles most comparisons of a training run.
-`is_equivalent` settles all, but only inside a scoring worker: sympy can need unbounded time and memory for a short text.
+`is_equivalent` settles all, but only inside a scoring worker: sympy can need unbounded time and memory for a short
+text.
 """
 
 import re
@@ -24,7 +25,8 @@ _LEADING_SIGN = re.compile(r"^(?:\\approx(?![A-Za-z])|\u2248|=)\s*")
 _NO_SOLUTION = frozenset({("no", "solution"), ("no", "solutions"), ("empty", "set"), ("empty",), ("emptyset",)})
 
 _FULL = Comparison(SympyAlgebra())
-_QUICK = Comparison(NoAlgebra())
+# In the caller's own process.
+_QUICK = Comparison(NoAlgebra(), max_pairs=100)
 
 
 def is_equivalent(answer: str, ground_truth: str | Sequence[str]) -> bool:

@@ -1,7 +1,7 @@
 r"""What an answer is made of: a tuple, an interval, a list, a set, a union, a matrix, a relation, or one expression.
 
-Read from tidied LaTeX by its brackets alone; nothing is evaluated. Time is linear in the length for each level of nesting,
-and both are bounded: what nests deeper than `MAX_DEPTH` is one expression, whatever is in it.
+Read from tidied LaTeX by its brackets alone; nothing is evaluated. Time is linear in the length for each level of
+nesting, and both are bounded: what nests deeper than `MAX_DEPTH` is one expression, whatever is in it.
 """
 
 import re
@@ -112,8 +112,9 @@ _TOKEN = re.compile(
 _OPEN, _CLOSE = frozenset({"(", "[", "{", r"\{", r"\langle"}), frozenset({")", "]", "}", r"\}", r"\rangle"})
 _UNIONS = frozenset({r"\cup", "\u222a"})
 _COMMAS = frozenset({",", ";"})
-_AND_OR = re.compile(r"(?:\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![\w\\])(?:and|or)(?!\w))", re.IGNORECASE)
-_OR = re.compile(r"\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*or\s*\}|(?<![\w\\])or(?!\w)|\\lor(?![A-Za-z])", re.IGNORECASE)
+_BETWEEN = r"\\(?:text|mbox|textrm|mathrm)\s*\{{\s*,?\s*(?:{0})\s*\}}|(?<![\w\\])(?:{0})(?!\w)"
+_AND_OR = re.compile(_BETWEEN.format("and|or"), re.IGNORECASE)
+_OR = re.compile(_BETWEEN.format("or") + r"|\\lor(?![A-Za-z])", re.IGNORECASE)
 # A set by a property of real numbers.
 _BUILDER = re.compile(r"\s*[A-Za-z]\s*(?:\\in\s*\\(?:mathbb\{R\}|R)\s*)?(?:\\mid|[|:])(.*)", re.DOTALL)
 _MATRIX = re.compile(r"\\begin\{([pbB]?matrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
@@ -128,9 +129,9 @@ def read_form(tidied: str, depth: int = 0) -> Form:
     if matrix and r"\begin" not in matrix[2]:
         rows = [row for row in re.split(r"\\\\(?:\[[^]]*\])?", matrix[2]) if row.strip()]
         return Matrix(tuple(tuple(read_form(cell, depth + 1) for cell in row.split("&")) for row in rows))
-    either = [read_form(part, depth + 1) for part in _OR.split(text)]
-    if len(either) > 1 and all(isinstance(part, Relation) and "=" not in part.signs for part in either):
-        return Union(tuple(either))
+    either = _OR.split(text)
+    if len(either) > 1 and all(_is_inequality(part) for part in either):
+        return Union(tuple(read_form(part, depth + 1) for part in either))
     commas = _AND_OR.sub(",", text)
     items = [item for item in _split(commas, _COMMAS).parts if item.strip()]
     if len(items) > 1:
@@ -139,11 +140,17 @@ def read_form(tidied: str, depth: int = 0) -> Form:
     text = items[0].strip() if items else text
     relation = _split(text, _SIGNS.keys())
     if relation.signs and all(part.strip() for part in relation.parts):
-        return Relation(tuple(read_form(part, depth + 1) for part in relation.parts), tuple(map(_SIGNS.__getitem__, relation.signs)))
+        parts = tuple(read_form(part, depth + 1) for part in relation.parts)
+        return Relation(parts, tuple(_SIGNS[sign] for sign in relation.signs))
     union = _split(text, _UNIONS)
     if union.signs and all(part.strip() for part in union.parts):
         return Union(tuple(read_form(part, depth + 1) for part in union.parts))
     return _bracketed(text, depth) or _plus_or_minus(text, depth)
+
+
+def _is_inequality(text: str) -> bool:
+    signs = _split(text, _SIGNS.keys()).signs
+    return bool(signs) and "=" not in signs
 
 
 def _bracketed(text: str, depth: int) -> Form | None:

@@ -3,6 +3,7 @@ r"""Text forms of an answer: `tidy` for a LaTeX parser, `compact` for comparing 
 Both only rewrite what cannot change the meaning: spacing, sizing, wrapping, currency signs and separators of thousands.
 """
 
+import calendar
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -68,14 +69,15 @@ _WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z ,;'.-]+")
 # The number behind a base or a degree is another matter: \log_2 8.
 _NUMBERS_SIDE_BY_SIDE = re.compile(r"(?<![_^\d])\d+ \d")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3}")
+_ARTICLES = frozenset({"a", "an", "the"})
 _ORDINAL = re.compile(r"^(\d+)(?:st|nd|rd|th)$")
 _NUMBERS = {
     word: str(number)
     for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
     )
 }
-_MONTHS = frozenset("january february march april may june july august september october november december".split())
+_MONTHS = frozenset(name.casefold() for name in calendar.month_name[1:])
 _BASE = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2}|[a-z]+)\}*")
 
 
@@ -121,8 +123,8 @@ def words_of(compacted: str) -> tuple[str, ...]:
     Numbers in words are numbers, and a date is the same either way round.
     """
     found = re.findall(r"[^\W_]+", compacted.casefold())
-    words = [_NUMBERS.get(word, _ORDINAL.sub(r"\1", word)) for word in found if word not in ("the", "a", "an") or len(found) == 1]
-    return tuple(sorted(words) if any(word in _MONTHS for word in words) else words)
+    words = [_NUMBERS.get(word, _ORDINAL.sub(r"\1", word)) for word in found if word not in _ARTICLES]
+    return tuple(sorted(words) if _MONTHS.intersection(words) else words or found)
 
 
 def has_word(compacted: str) -> bool:

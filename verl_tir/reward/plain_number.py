@@ -4,8 +4,9 @@ Most comparisons of a training run are between two of these. They are exact frac
 floating point, and every size is bounded.
 
 What a decimal stands for: a number that was rounded or cut at its last digit, once it shows at least
-`SIGNIFICANT_DIGITS`. `0.333333` is 1/3, `0.33` and `0.333334` are not; `3.14159` is pi, `3.14` is not. With fewer digits
-a decimal is only its own value. What a program prints ends in rounding errors: within `FLOAT_ERROR` it is the number.
+`SIGNIFICANT_DIGITS`. `0.333333` is 1/3, `0.33` and `0.333334` are not; `3.14159` is pi, `3.14` is not. With fewer
+digits a decimal is only its own value. What a program prints ends in rounding errors: within `FLOAT_ERROR` it is the
+number.
 """
 
 import re
@@ -72,7 +73,9 @@ def read_number(tidied: str) -> PlainNumber | None:
         return _decimal(sign, part["decimal"], exponent, percent)
     if part["power"] is not None or part["digit"] is not None:
         exponent = int(part["power"] or part["digit"])
-        return PlainNumber(sign * Fraction(10) ** exponent, None, 0, percent) if abs(exponent) <= _MAX_EXPONENT else None
+        return (
+            PlainNumber(sign * Fraction(10) ** exponent, None, 0, percent) if abs(exponent) <= _MAX_EXPONENT else None
+        )
     over, under = Fraction(part["over"] or part["top"]), Fraction(part["under"] or part["bottom"])
     if not under:
         return None
@@ -80,7 +83,7 @@ def read_number(tidied: str) -> PlainNumber | None:
 
 
 def same_number(one: PlainNumber, other: PlainNumber) -> bool:
-    """Whether both are the same number; of a percentage its share (5% is 0.05) and its bare number (5% is 5) will do."""
+    """Whether both are the same number; of a percentage its share (5% is 0.05) or bare number (5% is 5) will do."""
     if one.percent == other.percent:
         return _stand_for_the_same(one, other)
     percentage, bare = (one, other) if one.percent else (other, one)

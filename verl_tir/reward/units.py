@@ -48,17 +48,17 @@ _UNITS = {name: unit for unit, names in _NAMES.items() for name in (unit, *names
 _SQUARE = re.compile(r"^(?:square|sq\.?) (.+)$|^(.+) squared$")
 _CUBIC = re.compile(r"^(?:cubic|cu\.?) (.+)$|^(.+) cubed$")
 # Letters alone behind a number are a product of variables, unless a unit has that name: single letters want \text.
-_SHORT = "|".join(sorted((name for name in _UNITS if len(name) > 1 and name not in ("circ", "mi/h")), key=len, reverse=True))
+_SHORT = "|".join(
+    sorted((name for name in _UNITS if len(name) > 1 and name not in ("circ", "mi/h")), key=len, reverse=True)
+)
 _WORD = r"[A-Za-z][a-z]{2,}"
 _TAIL = re.compile(
     rf"""^(?P<value>.*?[\d}})!A-Za-z])\s*(?:
         \^\{{?\s*(?P<degree>\\circ)\s*\}}?\s*(?P<scale>[CF]|\\(?:text|mathrm)\{{\s*[CF]\s*\}})?
       | \\(?:text|textrm|textbf|textit|mathrm|mbox|operatorname)\s*\{{(?P<wrapped>[^{{}}\\]*)\}}
-            (?:\s*\^\s*\{{?\s*(?P<power>[23])\s*\}}?)?
-      | (?<=[\d}})!\s])(?P<bare>(?:(?:sq|square|cu|cubic)\.?\s)?(?:{_SHORT}|USD)s?(?:/(?:{_SHORT}|[smhl]))?)(?:\s*\^\s*\{{?\s*(?P<bare_power>[23])\s*\}}?)?
-      | (?<=[\d}})\s])(?P<words>(?<=\s)(?:[mgshLl]|{_WORD})(?:\s{_WORD}){{0,3}})
-            (?:\s*\^\s*\{{?\s*(?P<words_power>[23])\s*\}}?)?
-    )\.?$""",
+      | (?<=[\d}})!\s])(?P<bare>(?:(?:sq|square|cu|cubic)\.?\s)?(?:{_SHORT}|USD)s?(?:/(?:{_SHORT}|[smhl]))?)
+      | (?<=\s)(?P<words>(?:[mgshLl]|{_WORD})(?:\s{_WORD}){{0,3}})
+    )(?:\s*\^\s*\{{?\s*(?P<power>[23])\s*\}}?)?\.?$""",
     re.VERBOSE | re.DOTALL,
 )
 _TRIGONOMETRIC = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
@@ -74,7 +74,7 @@ class Quantity:
     value: str
     """What stands before the unit; the whole text where there is none."""
     unit: str | None
-    """A unit of measure by one name (`cm^2` for square centimetres); empty for other words; None where there is none."""
+    """A unit of measure by one name (`cm^2` for square centimetres); empty for other words, None for no unit."""
 
 
 def read_quantity(tidied: str) -> Quantity:
@@ -94,7 +94,7 @@ def read_quantity(tidied: str) -> Quantity:
     text = text.strip().rstrip(".").replace("-", " ")
     if _NO_UNITS.match(text) or not re.search("[A-Za-z]", text):
         return whole
-    return Quantity(value, _unit(text, part["power"] or part["bare_power"] or part["words_power"]))
+    return Quantity(value, _unit(text, part["power"]))
 
 
 def units_agree(one: Quantity, other: Quantity) -> bool:
