@@ -173,6 +173,8 @@ class ScoringPool:
                         logger.warning("undecided: %s again; answer %.80r, ground truth %.80r", error, answer, accepted)
                         return Verdict.UNDECIDED
                     logger.warning("%s; its comparison is done once more in a fresh one", error)
+                    self._end(worker)
+                    worker = None
                     attempt += 1
                 else:
                     usable = worker.served < COMPARISONS_PER_WORKER
