@@ -74,9 +74,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize(("outcomes", "penalised", "executable"), PROGRAMS.values(), ids=PROGRAMS)
-def test_programs_count_once_and_faults_never(
-    outcomes: list[str | None], penalised: bool, executable: bool
-) -> None:
+def test_programs_count_once_and_faults_never(outcomes: list[str | None], penalised: bool, executable: bool) -> None:
     """Right and wrong answers lose and win the same; who writes no program does neither, nor does an outage count."""
     turns = {"turns": [{"outcome": outcome} for outcome in outcomes]}
     for answer, reward in (("5", 1.0), ("6", -1.0), (None, -1.0)):

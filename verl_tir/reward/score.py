@@ -4,7 +4,6 @@ reward.custom_reward_function.path=pkg://verl_tir.reward.score
 reward.custom_reward_function.name=compute_score
 """
 
-import numbers
 import os
 import threading
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from verl_tir.reward.answer import last_boxed
 from verl_tir.reward.pool import ScoringPool
+from verl_tir.reward.truth import accepted_answers
 from verl_tir.reward.verdict import Verdict
 from verl_tir.reward.worth import Worth
 from verl_tir.trajectory import FAILED_OUTCOMES, Outcome
@@ -92,7 +92,7 @@ async def compute_score(
             "workers, memory_limit_mb"
         )
     worth = Worth(correct_reward, wrong_reward, boxed_reward, executable_reward, execution_penalty)
-    accepted = _accepted_answers(ground_truth, data_source)
+    accepted = accepted_answers(ground_truth, f"a row of data source {data_source!r}")
     answer = _final_answer(solution_str, extra_info or {})
     verdict = Verdict.DIFFERENT
     if answer.text is not None:
@@ -129,18 +129,6 @@ def _outcomes(extra_info: Mapping[str, Any]) -> set[str]:
     """What became of the programs that ran; one that the sandbox failed did not."""
     turns = (extra_info.get("tir") or {}).get("turns", ())
     return {turn["outcome"] for turn in turns} - {None, Outcome.FAULT}
-
-
-def _accepted_answers(ground_truth: Any, data_source: str) -> list[str]:
-    # Data sets loaded through parquet give arrays and numpy numbers.
-    plain = ground_truth.tolist() if hasattr(ground_truth, "tolist") else ground_truth
-    several = list(plain) if isinstance(plain, list | tuple) else [plain]
-    if not several or not all(isinstance(one, str | numbers.Real) and not isinstance(one, bool) for one in several):
-        raise TypeError(
-            f"ground truth of a row of data source {data_source!r} must be text, a number, or a non-empty list of "
-            f"these, not {ground_truth!r:.200}"
-        )
-    return [str(one) for one in several]
 
 
 def _pool(workers: int, timeout: float, memory_limit_mb: int) -> ScoringPool:

@@ -56,7 +56,7 @@ _TAIL = re.compile(
     rf"""^(?P<value>.*?[\d}})!A-Za-z])\s*(?:
         \^\{{?\s*(?P<degree>\\circ)\s*\}}?\s*(?P<scale>[CF]|\\(?:text|mathrm)\{{\s*[CF]\s*\}})?
       | \\(?:text|textrm|textbf|textit|mathrm|mbox|operatorname)\s*\{{(?P<wrapped>[^{{}}\\]*)\}}
-      | (?<=[\d}})!\s])(?P<bare>(?:(?:sq|square|cu|cubic)\.?\s)?(?:{_SHORT}|USD)s?(?:/(?:{_SHORT}|[smhl]))?)
+      | (?<=[\d}})!\s])(?P<bare>(?:(?:sq|square|cu|cubic)\.?\s)?(?:{_SHORT}|USD|(?<=\s)[mgl](?=/))s?(?:/(?:{_SHORT}|[smhl]))?)
       | (?<=\s)(?P<words>(?:[mgshLl]|{_WORD})(?:\s{_WORD}){{0,3}})
     )(?:\s*\^\s*\{{?\s*(?P<power>[23])\s*\}}?)?\.?$""",
     re.VERBOSE | re.DOTALL,
