@@ -120,7 +120,7 @@ def test_hostile_answer_is_bounded_and_the_pool_goes_on(pool: ScoringPool, answe
     verdict = asyncio.run(pool.compare(answer, "5"))
     assert verdict in {Verdict.UNDECIDED, Verdict.DIFFERENT}
     assert time.monotonic() - started < 15.0
-    assert asyncio.run(pool.compare(r"\sqrt{8}", r"2\sqrt{2}")) is Verdict.EQUAL
+    assert asyncio.run(pool.compare(*for_a_worker(1_000 + hash(answer) % 1_000_000))) is Verdict.EQUAL
 
 
 def test_hanging_comparison_is_undecided_and_logged(pool: ScoringPool, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
+from verl_tir.reward.estimate import clearly_differ
 from verl_tir.reward.form import Braced, Bracketed, Form, Listed, Matrix, Relation, Scalar, Union
 from verl_tir.reward.latex_text import (
     BasedNumber,
@@ -57,14 +58,16 @@ class Algebra(Protocol):
 
 
 class NoAlgebra:
-    """Gives up where there is no way but algebra."""
+    """Says what is different at a glance, and gives up where there is no way but algebra."""
 
     def same_value(self, answer: str, truth: str) -> bool:
-        """Never known.
+        """False where the values clearly differ.
 
         Raises:
-            NeedsAlgebra: always.
+            NeedsAlgebra: they may be the same.
         """
+        if "%" not in answer + truth and clearly_differ(answer, truth):
+            return False
         raise NeedsAlgebra(answer, truth)
 
     def same_equation(self, answer: tuple[str, str], truth: tuple[str, str]) -> bool:

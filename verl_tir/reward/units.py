@@ -51,12 +51,13 @@ _CUBIC = re.compile(r"^(?:cubic|cu\.?) (.+)$|^(.+) cubed$")
 _SHORT = "|".join(
     sorted((name for name in _UNITS if len(name) > 1 and name not in ("circ", "mi/h")), key=len, reverse=True)
 )
+_PER = rf"/(?:{_SHORT}|[smhl])"
 _WORD = r"[A-Za-z][a-z]{2,}"
 _TAIL = re.compile(
     rf"""^(?P<value>.*?[\d}})!A-Za-z])\s*(?:
         \^\{{?\s*(?P<degree>\\circ)\s*\}}?\s*(?P<scale>[CF]|\\(?:text|mathrm)\{{\s*[CF]\s*\}})?
       | \\(?:text|textrm|textbf|textit|mathrm|mbox|operatorname)\s*\{{(?P<wrapped>[^{{}}\\]*)\}}
-      | (?<=[\d}})!\s])(?P<bare>(?:(?:sq|square|cu|cubic)\.?\s)?(?:{_SHORT}|USD|(?<=\s)[mgl](?=/))s?(?:/(?:{_SHORT}|[smhl]))?)
+      | (?<=[\d}})!\s])(?P<bare>(?:(?:sq|square|cu|cubic)\.?\s)?(?:{_SHORT}|USD)s?(?:{_PER})?|(?<=\s)[mgl]{_PER})
       | (?<=\s)(?P<words>(?:[mgshLl]|{_WORD})(?:\s{_WORD}){{0,3}})
     )(?:\s*\^\s*\{{?\s*(?P<power>[23])\s*\}}?)?\.?$""",
     re.VERBOSE | re.DOTALL,
