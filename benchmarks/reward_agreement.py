@@ -26,18 +26,20 @@ from verl_tir.reward.verdict import Verdict
 
 
 def our_verdicts(pairs: list[Pair]) -> list[Verdict]:
-    """The pool's, each answer taken from the box of a response."""
-
-    async def compare(pool: ScoringPool, pair: Pair) -> Verdict:
-        answer = last_boxed(rf"So the answer is $\boxed{{{pair.answer}}}$.")
-        # A labelled answer may be broken so that its box is: then it is compared as it is.
-        return await pool.compare(pair.answer if answer is None else answer, pair.truth)
+    """The pool's, with more time than in training, so that a busy machine decides nothing."""
 
     async def all_of(pool: ScoringPool) -> list[Verdict]:
-        return await asyncio.gather(*(compare(pool, pair) for pair in pairs))
+        return await asyncio.gather(*(pool.compare(pair.answer, pair.truth) for pair in pairs))
 
     with contextlib.closing(ScoringPool(2, timeout=20.0, memory_limit_mb=2048)) as pool:
         return asyncio.run(all_of(pool))
+
+
+def boxed(answer: str) -> str:
+    """What is found of an answer in a response; an error where nothing is."""
+    found = last_boxed(rf"So the answer is $\boxed{{{answer}}}$.")
+    assert found is not None, answer
+    return found
 
 
 def print_labelled(pairs: list[Pair]) -> None:
@@ -59,7 +61,7 @@ def print_problems(truths: list[str], others: int, seed: int) -> None:
     different = sorted(set(truths))
     print(f"\n{len(truths)} problems, {len(different)} different ground truths")
     for title, pairs in (
-        ("each as its own answer", [Pair(truth, truth) for truth in different]),
+        ("each as its own answer", [Pair(boxed(truth), truth) for truth in different]),
         ("against others", [Pair(a, b) for b in different for a in source.sample(different, others) if a != b]),
     ):
         ours = our_verdicts(pairs)

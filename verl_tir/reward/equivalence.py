@@ -24,6 +24,9 @@ _CHOICE = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[).:](?=\s))")
 _LEADING_SIGN = re.compile(r"^(?:\\approx(?![A-Za-z])|\u2248|=)\s*")
 _NO_SOLUTION = frozenset({("no", "solution"), ("no", "solutions"), ("empty", "set"), ("empty",), ("emptyset",)})
 
+_ALL_REALS = frozenset({("all", "real", "numbers"), ("all", "reals"), ("real", "numbers")})
+_REALS = r"(-\infty,\infty)"
+
 _FULL = Comparison(SympyAlgebra())
 # In the caller's own process.
 _QUICK = Comparison(NoAlgebra(), max_pairs=100)
@@ -69,6 +72,7 @@ def _is_same(answer: str, accepted: str, comparison: Comparison) -> bool:
         return gold_text in choice.groups()
     if len(target_text) == len(gold_text) == 1 and target_text.isalpha() and gold_text.isupper():
         return target_text.upper() == gold_text
+    target, gold = (_REALS if words_of(compact(text)) in _ALL_REALS else text for text in (target, gold))
     same = comparison.same(_form(target), _form(gold))
     if same is not None:
         return same

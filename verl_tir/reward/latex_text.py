@@ -32,6 +32,7 @@ _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
         (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![A-Za-z])", " "),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"(?<=[\d}])\s*(?:\\text\s*\{\s*)?(?:percent|per cent|pct)\b\s*\}?", "%"),
         (r"\\%", "%"),
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
         (r"[\u2212\u2013]", "-"),
@@ -63,6 +64,17 @@ _SIGNS = str.maketrans(
     }
     | {chr(0xFF10 + digit): str(digit) for digit in range(10)}
 )
+_MULTIPLES = {
+    "dozen": 12,
+    "hundred": 10**2,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+_MULTIPLE = re.compile(
+    rf"(-?\d{{1,9}}(?:\.\d{{1,9}})?)\s*(?:\\text\s*\{{\s*)?({'|'.join(_MULTIPLES)})\b([A-Za-z ]*)\}}?", re.IGNORECASE
+)
 _MIXED = re.compile(r"(-?\d+) (\d+)/(\d+)")
 _REPEATING = re.compile(r"(-?)(\d{0,9})\.(\d{0,9})\\(?:overline|bar|dot)\s*\{?(\d{1,9})\}?")
 _WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z ,;'.-]+")
@@ -91,6 +103,9 @@ def tidy(text: str) -> str:
     text = _unquoted(text.strip().rstrip(".,;").strip())
     if _THOUSANDS.fullmatch(text):
         return re.sub("[, _]", "", text)
+    if multiple := _MULTIPLE.fullmatch(text):
+        value = Fraction(multiple[1]) * _MULTIPLES[multiple[2].lower()]
+        return rf"{value}\text{{{multiple[3]}}}" if multiple[3].strip() else str(value)
     if mixed := _MIXED.fullmatch(text):
         return rf"{mixed[1]}\frac{{{mixed[2]}}}{{{mixed[3]}}}"
     if repeating := _REPEATING.fullmatch(text):

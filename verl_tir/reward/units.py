@@ -63,7 +63,13 @@ _TAIL = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _TRIGONOMETRIC = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
-_NO_UNITS = re.compile(r"^(?:and|or|sin|cos|tan|cot|sec|csc|log|exp|sqrt|base|mod|pi|inf)\b")
+# Words that change the number before them, or set another beside it.
+_NO_UNITS = re.compile(
+    r"\b(?:and|or|not|no|but|if|than|more|less|least|most|about|almost|maybe|plus|minus|times|over|divided|half|third"
+    r"|quarter|factorial|hundred|thousand|million|billion|trillion|dozen|percent|point|base|mod|sin|cos|tan|cot|sec|csc|log"
+    r"|exp|sqrt|inf)\b|^(?:squared|cubed|pi)\b",
+    re.IGNORECASE,
+)
 # The pattern looks for its tail from every place on; a number with a unit is short.
 _MAX_CHARS = 300
 
@@ -93,7 +99,7 @@ def read_quantity(tidied: str) -> Quantity:
         return Quantity(value, f"deg{scale}")
     text = part["wrapped"] if part["wrapped"] is not None else part["bare"] or part["words"]
     text = text.strip().rstrip(".").replace("-", " ")
-    if _NO_UNITS.match(text) or not re.search("[A-Za-z]", text):
+    if _NO_UNITS.search(text) or not re.search("[A-Za-z]", text):
         return whole
     return Quantity(value, _unit(text, part["power"]))
 
