@@ -24,6 +24,11 @@ pytest.importorskip("math_verify")
 HANGING = "9^{9^{9^9}}"
 
 
+def for_a_worker(number: int) -> tuple[str, str]:
+    """A harmless pair of equals that needs algebra; another one for each number, since verdicts are remembered."""
+    return rf"\sqrt{{{number**2}}}", str(number)
+
+
 @pytest.fixture(scope="module")
 def pool() -> Iterator[ScoringPool]:
     """A pool of two with a short limit; every test leaves it usable."""
@@ -60,10 +65,25 @@ async def during(comparison: Awaitable[Verdict], pool: ScoringPool, act: Callabl
 
 
 def test_verdicts_of_normal_comparisons(pool: ScoringPool) -> None:
-    """Equal, different, and any of several accepted answers."""
+    """Equal, different, and any of several accepted answers, by algebra and without."""
     assert asyncio.run(pool.compare("0.5", r"\frac12")) is Verdict.EQUAL
     assert asyncio.run(pool.compare("0.6", r"\frac12")) is Verdict.DIFFERENT
     assert asyncio.run(pool.compare("0.6", ["1", r"\frac35"])) is Verdict.EQUAL
+    assert asyncio.run(pool.compare(r"\sqrt{8}", r"2\sqrt{2}")) is Verdict.EQUAL
+    assert asyncio.run(pool.compare(r"\sqrt{8}", r"2\sqrt{3}")) is Verdict.DIFFERENT
+    assert asyncio.run(pool.compare(r"\sqrt{8}", ["1", r"2\sqrt{2}"])) is Verdict.EQUAL
+
+
+def test_what_needs_no_algebra_needs_no_process() -> None:
+    """Texts, numbers and what was compared before are settled without a worker."""
+    with contextlib.closing(ScoringPool(workers=1, timeout=30.0, memory_limit_mb=1024)) as pool:
+        assert asyncio.run(pool.compare("0.5", r"\frac12")) is Verdict.EQUAL
+        assert asyncio.run(pool.compare("(1, 2)", r"(2,1)")) is Verdict.DIFFERENT
+        assert pool.worker_pids == ()
+        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.EQUAL
+        (worker,) = pool.worker_pids
+        os.kill(worker, signal.SIGSTOP)
+        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.EQUAL
 
 
 @pytest.mark.parametrize(
@@ -76,6 +96,17 @@ def test_verdicts_of_normal_comparisons(pool: ScoringPool) -> None:
         "{" * 10_000 + "1" + "}" * 10_000,
         "(" * 900 + "1" + ")" * 900,
         r"\frac{" * 300,
+        r"\frac{" * 10_000 + "1" + "}{2}" * 10_000,
+        r"\sqrt{" * 200 + "2" + "}" * 200,
+        "100000!!!",
+        r"\sum_{n=1}^{10^{10}} \frac{1}{n^n}",
+        r"\prod_{n=1}^{10^{9}} \sin n",
+        r"\int_0^1 x^{x^{x^x}} dx",
+        "x^{99999} - (x+1)^{99999}",
+        "9" * 100_000,
+        "9" * 1_500 + "!",
+        "__import__('os')._exit(1)",
+        "\u202e9\u202c",
         "\\left(" * 100,
         "}{" * 500,
         "\x00\ud800",
@@ -89,7 +120,7 @@ def test_hostile_answer_is_bounded_and_the_pool_goes_on(pool: ScoringPool, answe
     verdict = asyncio.run(pool.compare(answer, "5"))
     assert verdict in {Verdict.UNDECIDED, Verdict.DIFFERENT}
     assert time.monotonic() - started < 15.0
-    assert asyncio.run(pool.compare(r"\sqrt{8}", r"2\sqrt{2}")) is Verdict.EQUAL
+    assert asyncio.run(pool.compare(*for_a_worker(1_000 + hash(answer) % 1_000_000))) is Verdict.EQUAL
 
 
 def test_hanging_comparison_is_undecided_and_logged(pool: ScoringPool, caplog: pytest.LogCaptureFixture) -> None:
@@ -103,37 +134,75 @@ def test_start_up_does_not_count() -> None:
     """A limit far below a worker's start-up time still leaves normal comparisons decided."""
     started = time.monotonic()
     with contextlib.closing(ScoringPool(workers=1, timeout=0.15, memory_limit_mb=1024)) as pool:
-        verdicts = [asyncio.run(pool.compare("204", "204")) for _ in range(3)]
+        verdicts = [asyncio.run(pool.compare(*for_a_worker(number))) for number in range(2, 5)]
     assert time.monotonic() - started > 0.15
     assert Verdict.EQUAL in verdicts
 
 
-def test_killed_worker_is_replaced_in_mid_comparison() -> None:
-    """A worker killed from outside leaves its comparison undecided and the next one answered by a new process."""
+def test_worker_killed_in_mid_comparison_costs_nothing() -> None:
+    """A comparison whose worker is killed from outside is done again by a fresh one, which finds its verdict."""
     with contextlib.closing(ScoringPool(workers=1, timeout=30.0, memory_limit_mb=1024)) as pool:
-        assert asyncio.run(pool.compare("1", "1.0")) is Verdict.EQUAL
+        assert asyncio.run(pool.compare(*for_a_worker(2))) is Verdict.EQUAL
         (victim,) = pool.worker_pids
-        hanging = pool.compare(HANGING, "5")
-        assert asyncio.run(during(hanging, pool, lambda: os.kill(victim, signal.SIGKILL))) is Verdict.UNDECIDED
-        assert asyncio.run(pool.compare("1", "1.0")) is Verdict.EQUAL
+        # Stopped first, so that the kill certainly meets it at work.
+        os.kill(victim, signal.SIGSTOP)
+        verdict = asyncio.run(during(pool.compare(*for_a_worker(3)), pool, lambda: os.kill(victim, signal.SIGKILL)))
+        assert verdict is Verdict.EQUAL
         assert victim not in pool.worker_pids
+
+
+def test_comparison_that_kills_its_worker_twice_is_undecided(caplog: pytest.LogCaptureFixture) -> None:
+    """It is not tried for ever, and the next comparison is answered by a new process."""
+
+    def kill_each_worker() -> None:
+        killed: set[int] = set()
+        while len(killed) < 2:
+            # A worker that has begun runs Python code of a comparison that never ends.
+            for pid in set(pool.worker_pids) - killed:
+                time.sleep(0.2)
+                killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    with contextlib.closing(ScoringPool(workers=1, timeout=60.0, memory_limit_mb=1024)) as pool:
+        killer = threading.Thread(target=kill_each_worker)
+        killer.start()
+        assert asyncio.run(pool.compare(HANGING, "5")) is Verdict.UNDECIDED
+        killer.join()
+        assert "died again" in caplog.text
+        assert asyncio.run(pool.compare(*for_a_worker(2))) is Verdict.EQUAL
+
+
+def test_hung_worker_holds_up_no_other() -> None:
+    """While one comparison hangs, those behind it are answered by the other worker."""
+
+    async def beside(pool: ScoringPool) -> bool:
+        hanging = asyncio.ensure_future(pool.compare(HANGING, "5"))
+        verdicts = await asyncio.gather(*(pool.compare(*for_a_worker(number)) for number in range(2, 22)))
+        went_on = not hanging.done()
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+        return went_on and set(verdicts) == {Verdict.EQUAL}
+
+    with contextlib.closing(ScoringPool(workers=2, timeout=120.0, memory_limit_mb=1024)) as pool:
+        assert asyncio.run(beside(pool))
 
 
 def test_worker_killed_while_idle_costs_no_comparison() -> None:
     """A worker that died between comparisons is replaced before the next."""
     with contextlib.closing(ScoringPool(workers=1, timeout=30.0, memory_limit_mb=1024)) as pool:
-        asyncio.run(pool.compare("1", "1.0"))
+        asyncio.run(pool.compare(*for_a_worker(2)))
         (victim,) = pool.worker_pids
         os.kill(victim, signal.SIGKILL)
         assert wait_until(lambda: not is_running(victim))
-        assert asyncio.run(pool.compare("1", "1.0")) is Verdict.EQUAL
+        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.EQUAL
 
 
 def test_fifty_comparisons_at_once(pool: ScoringPool) -> None:
     """Comparisons queue for two workers; one that hangs among them is the only one undecided."""
 
     async def all_at_once() -> list[Verdict]:
-        normal = [pool.compare(f"{n}.0", str(n if n % 2 else -n)) for n in range(1, 51)]
+        normal = [pool.compare(rf"\sqrt{{{n**2}}}", str(n if n % 2 else -n)) for n in range(201, 251)]
         return await asyncio.gather(*normal, pool.compare(HANGING, "5"))
 
     verdicts = asyncio.run(all_at_once())
@@ -146,7 +215,7 @@ def test_event_loops_of_several_threads_share_a_pool(pool: ScoringPool) -> None:
     verdicts: list[Verdict] = []
 
     def compare_in_own_loop() -> None:
-        verdicts.append(asyncio.run(pool.compare("2.0", "2")))
+        verdicts.append(asyncio.run(pool.compare(*for_a_worker(threading.get_ident() % 1_000_000))))
 
     threads = [threading.Thread(target=compare_in_own_loop) for _ in range(4)]
     for thread in threads:
@@ -177,7 +246,7 @@ def test_cancelled_comparison_frees_its_place() -> None:
         async def give_up() -> Verdict:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(pool.compare(HANGING, "5"), 3.0)
-            return await asyncio.wait_for(pool.compare("1", "1.0"), 30.0)
+            return await asyncio.wait_for(pool.compare(*for_a_worker(2)), 30.0)
 
         assert asyncio.run(give_up()) is Verdict.EQUAL
 
@@ -213,7 +282,7 @@ def test_workers_die_with_their_parent(answer: str) -> None:
         "from verl_tir.reward.pool import ScoringPool\n"
         "async def main():\n"
         "    pool = ScoringPool(workers=1, timeout=600.0, memory_limit_mb=1024)\n"
-        "    await pool.compare('1', '1.0')\n"
+        "    await pool.compare(r'\\sqrt{4}', '2')\n"
         "    print(*pool.worker_pids, flush=True)\n"
         "    await pool.compare(sys.argv[1], '1')\n"
         "    await asyncio.sleep(600)\n"
@@ -235,10 +304,10 @@ def test_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(process.sys, "executable", "/bin/false")
     with contextlib.closing(ScoringPool(workers=1, timeout=1.0, memory_limit_mb=1024)) as pool:
         with pytest.raises(WorkerStartError, match="math-verify"):
-            asyncio.run(pool.compare("1", "1"))
+            asyncio.run(pool.compare(*for_a_worker(2)))
         monkeypatch.setattr(process.sys, "executable", "/no/such/program")
         with pytest.raises(WorkerStartError, match="/no/such/program"):
-            asyncio.run(pool.compare("1", "1"))
+            asyncio.run(pool.compare(*for_a_worker(2)))
 
 
 @pytest.mark.parametrize(
@@ -255,12 +324,12 @@ def test_settings_out_of_range_are_refused(workers: int, timeout: float, memory_
 def test_memory_is_bounded() -> None:
     """A worker's address space has its limit; a comparison that needs more ends, and the next one is answered."""
     with contextlib.closing(ScoringPool(workers=1, timeout=20.0, memory_limit_mb=256)) as pool:
-        assert asyncio.run(pool.compare("1", "1.0")) is Verdict.EQUAL
+        assert asyncio.run(pool.compare(*for_a_worker(2))) is Verdict.EQUAL
         (worker,) = pool.worker_pids
         assert resource.prlimit(worker, resource.RLIMIT_AS)[0] == 256 * 2**20
         # Eight billion bits, a gigabyte.
-        assert asyncio.run(pool.compare("2^{8000000000}", "5")) is not Verdict.EQUAL
-        assert asyncio.run(pool.compare("1", "1.0")) is Verdict.EQUAL
+        assert asyncio.run(pool.compare("2^{8000000000}-2^{7999999999}", "2^{7999999999}")) is Verdict.UNDECIDED
+        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.EQUAL
 
 
 @pytest.mark.parametrize("error", [MemoryError, RecursionError])

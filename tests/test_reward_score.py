@@ -13,7 +13,7 @@ from verl_tir.reward.verdict import Verdict
 
 pytest.importorskip("math_verify")
 
-KEYS = ["score", "correct", "boxed", "tool_given", "undecided", "execution_penalty"]
+KEYS = ["score", "correct", "boxed", "tool_given", "executable", "undecided", "execution_penalty"]
 
 
 def score(solution: str, ground_truth: Any = "5", extra_info: Any = None, **settings: Any) -> dict[str, float]:
@@ -33,15 +33,15 @@ def record(answer: str | None, source: str | None) -> Mapping[str, Any]:
 @pytest.mark.parametrize(
     ("solution", "extra_info", "expected"),
     [
-        (r"so \boxed{5}", None, [1, 1, 1, 0, 0, 0]),
-        (r"so \boxed{6}", {}, [0, 0, 1, 0, 0, 0]),
-        ("so 5", {"tir": None}, [0, 0, 0, 0, 0, 0]),
-        ("\nCode execution result: 5\n", {}, [0, 0, 0, 0, 0, 0]),
-        (r"\boxed{6}", record("5", "tool"), [1, 1, 1, 1, 0, 0]),
-        (r"\boxed{6}", record("5", "model"), [1, 1, 1, 0, 0, 0]),
-        (r"\boxed{5}", record("6", "tool"), [0, 0, 1, 1, 0, 0]),
-        (r"\boxed{5}", record(None, None), [0, 0, 0, 0, 0, 0]),
-        (r"\boxed{5}", record("", "model"), [0, 0, 1, 0, 0, 0]),
+        (r"so \boxed{5}", None, [1, 1, 1, 0, 0, 0, 0]),
+        (r"so \boxed{6}", {}, [0, 0, 1, 0, 0, 0, 0]),
+        ("so 5", {"tir": None}, [0, 0, 0, 0, 0, 0, 0]),
+        ("\nCode execution result: 5\n", {}, [0, 0, 0, 0, 0, 0, 0]),
+        (r"\boxed{6}", record("5", "tool"), [1, 1, 1, 1, 0, 0, 0]),
+        (r"\boxed{6}", record("5", "model"), [1, 1, 1, 0, 0, 0, 0]),
+        (r"\boxed{5}", record("6", "tool"), [0, 0, 1, 1, 0, 0, 0]),
+        (r"\boxed{5}", record(None, None), [0, 0, 0, 0, 0, 0, 0]),
+        (r"\boxed{5}", record("", "model"), [0, 0, 1, 0, 0, 0, 0]),
     ],
 )
 def test_recorded_answer_beats_the_text(solution: str, extra_info: Any, expected: list[float]) -> None:
@@ -60,21 +60,22 @@ def test_rewards_are_configurable() -> None:
     assert score("5", **settings)["score"] == -1.0
 
 
-# outcomes of the turns' programs, whether there is a penalty
-PENALISED = {
-    "no program": ([None, None], False),
-    "no turn": ([], False),
-    "all passed": (["success", "success", None], False),
-    "the sandbox failed": (["success", "fault"], False),
-    "one raised": (["success", "failed", "success"], True),
-    "out of time": (["time_limit"], True),
-    "out of memory": ([None, "memory_limit"], True),
+# outcomes of the turns' programs, whether there is a penalty, whether the response is executable
+PROGRAMS = {
+    "no program": ([None, None], False, False),
+    "no turn": ([], False, False),
+    "all passed": (["success", "success", None], False, True),
+    "the sandbox failed one": (["success", "fault"], False, True),
+    "the sandbox failed all": (["fault", None], False, False),
+    "one raised": (["success", "failed", "success"], True, False),
+    "out of time": (["time_limit"], True, False),
+    "out of memory": ([None, "memory_limit"], True, False),
 }
 
 
-@pytest.mark.parametrize(("outcomes", "penalised"), PENALISED.values(), ids=PENALISED)
-def test_a_program_that_failed_costs_the_penalty_once(outcomes: list[str | None], penalised: bool) -> None:
-    """Right and wrong answers lose the same; who writes no program loses nothing, nor does an outage cost anything."""
+@pytest.mark.parametrize(("outcomes", "penalised", "executable"), PROGRAMS.values(), ids=PROGRAMS)
+def test_programs_count_once_and_faults_never(outcomes: list[str | None], penalised: bool, executable: bool) -> None:
+    """Right and wrong answers lose and win the same; who writes no program does neither, nor does an outage count."""
     turns = {"turns": [{"outcome": outcome} for outcome in outcomes]}
     for answer, reward in (("5", 1.0), ("6", -1.0), (None, -1.0)):
         extra_info = {"tir": dict(record(answer, "model")["tir"]) | turns}
@@ -82,13 +83,34 @@ def test_a_program_that_failed_costs_the_penalty_once(outcomes: list[str | None]
         assert score("", **settings)["score"] == reward
         result = score("", execution_penalty=0.5, **settings)
         assert (result["score"], result["execution_penalty"]) == (reward - 0.5 * penalised, 0.5 * penalised)
+        result = score("", executable_reward=0.25, **settings)
+        assert (result["score"], result["executable"]) == (reward + 0.25 * executable, executable)
 
 
-@pytest.mark.parametrize("penalty", [-0.5, float("nan"), float("inf")])
-def test_a_penalty_that_is_none_is_refused(penalty: float) -> None:
-    """A sign too many would reward programs that fail."""
-    with pytest.raises(ValueError, match=r"reward_kwargs\.execution_penalty=.*give 0 or a positive number"):
-        score(r"\boxed{5}", execution_penalty=penalty)
+def test_a_boxed_answer_can_earn_a_part() -> None:
+    """A wrong answer in a box lies between a right one and none."""
+    settings = {"wrong_reward": -1.0, "boxed_reward": -0.5}
+    rewards = [score(text, **settings)["score"] for text in (r"\boxed{5}", r"\boxed{6}", "5")]
+    assert rewards == [1.0, -0.5, -1.0]
+
+
+WORTHLESS = {
+    "a penalty that rewards": ({"execution_penalty": -0.5}, r"execution_penalty=-0.5: .*give 0 or a positive number"),
+    "no penalty": ({"execution_penalty": float("nan")}, r"execution_penalty=nan: .*give 0 or a positive number"),
+    "an endless one": ({"execution_penalty": float("inf")}, r"execution_penalty=inf"),
+    "a reward that costs": ({"executable_reward": -0.1}, r"executable_reward=-0.1: it is added"),
+    "no number": ({"correct_reward": float("nan")}, r"correct_reward=nan: give a finite number"),
+    "wrong is best": ({"wrong_reward": 2.0}, r"wrong_reward=2.0 .* below correct_reward=1.0"),
+    "a box is best": ({"boxed_reward": 1.0}, r"boxed_reward=1.0, and both must be below correct_reward=1.0"),
+    "a box is worst": ({"boxed_reward": -1.0}, r"wrong_reward=0.0 must not be above boxed_reward=-1.0"),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), WORTHLESS.values(), ids=WORTHLESS)
+def test_rewards_that_teach_the_wrong_thing_are_refused(settings: dict[str, float], message: str) -> None:
+    """A sign too many would reward programs that fail; the error names the key and what is allowed."""
+    with pytest.raises(ValueError, match=f"reward_kwargs.*{message}"):
+        score(r"\boxed{5}", **settings)
 
 
 def test_undecided_comparison_scores_as_wrong_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +120,8 @@ def test_undecided_comparison_scores_as_wrong_and_says_so(monkeypatch: pytest.Mo
         return Verdict.UNDECIDED
 
     monkeypatch.setattr(ScoringPool, "compare", undecided)
-    assert list(score(r"\boxed{5}", wrong_reward=-1.0).values()) == [-1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
+    result = score(r"\boxed{5}", wrong_reward=-1.0, boxed_reward=0.5)
+    assert list(result.values()) == [-1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0]
 
 
 class Array:

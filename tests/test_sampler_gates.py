@@ -20,6 +20,7 @@ from stored_groups import (
     GOOD,
     LATE,
     LATE_GOOD,
+    UNDECIDED,
     VOID,
     Refill,
     Response,
@@ -34,6 +35,7 @@ from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
 from verl_tir.filters.dump import TrajectoryDump
 from verl_tir.filters.dumped import read_dump
+from verl_tir.filters.faults import OutageError
 from verl_tir.filters.gates import NoVerdictError
 from verl_tir.filters.refill import DataCannotFillBatchError
 
@@ -83,6 +85,37 @@ def test_a_refused_group_is_replaced(mode: str, group: list[Response], filters: 
     assert evicted == {f"tir/filter/evicted_groups/{gate}/total": 1.0}
     assert metrics["tir/filter/refills/total"] == 1.0
     assert metrics["tir/filter/failed_groups/total"] == 0.0
+
+
+@pytest.mark.parametrize(("allowed", "alarms"), [(0.01, 1), (0.5, 0)])
+def test_undecided_answers_leave_the_batch_with_an_alarm(
+    allowed: float, alarms: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Above the allowed share the log has an error with share, key, example and remedy; the run goes on without them.
+
+    They are no fault of the sandbox: its own share, far below, stops nothing.
+    """
+    put_group("a", [GOOD, BAD, UNDECIDED])
+    put_group("b", [GOOD, BAD, BAD])
+    sampler = build(rollout_n=3, max_undecided_ratio=allowed, max_aborted_ratio=0.01)
+    batch, metrics = sampler.sample(1, "train", 2)
+    assert sorted(batch.keys) == ["a_0_0", "a_1_0", "b_0_0", "b_1_0", "b_2_0"]
+    assert metrics["tir/reward/undecided_ratio"] == pytest.approx(1 / 6)
+    assert metrics["tir/aborted_ratio"] == 0.0
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == alarms
+    for error in errors:
+        assert "1 of 6 answers" in error
+        for part in ("0.167", "tir.filter.max_undecided_ratio=0.01", "a_2_0: '9^{9^{9^9}}'", "reward_kwargs.timeout"):
+            assert part in error
+
+
+def test_a_batch_of_undecided_answers_is_not_blamed_on_the_sandbox() -> None:
+    """Where nothing else is left, the run stops and says which bound to raise."""
+    put_group("a", [UNDECIDED, UNDECIDED])
+    with pytest.raises(OutageError, match=r"undecided.*reward_kwargs\.timeout") as caught:
+        build(Refill(*[[UNDECIDED, UNDECIDED]] * 30), max_refills=2).sample(1, "train", 1)
+    assert "doctor" not in str(caught.value)
 
 
 def test_what_was_sampled_is_measured_before_the_gates() -> None:

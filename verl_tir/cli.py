@@ -57,6 +57,27 @@ def demo(
     raise typer.Exit(run_demo(settings, Console()))
 
 
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="JSON lines, each with the response and its ground truth; - for stdin.")],
+    output: Annotated[Path, typer.Option(help="The lines with score, extracted and status; - for stdout.")],
+    workers: Annotated[int, typer.Option(min=1, help="Comparisons at the same time, a process each.")] = 2,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one comparison.")] = 5.0,
+    memory_limit_mb: Annotated[int, typer.Option(min=256, help="MiB for one comparison's process.")] = 2048,
+    response_key: Annotated[str, typer.Option(help="Key of the response.")] = "response",
+    ground_truth_key: Annotated[str, typer.Option(help="Key of the accepted answer, or a list of them.")] = (
+        "ground_truth"
+    ),
+    overwrite: Annotated[bool, typer.Option(help="Replace score, extracted and status of others.")] = False,
+) -> None:
+    """Score existing generations as the reward does, whichever system they are from."""
+    from verl_tir.reward.command import score_command
+    from verl_tir.reward.lines import Keys
+
+    keys = Keys(response_key, ground_truth_key)
+    raise typer.Exit(score_command(file, output, keys, workers, timeout, memory_limit_mb, overwrite=overwrite))
+
+
 def _plain(text: str) -> str:
     """Keep rich from reading brackets as markup."""
     return text.replace("[", "\\[")

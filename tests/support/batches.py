@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from verl_tir.metrics.log_probs import reduce_log_probs
+from verl_tir.metrics.reward import PARTS, reward_metrics
 from verl_tir.metrics.sandbox import SandboxMeter
 from verl_tir.metrics.scored import Scored
 from verl_tir.metrics.summary import summarize
@@ -61,4 +62,9 @@ def snapshot(client: str) -> dict[str, Any]:
 def measured(batch: list[Scored], *clients: str) -> dict[str, float]:
     """All metrics of a batch."""
     turns = [turn for scored in batch for turn in scored.trajectory.turns]
-    return summarize(batch) | SandboxMeter().measure(turns, [snapshot(client) for client in clients])
+    parts = [dict.fromkeys(PARTS, 1.0) for _ in batch]
+    return (
+        summarize(batch)
+        | reward_metrics(parts)
+        | SandboxMeter().measure(turns, [snapshot(client) for client in clients])
+    )

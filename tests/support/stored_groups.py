@@ -46,6 +46,7 @@ class Response:
     void: bool = False
     overlong: bool = False
     aborted: bool = False
+    undecided: bool = False
     log_probs: tuple[float, ...] = ()
 
     def trajectory(self) -> Trajectory:
@@ -54,7 +55,7 @@ class Response:
         end = TurnEnd.LENGTH if self.overlong else TurnEnd.EOS
         last = Turn(end, model_tokens, 0, 0, False, not self.void, None, False, 0.1, 0.0)
         reason = StopReason.VOID if self.void else StopReason.ANSWER
-        return Trajectory((first, last), StopReason.SANDBOX_FAULT if self.aborted else reason)
+        return Trajectory((first, last), StopReason.SANDBOX_FAULT if self.aborted else reason, "9^{9^{9^9}}")
 
     def mask(self) -> list[int]:
         return [1, 1, 0, 0] + [1] * self.trajectory().turns[-1].model_tokens
@@ -62,6 +63,7 @@ class Response:
 
 GOOD, BAD, VOID = Response(1.0, 1.0), Response(0.0, 0.0), Response(0.0, 0.0, void=True)
 ABORTED = Response(0.0, aborted=True)
+UNDECIDED = Response(0.0, 0.0, undecided=True)
 LATE, LATE_GOOD = Response(0.0, 0.0, overlong=True), Response(1.0, 1.0, overlong=True)
 
 
@@ -78,7 +80,7 @@ def put_group(uid: str, responses: list[Response], status: str = "finished", ste
         scores = torch.zeros(len(mask))
         scores[-1] = response.reward
         log_probs = [*map(math.log, response.log_probs), *[0.0] * (len(mask) - len(response.log_probs))]
-        extra = {} if response.correct is None else {"correct": response.correct}
+        extra = {} if response.correct is None else {"correct": response.correct, "undecided": response.undecided}
         fields = {
             "uid": uid,
             "response_mask": mask,

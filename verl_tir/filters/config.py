@@ -46,6 +46,9 @@ class FilterConfig:
     they end a trajectory, not a group."""
     max_aborted_ratio: Share = 0.2
     """Share of a batch's trajectories that the sandbox or the engine may abort before the run stops."""
+    max_undecided_ratio: Share = 0.01
+    """Share of a batch's answers that the reward may leave undecided before the log has an error. They leave the batch
+    either way, and the run goes on."""
     min_sound_ratio: Share = 0.5
     """Share of a group's trajectories that must not have been aborted, and never fewer than two; another prompt is
     rolled out in place of a group with less."""

@@ -1,11 +1,24 @@
-"""When what failed is too much to go on: trajectories that say nothing about the model, and loops that raise."""
+"""When what failed is too much: trajectories that say nothing about the model, and loops that raise.
+
+What sandbox and engine abort, and loops that raise, stop the run beyond their share. Answers that could not be compared
+are an alarm in the log: they leave the batch one by one, and the rest is as fair a sample as before.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 
 from verl_tir.filters.groups import Judged
+
+logger = logging.getLogger(__name__)
+
+_REMEDY = (
+    "raise reward.custom_reward_function.reward_kwargs.timeout or .memory_limit_mb, or give the reward more processors"
+)
+_EXAMPLES = 3
+"""Answers that the alarm shows."""
 
 
 class OutageError(RuntimeError):
@@ -19,6 +32,8 @@ class FailedRolloutsError(RuntimeError):
 def check_aborted(items: Sequence[Judged], expected: int, allowed: float) -> None:
     """A dead sandbox aborts those that write code: training on the others would teach the model not to.
 
+    An answer that could not be compared is no fault of sandbox or engine, and does not count here.
+
     Args:
         items: the trajectories so far.
         expected: the number of trajectories that the allowed share is a share of.
@@ -27,7 +42,7 @@ def check_aborted(items: Sequence[Judged], expected: int, allowed: float) -> Non
     Raises:
         OutageError: more were aborted, or all.
     """
-    aborted = sum(item.row.aborted for item in items)
+    aborted = sum(item.stored.scored.trajectory.aborted for item in items)
     if aborted > allowed * expected or 0 < aborted == expected:
         raise outage(items, expected, allowed)
 
@@ -38,11 +53,45 @@ def outage(items: Sequence[Judged], expected: int, allowed: float) -> OutageErro
     reasons = Counter(str(item.stop_reason) if item.aborted else "undecided reward" for item in aborted)
     faults = [item.fault for item in aborted if item.fault is not None]
     last = f"; last fault: {faults[-1]}" if faults else ""
+    remedies = []
+    if any(item.aborted for item in aborted) or not aborted:
+        remedies.append("Check the sandbox with verl-tir doctor")
+    if not all(item.aborted for item in aborted):
+        remedies.append(f"For undecided rewards {_REMEDY}")
     return OutageError(
         f"{len(aborted)} of the batch's {expected} trajectories say nothing about the model (allowed share: "
-        f"tir.filter.max_aborted_ratio={allowed}): {dict(reasons)}{last}. Check the sandbox with "
-        "verl-tir doctor, then resume from the last checkpoint"
+        f"tir.filter.max_aborted_ratio={allowed}): {dict(reasons)}{last}. {'. '.join(remedies)}. "
+        "Then resume from the last checkpoint"
     )
+
+
+def alarm_of_undecided(items: Sequence[Judged], allowed: float) -> bool:
+    """Log an error where too many answers could not be compared with their ground truth; the run goes on without them.
+
+    Args:
+        items: the batch, and what was evicted for it.
+        allowed: `tir.filter.max_undecided_ratio`, a share of the trajectories with an answer.
+
+    Returns:
+        Whether there was reason to.
+    """
+    undecided = [item for item in items if item.stored.undecided]
+    answered = sum(item.stored.scored.trajectory.answer is not None for item in items)
+    if len(undecided) <= allowed * max(answered, len(undecided)):
+        return False
+    longest = sorted(undecided, key=lambda item: len(item.stored.scored.trajectory.answer or ""), reverse=True)
+    examples = [f"{item.stored.key}: {item.stored.scored.trajectory.answer!r:.80}" for item in longest[:_EXAMPLES]]
+    logger.error(
+        "%d of %d answers could not be compared within the reward's bounds and left the batch (%.3f, allowed share: "
+        "tir.filter.max_undecided_ratio=%g). Look at them: %s. If they are in order, %s",
+        len(undecided),
+        answered,
+        len(undecided) / max(answered, len(undecided)),
+        allowed,
+        "; ".join(examples),
+        _REMEDY,
+    )
+    return True
 
 
 def check_failures(failed: int, batch_size: int, allowed: float) -> None:

@@ -23,7 +23,7 @@ from verl_tir.config import TirConfig
 from verl_tir.filters.config import FilterConfig
 from verl_tir.filters.cut import shortest_row
 from verl_tir.filters.dump import TrajectoryDump
-from verl_tir.filters.faults import OutageError, check_aborted, check_failures, outage
+from verl_tir.filters.faults import OutageError, alarm_of_undecided, check_aborted, check_failures, outage
 from verl_tir.filters.gates import AccuracyGate, Gate, SoundGate, UsableGate, VarianceGate
 from verl_tir.filters.groups import Groups, Judged
 from verl_tir.filters.overlong import ResponseBudget
@@ -33,6 +33,7 @@ from verl_tir.filters.storage import cut_rows, mask_rows, set_apart, without
 from verl_tir.filters.token_rule import TokenRule
 from verl_tir.filters.trim import trim_rows
 from verl_tir.filters.void import Plan, Row, plan_batch
+from verl_tir.metrics.reward import reward_metrics
 from verl_tir.metrics.sandbox import SandboxMeter
 from verl_tir.metrics.summary import PREFIX, summarize
 
@@ -128,6 +129,7 @@ class _TirSampling:
         evicted = [] if validating else self._groups.evicted
         sampled = [*items, *evicted]
         check_aborted(sampled, len(sampled), self.tir.filter.max_aborted_ratio)
+        alarm_of_undecided(sampled, self.tir.filter.max_undecided_ratio)
         rows = [item.row for item in items]
         training = [row for row in rows if self._rule.trains(row) and not validating]
         trimmed = trim_rows(training, self._token_rule, partition_id)
@@ -142,6 +144,7 @@ class _TirSampling:
             fresh = [item.stored for item in items if item.row.group not in self._dumped]
             self.dump.write(partition_id, global_steps, fresh, plan, [item.stored for item in evicted], why)
         metrics |= summarize([row.scored for row in stored]) | self._sandbox_metrics(sampled)
+        metrics |= reward_metrics([row.reward_extra for row in stored])
         metrics |= filter_metrics(
             rows, [item.row for item in evicted], self._rule, plan, trimmed, self._budget, self._gates, failed
         )

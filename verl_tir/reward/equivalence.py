@@ -1,72 +1,90 @@
-"""Whether an answer equals a ground truth: as text where that settles it, else by math-verify.
+"""Whether an answer equals a ground truth: by text, numbers and forms where these settle it, else by algebra.
 
-Call this only inside a scoring worker: sympy can need unbounded time and memory for a short text.
-math-verify is imported at the first comparison, so that importing this module stays free of it.
+`settled` needs microseconds, no process of its own and no library, and settles most comparisons of a training run.
+`is_equivalent` settles all, but only inside a scoring worker: sympy can need unbounded time and memory for a short
+text.
 """
 
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
-from verl_tir.reward.latex_text import compact, has_numbers_side_by_side, is_bare_list, is_words, number_base, tidy
+from verl_tir.reward.algebra import SympyAlgebra
+from verl_tir.reward.compare import Comparison, NeedsAlgebra, NoAlgebra
+from verl_tir.reward.form import Form, read_form
+from verl_tir.reward.latex_text import compact, tidy, unwrapped, words_of
 from verl_tir.reward.python_text import python_to_latex
 
-if TYPE_CHECKING:
-    from sympy import Basic, MatrixBase
-
-# Longer texts are compared as text only. The ground truths of the usual data sets stay under 200 characters, and
-# the extraction patterns of math-verify need time quadratic in the length.
 MAX_PARSED_CHARS = 2_000
+"""Longer texts are compared as text only. The ground truths of the usual data sets stay under 200 characters."""
+MAX_SETTLED_CHARS = 400
+"""Longer texts are left to a worker: what the caller's own process does takes well under a millisecond."""
+
+_CHOICE = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[).:](?=\s))")
+_LEADING_SIGN = re.compile(r"^(?:\\approx(?![A-Za-z])|\u2248|=)\s*")
+_NO_SOLUTION = frozenset({("no", "solution"), ("no", "solutions"), ("empty", "set"), ("empty",), ("emptyset",)})
+
+_ALL_REALS = frozenset({("all", "real", "numbers"), ("all", "reals"), ("real", "numbers")})
+_REALS = r"(-\infty,\infty)"
+
+_FULL = Comparison(SympyAlgebra())
+# In the caller's own process.
+_QUICK = Comparison(NoAlgebra(), max_pairs=100)
 
 
 def is_equivalent(answer: str, ground_truth: str | Sequence[str]) -> bool:
     """Whether `answer` is the ground truth, or any one of several accepted answers. An empty answer never is.
 
-    Both may be LaTeX, plain text, or what a Python program prints. A percentage equals its number and its fraction
-    (50% is 50, 1/2 and 0.5), a decimal equals what it rounds to at six places, units and currency signs are ignored.
+    Both may be LaTeX, plain text, or what a Python program prints. docs/reward.md has the rules, kind by kind.
     """
     accepted = [ground_truth] if isinstance(ground_truth, str) else ground_truth
-    return any(_is_same(answer, one) for one in accepted)
+    return any(_is_same(answer, one, _FULL) for one in accepted)
 
 
-def _is_same(answer: str, accepted: str) -> bool:
+def settled(answer: str, accepted: Sequence[str]) -> bool | None:
+    """As `is_equivalent`, where that can be said without algebra; None where it cannot, or where a text is long."""
+    if max(map(len, (answer, *accepted))) > MAX_SETTLED_CHARS:
+        return None
+    is_open = False
+    for one in accepted:
+        try:
+            if _is_same(answer, one, _QUICK):
+                return True
+        except (NeedsAlgebra, SystemError):
+            # CPython's ast.parse raises SystemError where another thread parses too; a worker has one thread.
+            is_open = True
+    return None if is_open else False
+
+
+def _is_same(answer: str, accepted: str, comparison: Comparison) -> bool:
     target, gold = _tidied(answer), _tidied(accepted)
     target_text, gold_text = compact(target), compact(gold)
     if not target_text or not gold_text:
         return False
     if target_text == gold_text:
         return True
-    if is_words(target_text) and is_words(gold_text):
-        return target_text.casefold() == gold_text.casefold()
     if max(len(target), len(gold)) > MAX_PARSED_CHARS:
         return False
-    if has_numbers_side_by_side(target_text) or has_numbers_side_by_side(gold_text):
-        return False
-    # math-verify drops the base, which is right only where one side leaves it out.
-    bases = number_base(target), number_base(gold)
-    if None not in bases and bases[0] != bases[1]:
-        return False
-    if is_bare_list(gold) and target.startswith("[") and target.endswith("]"):
-        # A printed Python list stands for the values that the ground truth lists without brackets.
-        target = target[1:-1]
-    return _is_same_value(target, gold)
+    if {words_of(target_text), words_of(gold_text)} <= _NO_SOLUTION:
+        return True
+    if len(gold_text) == 1 and gold_text.isalpha() and (choice := _CHOICE.match(unwrapped(target))):
+        # The letter of a choice, and what it says behind it.
+        return gold_text in choice.groups()
+    if len(target_text) == len(gold_text) == 1 and target_text.isalpha() and gold_text.isupper():
+        return target_text.upper() == gold_text
+    target, gold = (_REALS if words_of(compact(text)) in _ALL_REALS else text for text in (target, gold))
+    same = comparison.same(_form(target), _form(gold))
+    if same is not None:
+        return same
+    if comparison is _QUICK:
+        raise NeedsAlgebra(answer, accepted)
+    return SympyAlgebra().same_as_a_whole(target, gold)
 
 
 def _tidied(text: str) -> str:
-    return tidy(python_to_latex(text) or text)
+    return _LEADING_SIGN.sub("", tidy(python_to_latex(text) or text))
 
 
-def _is_same_value(target: str, gold: str) -> bool:
-    from math_verify import verify
-
-    # The timeouts of math-verify are signals that it handles itself; here the pool bounds the whole process.
-    return verify(_parsed(gold), _parsed(target), timeout_seconds=None, allow_set_relation_comp=True)
-
-
-def _parsed(latex: str) -> "list[Basic | MatrixBase | str]":
-    from math_verify import LatexExtractionConfig, parse
-
-    # LaTeX only: the other extractors of math-verify pick a number out of text that they cannot read (2 out of 2**10).
-    # Its percent sign is looked for outside of the dollar signs.
-    body, percent = (latex[:-1].rstrip(), "%") if latex.endswith("%") else (latex, "")
-    extraction = [LatexExtractionConfig(boxed_match_priority=-1)]
-    return parse(f"${body}${percent}", extraction, parsing_timeout=None)
+@lru_cache(maxsize=1_024)
+def _form(tidied: str) -> Form:
+    return read_form(tidied)

@@ -3,17 +3,28 @@ r"""Text forms of an answer: `tidy` for a LaTeX parser, `compact` for comparing 
 Both only rewrite what cannot change the meaning: spacing, sizing, wrapping, currency signs and separators of thousands.
 """
 
+import calendar
 import re
+from dataclasses import dataclass
 from fractions import Fraction
 
 # An ordered table: a later rule may rely on an earlier one.
 _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"\\displaystyle(?![A-Za-z])", ""),
+        (r"\\(?:displaystyle|bf|rm|it)(?![A-Za-z])", ""),
+        (r"\\(?:text)?color\s*\{\w+\}|\\underline(?=\s*\{)|\\\\\s*$", ""),
+        (r"\u221a\s*(\d+|[a-z])", r"\\sqrt{\1}"),
+        (r"\u221a\s*[({]([^(){}]*)[)}]", r"\\sqrt{\1}"),
+        (r"\\log_\{?e\}?(?![A-Za-z])", r"\\ln"),
+        (r"\\lbrace(?![A-Za-z])", r"\\{"),
+        (r"\\rbrace(?![A-Za-z])", r"\\}"),
+        (r"(?<![A-Za-z\\])oo(?![A-Za-z])", r"\\infty"),
+        (r"(?<=[)\]}])\s*U\s*(?=[(\[\\])", r" \\cup "),
         # A doubled backslash ends a matrix row; its second half begins no command.
         (r"(?<!\\)\\[\[\]()]", ""),
-        (r"\\?\$", ""),
+        (r"\\?\$|[\u00a3\u20ac\u00a5\u20b9]", ""),
+        (r"\\[bB]ig{1,2}[lr]?(?![A-Za-z])", ""),
         (r"\\[dt]frac(?![A-Za-z])", r"\\frac"),
         (r"\\(?:left|right)\s*(?=[\[\]()|.\\])", ""),
         (r"(?<!\\)\\!|\{\}", ""),
@@ -21,6 +32,7 @@ _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
         (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![A-Za-z])", " "),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"(?<=[\d}])\s*(?:\\text\s*\{\s*)?(?:percent|per cent|pct)\b\s*\}?", "%"),
         (r"\\%", "%"),
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
         (r"[\u2212\u2013]", "-"),
@@ -33,22 +45,67 @@ _WRAPPED_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|o
 _SINGLE_BRACED = re.compile(r"([_^])\{(\w)\}")
 _SPACE_THAT_JOINS_NOTHING = re.compile(r"(?<!\w) | (?!\w)")
 _CHOICE = re.compile(r"\(([A-Za-z])\)")
-_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:[, ]\d{3})+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:[, _]\d{3})+(?:\.\d+)?")
+_BOLD = re.compile(r"\*\*(.+)\*\*", re.DOTALL)
+_SIGNS = str.maketrans(
+    {
+        "\u00d7": r"\times ",
+        "\u00b7": r"\cdot ",
+        "\u22c5": r"\cdot ",
+        "\u221e": r"\infty ",
+        "\u03c0": r"\pi ",
+        "\u222a": r"\cup ",
+        "\u00b0": r"^\circ ",
+        "\u00b2": "^2",
+        "\u00b3": "^3",
+        "\u00bd": r"\frac{1}{2}",
+        "\u00bc": r"\frac{1}{4}",
+        "\u00be": r"\frac{3}{4}",
+    }
+    | {chr(0xFF10 + digit): str(digit) for digit in range(10)}
+)
+_MULTIPLES = {
+    "dozen": 12,
+    "hundred": 10**2,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+_MULTIPLE = re.compile(
+    rf"(-?\d{{1,9}}(?:\.\d{{1,9}})?)\s*(?:\\text\s*\{{\s*)?({'|'.join(_MULTIPLES)})\b([A-Za-z ]*)\}}?", re.IGNORECASE
+)
 _MIXED = re.compile(r"(-?\d+) (\d+)/(\d+)")
-_REPEATING = re.compile(r"(-?)(\d{0,9})\.(\d{0,9})\\(?:overline|bar)\s*\{?(\d{1,9})\}?")
+_REPEATING = re.compile(r"(-?)(\d{0,9})\.(\d{0,9})\\(?:overline|bar|dot)\s*\{?(\d{1,9})\}?")
 _WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z ,;'.-]+")
-_NUMBERS_SIDE_BY_SIDE = re.compile(r"\d \d")
-_BASE = re.compile(r"[0-9A-Za-z]+_\{?(?:\\text\{)?(\w+)\}*")
+# The number behind a base or a degree is another matter: \log_2 8.
+_NUMBERS_SIDE_BY_SIDE = re.compile(r"(?<![_^\d])\d+ \d")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3}")
+_ARTICLES = frozenset({"a", "an", "the"})
+_ORDINAL = re.compile(r"^(\d+)(?:st|nd|rd|th)$")
+_NUMBERS = {
+    word: str(number)
+    for number, word in enumerate(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+    )
+}
+_MONTHS = frozenset(name.casefold() for name in calendar.month_name[1:])
+_BASE = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2}|[a-z]+)\}*")
 
 
 def tidy(text: str) -> str:
     r"""`text` without wrapping and spacing commands, as a LaTeX parser reads it rightly: `\$1\,234.` is `1234`."""
-    text = _unquoted(text.strip())
+    text = _unquoted(text.strip()).translate(_SIGNS)
+    if bold := _BOLD.fullmatch(text):
+        text = bold[1]
     for pattern, replacement in _TIDY_RULES:
         text = pattern.sub(replacement, text)
     text = _unquoted(text.strip().rstrip(".,;").strip())
     if _THOUSANDS.fullmatch(text):
-        return text.replace(",", "").replace(" ", "")
+        return re.sub("[, _]", "", text)
+    if multiple := _MULTIPLE.fullmatch(text):
+        value = Fraction(multiple[1]) * _MULTIPLES[multiple[2].lower()]
+        return rf"{value}\text{{{multiple[3]}}}" if multiple[3].strip() else str(value)
     if mixed := _MIXED.fullmatch(text):
         return rf"{mixed[1]}\frac{{{mixed[2]}}}{{{mixed[3]}}}"
     if repeating := _REPEATING.fullmatch(text):
@@ -58,11 +115,16 @@ def tidy(text: str) -> str:
 
 def compact(tidied: str) -> str:
     r"""A tidied text as it is compared letter by letter: without `\text{}` and idle spaces, `(C)` as `C`."""
-    text = _WRAPPED_TEXT.sub(r"\1", tidied)
+    text = unwrapped(tidied)
     text = _SINGLE_BRACED.sub(r"\1\2", text)
     text = _SPACE_THAT_JOINS_NOTHING.sub("", text.strip()).rstrip(".")
     choice = _CHOICE.fullmatch(text)
     return choice[1] if choice else text
+
+
+def unwrapped(tidied: str) -> str:
+    r"""The text without its `\text{}` and the like, whose content stays."""
+    return _WRAPPED_TEXT.sub(r"\1", tidied)
 
 
 def is_words(compacted: str) -> bool:
@@ -70,28 +132,41 @@ def is_words(compacted: str) -> bool:
     return _WORDS.fullmatch(compacted) is not None
 
 
+def words_of(compacted: str) -> tuple[str, ...]:
+    """The words of a text, for comparing names, dates and yes or no: without case, articles and punctuation.
+
+    Numbers in words are numbers, and a date is the same either way round.
+    """
+    found = re.findall(r"[^\W_]+", compacted.casefold())
+    words = [_NUMBERS.get(word, _ORDINAL.sub(r"\1", word)) for word in found if word not in _ARTICLES]
+    return tuple(sorted(words) if _MONTHS.intersection(words) else words or found)
+
+
+def has_word(compacted: str) -> bool:
+    """Whether there are three letters on end that are no command."""
+    return _WORD.search(compacted) is not None
+
+
 def has_numbers_side_by_side(compacted: str) -> bool:
     """Whether two numbers stand side by side with no sign between, which a LaTeX parser would add up (`1 2` is 3)."""
     return _NUMBERS_SIDE_BY_SIDE.search(compacted) is not None
 
 
-def number_base(tidied: str) -> str | None:
-    """The base written under a number (`"2"` of `1011_2`), None where the text is no such number."""
+@dataclass(frozen=True, slots=True)
+class BasedNumber:
+    """A number with its base written under it."""
+
+    digits: str
+    base: str
+
+
+def based_number(tidied: str) -> BasedNumber | None:
+    """`1011_2` taken apart, None where the text is no such number."""
     match = _BASE.fullmatch(tidied)
-    return match[1] if match else None
-
-
-def is_bare_list(tidied: str) -> bool:
-    """Whether the text is a list without brackets: a comma outside any bracket."""
-    depth = 0
-    for character in tidied:
-        if character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-        elif character == "," and depth == 0:
-            return True
-    return False
+    if match is None:
+        return None
+    base = _NUMBERS.get(match[2], match[2])
+    return BasedNumber(match[1].casefold(), base) if base.isdigit() else None
 
 
 def _unquoted(text: str) -> str:

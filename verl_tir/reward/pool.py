@@ -1,6 +1,8 @@
 """Comparisons in reused worker processes, each bounded in wall time and memory.
 
-A comparison that cannot be finished is a result, `Verdict.UNDECIDED`, and costs no other comparison anything.
+What text and numbers settle is settled at once, and what was settled before is remembered; only algebra takes a
+worker. A comparison that cannot be finished is a result, `Verdict.UNDECIDED`, and costs no other comparison anything.
+One whose worker dies is done once more in a fresh one, for whatever killed the worker may have been no fault of it.
 Exceptions are for the pool itself:
 
     ScoringError
@@ -17,8 +19,16 @@ import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from verl_tir.reward.process import ScoringError, WorkerLimits, WorkerLostError, WorkerProcess, WorkerStartError
-from verl_tir.reward.verdict import Verdict
+from verl_tir.reward.equivalence import settled
+from verl_tir.reward.process import (
+    OutOfTimeError,
+    ScoringError,
+    WorkerDiedError,
+    WorkerLimits,
+    WorkerProcess,
+    WorkerStartError,
+)
+from verl_tir.reward.verdict import Verdict, VerdictCache
 
 __all__ = ["PoolClosedError", "ScoringError", "ScoringPool", "Verdict", "WorkerStartError"]
 
@@ -28,6 +38,8 @@ logger = logging.getLogger(__name__)
 COMPARISONS_PER_WORKER = 2_000
 # More than one, since a crowded machine may kill a process for reasons of its own.
 START_ATTEMPTS = 3
+# Twice is no accident: then the comparison kills its worker.
+COMPARE_ATTEMPTS = 2
 
 
 class PoolClosedError(ScoringError):
@@ -65,6 +77,7 @@ class ScoringPool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._known = VerdictCache()
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -81,7 +94,17 @@ class ScoringPool:
             WorkerStartError: the pool's processes do not come up.
         """
         accepted = [ground_truth] if isinstance(ground_truth, str) else list(ground_truth)
-        return await asyncio.wrap_future(self._submit(self._compare(answer, accepted)))
+        if self._closed:
+            raise PoolClosedError("the scoring pool is closed")
+        known = self._known.get(answer, accepted)
+        if known is not None:
+            return known
+        same = settled(answer, accepted)
+        if same is not None:
+            return Verdict.of(same)
+        verdict = await asyncio.wrap_future(self._submit(self._compare(answer, accepted)))
+        self._known.put(answer, accepted, verdict)
+        return verdict
 
     def close(self) -> None:
         """End all workers and wait until they are gone. Closing twice is allowed.
@@ -131,19 +154,31 @@ class ScoringPool:
 
     async def _compare_with(self, worker: WorkerProcess | None, answer: str, accepted: list[str]) -> Verdict:
         usable = False
+        attempt = 1
         try:
-            if worker is not None and not worker.is_alive:
-                # It died between comparisons: no fault of this one.
-                self._end(worker)
-                worker = None
-            if worker is None:
-                worker = await self._start()
-            verdict = await worker.compare(answer, accepted, self._limits.timeout)
-            usable = worker.served < COMPARISONS_PER_WORKER
-            return verdict
-        except WorkerLostError as error:
-            logger.warning("undecided: %s; answer %.80r, ground truth %.80r", error, answer, accepted)
-            return Verdict.UNDECIDED
+            while True:
+                if worker is not None and not worker.is_alive:
+                    # It died between comparisons: no fault of this one.
+                    self._end(worker)
+                    worker = None
+                if worker is None:
+                    worker = await self._start()
+                try:
+                    verdict = await worker.compare(answer, accepted, self._limits.timeout)
+                except OutOfTimeError as error:
+                    logger.warning("undecided: %s; answer %.80r, ground truth %.80r", error, answer, accepted)
+                    return Verdict.UNDECIDED
+                except WorkerDiedError as error:
+                    if attempt == COMPARE_ATTEMPTS:
+                        logger.warning("undecided: %s again; answer %.80r, ground truth %.80r", error, answer, accepted)
+                        return Verdict.UNDECIDED
+                    logger.warning("%s; its comparison is done once more in a fresh one", error)
+                    self._end(worker)
+                    worker = None
+                    attempt += 1
+                else:
+                    usable = worker.served < COMPARISONS_PER_WORKER
+                    return verdict
         finally:
             if worker is not None and not usable:
                 self._end(worker)

@@ -26,7 +26,15 @@ class WorkerStartError(ScoringError):
 
 
 class WorkerLostError(ScoringError):
-    """A worker died, or ran out of time, before it gave its verdict."""
+    """A worker gave no verdict, and is of no more use."""
+
+
+class WorkerDiedError(WorkerLostError):
+    """It died: by what it compared, or by no fault of that."""
+
+
+class OutOfTimeError(WorkerLostError):
+    """It did not come to an end in time."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,8 @@ class WorkerProcess:
         """The worker's verdict, within `timeout` seconds. After an exception the worker is of no more use.
 
         Raises:
-            WorkerLostError: no verdict came.
+            OutOfTimeError: no verdict came in time.
+            WorkerDiedError: none will come.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -110,11 +119,11 @@ class WorkerProcess:
                 await self._writer.drain()
                 reply = await self._receive()
         except TimeoutError as error:
-            raise WorkerLostError(f"no verdict within {timeout} s") from error
+            raise OutOfTimeError(f"no verdict within {timeout} s") from error
         except ConnectionError as error:
-            raise WorkerLostError(f"worker {self.pid} died") from error
+            raise WorkerDiedError(f"worker {self.pid} died") from error
         if reply is None:
-            raise WorkerLostError(f"worker {self.pid} died")
+            raise WorkerDiedError(f"worker {self.pid} died")
         self.served += 1
         return Verdict(reply)
 

@@ -11,12 +11,12 @@ import re
 # Text without one of these reads the same as LaTeX, or better (`x^2`, `5 cm`, `1,234`).
 # I and E alone are the letters of a choice; next to an operator they are numbers.
 _PYTHON_SIGN = re.compile(
-    r"\*\*|\d[eE][-+]?\d|\d[jJ]\b|\b(?:oo|pi)\b|[-+*/]\s*[IE]\b|\b[IE]\s*[-+*/]|[A-Za-z]{2}\w*\s*\(|\[\s*\["
+    r"\*\*|\d[eE][-+]?\d|\d[jJ]\b|\b(?:oo|pi)\b|[-+*/]\s*[IE]\b|\b[IE]\s*[-+*/]|[A-Za-z]{2}\w*\s*\(|\[\s*\[|\bReals\b|^\{.*:"
 )
 # The parser's own time and stack grow with the text; printed answers are short.
 _MAX_CHARS = 2_000
 
-_NAMES = {"pi": r"\pi", "oo": r"\infty", "inf": r"\infty", "I": "i", "E": "e"}
+_NAMES = {"pi": r"\pi", "oo": r"\infty", "inf": r"\infty", "I": "i", "E": "e", "Reals": r"\mathbb{R}"}
 _WRAPPERS = frozenset({"Integer", "Float", "Decimal", "mpf", "float64", "float32", "int64", "int32"})
 _FUNCTIONS = {name: rf"\{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "ln")} | {
     "log": r"\ln",
@@ -79,6 +79,8 @@ def _latex(node: ast.expr) -> str:
             return _matrix(rows)
         case ast.List(elts=items):
             return f"[{_listed(items)}]"
+        case ast.Dict(keys=keys, values=values) if all(keys):
+            return ", ".join(f"{_key(key)} = {_latex(value)}" for key, value in zip(keys, values, strict=True) if key)
         case ast.Set(elts=items):
             return rf"\{{{_listed(items)}\}}"
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
@@ -87,6 +89,13 @@ def _latex(node: ast.expr) -> str:
         case ast.Call(func=ast.Attribute(attr=name), args=arguments, keywords=[]):
             return _call(name, arguments)
     raise _NotAnExpression(type(node).__name__)
+
+
+def _key(node: ast.expr) -> str:
+    match node:
+        case ast.Constant(value=str() as name) if name.isidentifier():
+            return name
+    return _latex(node)
 
 
 def _operation(node: ast.BinOp) -> str:

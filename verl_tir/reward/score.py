@@ -4,8 +4,6 @@ reward.custom_reward_function.path=pkg://verl_tir.reward.score
 reward.custom_reward_function.name=compute_score
 """
 
-import math
-import numbers
 import os
 import threading
 from collections.abc import Mapping
@@ -14,8 +12,10 @@ from typing import Any
 
 from verl_tir.reward.answer import last_boxed
 from verl_tir.reward.pool import ScoringPool
+from verl_tir.reward.truth import accepted_answers
 from verl_tir.reward.verdict import Verdict
-from verl_tir.trajectory import FAILED_OUTCOMES
+from verl_tir.reward.worth import Worth
+from verl_tir.trajectory import FAILED_OUTCOMES, Outcome
 
 # verl passes these when a reward model is configured; a rule has no use for them.
 _IGNORED_FROM_VERL = frozenset({"reward_router_address", "reward_model_tokenizer"})
@@ -42,6 +42,8 @@ async def compute_score(
     *,
     correct_reward: float = 1.0,
     wrong_reward: float = 0.0,
+    boxed_reward: float | None = None,
+    executable_reward: float = 0.0,
     execution_penalty: float = 0.0,
     timeout: float = 5.0,
     workers: int = 1,
@@ -61,6 +63,8 @@ async def compute_score(
             `"answer_source"`, `"model"`, `"tool"` or None; and `"turns"`, each with the `"outcome"` of its program.
         correct_reward: score of a correct answer.
         wrong_reward: score of a wrong, missing or undecided answer.
+        boxed_reward: score of a wrong answer that stands in a box; None for `wrong_reward`.
+        executable_reward: added to the score of a response that ran programs, all of which ended well.
         execution_penalty: taken off the score of a response of whose programs any failed or ran out of time or memory
             (ToRL's ablation takes 0.5). A response without a program has none that failed, and a fault of the sandbox
             is nobody's failure.
@@ -71,8 +75,9 @@ async def compute_score(
 
     Returns:
         Always the same keys, all floats, since verl averages them: `score`; `correct`, 1 if it is; `boxed`, 1 if there
-        is an answer; `tool_given`, 1 if a program printed it; `undecided`, 1 if the comparison could not be finished;
-        `execution_penalty`, what was taken off.
+        is an answer; `tool_given`, 1 if a program printed it; `executable`, 1 if programs ran and all of them ended
+        well (0 where none ran); `undecided`, 1 if the comparison could not be finished; `execution_penalty`, what was
+        taken off.
         An undecided row scores `wrong_reward` and is no evidence against the answer: leave it out of training.
 
     Raises:
@@ -83,28 +88,27 @@ async def compute_score(
     if unknown := sorted(kwargs.keys() - _IGNORED_FROM_VERL):
         raise TypeError(
             f"unknown key {', '.join(map(repr, unknown))} in reward.custom_reward_function.reward_kwargs: remove it, "
-            "or use one of correct_reward, wrong_reward, execution_penalty, timeout, workers, memory_limit_mb"
+            "or use one of correct_reward, wrong_reward, boxed_reward, executable_reward, execution_penalty, timeout, "
+            "workers, memory_limit_mb"
         )
-    if not 0 <= execution_penalty < math.inf:
-        raise ValueError(
-            f"reward.custom_reward_function.reward_kwargs.execution_penalty={execution_penalty}: it is taken off the "
-            "score, so give 0 or a positive number"
-        )
-    accepted = _accepted_answers(ground_truth, data_source)
+    worth = Worth(correct_reward, wrong_reward, boxed_reward, executable_reward, execution_penalty)
+    accepted = accepted_answers(ground_truth, f"a row of data source {data_source!r}")
     answer = _final_answer(solution_str, extra_info or {})
     verdict = Verdict.DIFFERENT
     if answer.text is not None:
         verdict = await _pool(workers, timeout, memory_limit_mb).compare(answer.text, accepted)
-    is_correct = verdict is Verdict.EQUAL
-    penalty = execution_penalty if execution_penalty and _any_program_failed(extra_info or {}) else 0.0
+    ran = _outcomes(extra_info or {})
+    failed = bool(ran & FAILED_OUTCOMES)
+    executable = bool(ran) and not failed
     return {
-        "score": float(correct_reward if is_correct else wrong_reward) - penalty,
+        "score": worth.of(verdict, boxed=answer.text is not None, executable=executable, failed=failed),
         # Not verl's "acc": validation counts a missing trajectory as acc=0, and a missing one is an outage's here.
-        "correct": float(is_correct),
+        "correct": float(verdict is Verdict.EQUAL),
         "boxed": float(answer.text is not None),
         "tool_given": float(answer.is_from_tool),
+        "executable": float(executable),
         "undecided": float(verdict is Verdict.UNDECIDED),
-        "execution_penalty": float(penalty),
+        "execution_penalty": float(execution_penalty if failed else 0.0),
     }
 
 
@@ -121,21 +125,10 @@ def _final_answer(solution_str: str, extra_info: Mapping[str, Any]) -> _FinalAns
     return _FinalAnswer(text, is_from_tool=text is not None and record.get("answer_source") == "tool")
 
 
-def _any_program_failed(extra_info: Mapping[str, Any]) -> bool:
+def _outcomes(extra_info: Mapping[str, Any]) -> set[str]:
+    """What became of the programs that ran; one that the sandbox failed did not."""
     turns = (extra_info.get("tir") or {}).get("turns", ())
-    return any(turn["outcome"] in FAILED_OUTCOMES for turn in turns)
-
-
-def _accepted_answers(ground_truth: Any, data_source: str) -> list[str]:
-    # Data sets loaded through parquet give arrays and numpy numbers.
-    plain = ground_truth.tolist() if hasattr(ground_truth, "tolist") else ground_truth
-    several = list(plain) if isinstance(plain, list | tuple) else [plain]
-    if not several or not all(isinstance(one, str | numbers.Real) and not isinstance(one, bool) for one in several):
-        raise TypeError(
-            f"ground truth of a row of data source {data_source!r} must be text, a number, or a non-empty list of "
-            f"these, not {ground_truth!r:.200}"
-        )
-    return [str(one) for one in several]
+    return {turn["outcome"] for turn in turns} - {None, Outcome.FAULT}
 
 
 def _pool(workers: int, timeout: float, memory_limit_mb: int) -> ScoringPool:

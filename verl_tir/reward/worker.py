@@ -19,6 +19,8 @@ from verl_tir.reward.equivalence import is_equivalent
 from verl_tir.reward.verdict import Verdict
 
 READY = "ready"
+# Of the common kinds, and one that is left to math-verify's own comparison.
+WARM_UP = ((r"\frac{2}{4} + x", "x + 0.5"), (r"\sqrt{8}", "2.82842712"), (r"[0,1] \cup [1,2]", "[0,2]"))
 # Seconds over the pool's own limit, so that the pool is the one to act while it lives.
 _ALARM_MARGIN = 2.0
 _PR_SET_PDEATHSIG = 1
@@ -36,8 +38,9 @@ def main(arguments: list[str] | None = None) -> None:
     _die_with(options.parent)
     # It warns that its own timeouts are off, which is as meant.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    # The first comparison imports sympy and builds the parser's tables: seconds that belong to no one's timeout.
-    is_equivalent(r"\frac{2}{4} + x", "x + 0.5")
+    # The first comparisons import sympy and build the parser's tables: seconds that belong to no one's timeout.
+    for answer, truth in WARM_UP:
+        is_equivalent(answer, truth)
     _limit_resources(options.memory_limit_mb)
     _silence()
     with socket.socket(fileno=options.socket) as connection, connection.makefile("rw", encoding="utf-8") as stream:
@@ -55,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
 def judge(answer: str, accepted: list[str]) -> Verdict:
     """Compare under this process's limits. Any other exception ends the process, which the pool reads as undecided."""
     try:
-        return Verdict.EQUAL if is_equivalent(answer, accepted) else Verdict.DIFFERENT
+        return Verdict.of(is_equivalent(answer, accepted))
     except (MemoryError, RecursionError):
         return Verdict.UNDECIDED
 

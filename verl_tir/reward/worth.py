@@ -1,0 +1,49 @@
+"""What a response is worth: the numbers that recipes choose."""
+
+import math
+from dataclasses import dataclass, fields
+
+from verl_tir.reward.verdict import Verdict
+
+_KEY = "reward.custom_reward_function.reward_kwargs"
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Score of a response by its parts. SimpleTIR's is 1 and 0, ToRL's 1 and -1."""
+
+    correct_reward: float = 1.0
+    wrong_reward: float = 0.0
+    """Also of a missing answer and, so that there is a number, of an undecided one."""
+    boxed_reward: float | None = None
+    """Of a wrong answer in a box; None for `wrong_reward`."""
+    executable_reward: float = 0.0
+    """Added where programs ran and all ended well."""
+    execution_penalty: float = 0.0
+    """Taken off where any program failed."""
+
+    def __post_init__(self) -> None:
+        for name, use in (("execution_penalty", "taken off"), ("executable_reward", "added to")):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{_KEY}.{name}={value}: it is {use} the score, so give 0 or a positive number")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{_KEY}.{field.name}={value}: give a finite number")
+        least, boxed = self.wrong_reward, self.wrong_reward if self.boxed_reward is None else self.boxed_reward
+        if not least <= boxed < self.correct_reward:
+            raise ValueError(
+                f"{_KEY}: wrong_reward={least} must not be above boxed_reward={boxed}, and both must be below "
+                f"correct_reward={self.correct_reward}"
+            )
+
+    def of(self, verdict: Verdict, *, boxed: bool, executable: bool, failed: bool) -> float:
+        """The score of a response with these parts."""
+        if verdict is Verdict.EQUAL:
+            score = self.correct_reward
+        elif verdict is Verdict.DIFFERENT and boxed and self.boxed_reward is not None:
+            score = self.boxed_reward
+        else:
+            score = self.wrong_reward
+        return float(score + self.executable_reward * executable - self.execution_penalty * failed)
