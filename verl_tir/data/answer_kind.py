@@ -29,7 +29,7 @@ class AnswerKind(StrEnum):
     """With a square bracket or an infinite end; `(0,1)` could be a point, and counts as a tuple."""
     TUPLE = "tuple"
     LIST = "list"
-    """Values with commas between, without brackets."""
+    """Values with commas or "or" between, without brackets."""
     QUANTITY = "quantity"
     """A number with a unit."""
     NUMBER = "number"
@@ -44,7 +44,13 @@ _FRACTION = re.compile(r"[-+]?(?:\\frac\{?[-+]?\d+\}?\{?\d+\}?|\d+/\d+|\d+\\frac
 _RELATION = re.compile(r"[=<>\u2264\u2265]|\\(?:leq?|geq?|lt|gt|neq?|in|equiv)(?![A-Za-z])")
 _INTERVAL = re.compile(r"[\[(][^\[\](){}]*(?:\{[^{}]*\}[^\[\](){}]*)*,.*[\])]")
 _INFINITY = re.compile(r"\\infty|\u221e")
-_UNIT = re.compile(r"\d\s*(?:\^\\?circ|\\circ|\\text|[a-z]{2,})|\^\{?\\circ")
+_QUANTITY = re.compile(
+    r"[-+\\$]*(?:\\frac\s*\{?[\d.]+\}?\{?[\d.]+\}?|[\d.,/ ]+)\s*"
+    r"(?:\^?\s*\{?\\circ\}?|\\(?:text|mathrm|mbox)\s*\{.*\}(?:\^\{?\d\}?)?|[a-z]{2,}[a-z .]*)"
+)
+_OR = re.compile(r"(?<![A-Za-z])or(?![A-Za-z])")
+_NAMED = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z][\w ,;:'.-]*")
+"""Words with numbers between: a date, a label."""
 _NAMES = re.compile(r"\\(?:pi|sqrt|frac|cdot|times|log|ln|sin|cos|tan|infty|circ|pm|binom)(?![A-Za-z])")
 _LETTER = re.compile(r"[A-Za-z]")
 
@@ -61,14 +67,14 @@ def answer_kind(answer: str) -> AnswerKind:
         (AnswerKind.PERCENTAGE, text.endswith("%")),
         (AnswerKind.FRACTION, _FRACTION.fullmatch(text)),
         (AnswerKind.CHOICE, re.fullmatch("[A-H]", text)),
-        (AnswerKind.WORDS, is_words(text)),
+        (AnswerKind.WORDS, is_words(text) or _NAMED.fullmatch(text)),
         (AnswerKind.MATRIX, r"\begin{" in text),
         (AnswerKind.RELATION, _RELATION.search(text)),
         (AnswerKind.SET, text.startswith(r"\{") or r"\cup" in text or text in (r"\emptyset", "{}")),
         (AnswerKind.INTERVAL, _is_interval(text, brackets)),
         (AnswerKind.TUPLE, brackets in {("(", ")"), ("[", "]")} and "," in text and not is_bare_list(tidied)),
-        (AnswerKind.LIST, is_bare_list(tidied)),
-        (AnswerKind.QUANTITY, _UNIT.search(text)),
+        (AnswerKind.LIST, is_bare_list(tidied) or _OR.search(text)),
+        (AnswerKind.QUANTITY, _QUANTITY.fullmatch(tidied)),
         (AnswerKind.NUMBER, not _LETTER.search(_NAMES.sub("", text))),
     )
     return next((kind for kind, holds in tests if holds), AnswerKind.EXPRESSION)

@@ -52,7 +52,7 @@ def prepare(
     answer_column: Annotated[str | None, typer.Option(help=f"{_OWN} where the ground truth is.")] = None,
     max_question_chars: Annotated[int, typer.Option(min=1, help="Longer questions are dropped.")] = 4_000,
     max_answer_chars: Annotated[int, typer.Option(min=1, help="Longer ground truths are dropped.")] = 200,
-    near_overlap: Annotated[float, typer.Option(min=0.0, max=1.0, help="Similarity that is nearly the same.")] = 0.8,
+    near_overlap: Annotated[float, typer.Option(min=0.0, max=1.0, help="Similarity that is nearly the same.")] = 0.75,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read ground truths.")] = _CPUS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table, and write nothing.")] = False,
 ) -> None:

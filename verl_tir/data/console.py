@@ -55,7 +55,9 @@ def progress_bars() -> Iterator[progress_type.Progress]:
 
 def print_sources(console: Console) -> None:
     """The known data sets."""
-    table = Table("name", "data set", "role", "rows", "on the hub")
+    table = Table("name", "data set", "role", "rows")
+    table.columns[3].justify = "right"
+    table.add_column("on the hub", overflow="fold")
     for source in SOURCES:
         table.add_row(source.name, source.title, source.role, f"{source.expected:,}", source.repository)
     console.print(table)

@@ -167,6 +167,8 @@ def _csv(path: Path) -> DataFile:
 
 
 def _of_records(path: Path, records: list[Any]) -> DataFile:
+    if not records:
+        raise FileError(f"{path} has no rows")
     names: dict[str, None] = {}
     for number, record in enumerate(records, start=1):
         if not isinstance(record, dict):

@@ -8,6 +8,7 @@ before the rest of a usual command only.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _SWALLOWED = re.compile(
     r"[\f\x08\a\v](?=[a-z])|\t(?=(?:ext(?:bf|it|rm)?\{|imes\b|heta\b|riangle|frac|herefore\b|ilde\b|an\s*[({\\]))"
@@ -15,6 +16,14 @@ _SWALLOWED = re.compile(
 _LETTERS = {"\f": r"\f", "\b": r"\b", "\a": r"\a", "\v": r"\v", "\t": r"\t"}
 
 
-def mended(text: str) -> str:
-    """`text` with its swallowed commands restored."""
-    return _SWALLOWED.sub(lambda match: _LETTERS[match[0]], text)
+def mended(value: Any) -> Any:
+    """Plain data with the swallowed commands of all its texts restored."""
+    match value:
+        case str():
+            return _SWALLOWED.sub(lambda found: _LETTERS[found[0]], value)
+        case list():
+            return [mended(item) for item in value]
+        case dict():
+            return {key: mended(item) for key, item in value.items()}
+        case _:
+            return value

@@ -21,7 +21,7 @@ _SAME = tuple(
             r"|math(?:rm|bf|it|sf|tt|bb|cal)|operatorname)(?![a-z])\*?",
             " ",
         ),
-        (r"\\q?quad(?![a-z])|\\[,;:! ]|~", " "),
+        (r"\\q?quad(?![a-z])|\\[,;:! ]|~|(?<!\\)\\[()\[\]]", " "),
         (r"\\[dtc]frac(?![a-z])", r"\\frac"),
         (r"\\(l|g|n)eq(?![a-z])", r"\\\1e"),
         (r"\\(?:cdot|times)(?![a-z])", "*"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from verl_tir.data.columns import Columns, Fields, choose, read
@@ -67,17 +67,18 @@ class Reader:
                 number += 1
                 if number % 1000 == 0:
                     progress("reading rows", number, None)
+                wanted = {name: row[name] for name in chosen.top_level if name in row}
+                whole = mended(wanted)
                 try:
-                    fields = read(chosen, row, f"{file.name}, row {in_file}")
+                    fields = read(chosen, whole, f"{file.name}, row {in_file}")
                 except RowError as error:
                     if not self.skip_bad_rows:
                         raise
                     bad_rows.append(BadRow(number, str(error)))
                 else:
-                    whole = _mended(fields)
-                    if whole != fields:
+                    problems.append(self._problem(fields, number, path.stem))
+                    if whole != wanted:
                         mended_rows.append(number)
-                    problems.append(self._problem(whole, number, path.stem))
         if not number:
             raise FileError(f"{', '.join(map(str, paths))}: no rows")
         progress("reading rows", number, number)
@@ -97,8 +98,3 @@ class Reader:
             asked=fields.asked,
             solution=fields.solution,
         )
-
-
-def _mended(fields: Fields) -> Fields:
-    solution = None if fields.solution is None else mended(fields.solution)
-    return replace(fields, question=mended(fields.question), answer=mended(fields.answer), solution=solution)

@@ -23,7 +23,7 @@ class Limits:
 
     max_question_chars: int = 4_000
     max_answer_chars: int = 200
-    near_overlap: float = 0.8
+    near_overlap: float = 0.75
     """Share of token triples that two questions have in common from which on they count as nearly the same."""
 
 
@@ -75,10 +75,12 @@ _OPTION = re.compile(r"(?<![A-Za-z0-9_}\\])\(\s*([A-E])\s*\)|^\s*\(?([A-E])[).:]
 _PART = re.compile(r"(?<![A-Za-z0-9_}\\])\(([a-c1-3]|i{1,3})\)\s|^\s*([a-c1-3])[).]\s", re.MULTILINE)
 _ALTERNATIVES = re.compile(r"(?:^|[\s}~,;\\])or(?:[\s{~]|$)|\\lor\b", re.IGNORECASE)
 _VARIES = re.compile(r"answers?\s+(?:may|will|can)\s+vary|not\s+unique|many\s+(?:possible\s+)?answers", re.IGNORECASE)
-_PICTURE = r"(?:figure|diagram|picture|image|graph|chart|table|grid|map|drawing)s?"
+_PICTURE = r"(?:figure|diagram|picture|image|chart|table|grid|map|drawing)s?"
+# A graph is also a thing of mathematics, so it has to be shown.
 _FIGURE = re.compile(
     r"\\includegraphics|!\[[^\]]*\]\(|<img\b"
-    rf"|\b{_PICTURE}\s+(?:\w+\s+){{0,3}}?(?:(?:is|are)\s+)?(?:below|above|shown|at (?:the )?right|on the right)\b"
+    rf"|\b(?:{_PICTURE}|graphs?)\s+(?:(?:is|are)\s+)?(?:shown|pictured|(?:at|on|to) the right)\b"
+    rf"|\b{_PICTURE}\s+(?:below|above)\b"
     rf"|\b(?:in|see|from|using)\s+(?:the\s+)?(?:following\s+|given\s+|accompanying\s+)?{_PICTURE}\b"
     r"|\b(?:shown|pictured|depicted|illustrated)\s+(?:below|above|here|at right)\b|\bas shown in\b",
     re.IGNORECASE,
