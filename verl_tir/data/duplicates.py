@@ -21,7 +21,10 @@ class _Group:
     @property
     def answers(self) -> list[Problem]:
         """The first problem of each ground truth, told apart as text."""
-        return list({answer_text(problem.answer): problem for problem in reversed(self.problems)}.values())[::-1]
+        found: dict[str, Problem] = {}
+        for problem in self.problems:
+            found.setdefault(answer_text(problem.answer), problem)
+        return list(found.values())
 
 
 def find_duplicates(problems: Sequence[Problem], judge: Judge) -> list[Finding]:

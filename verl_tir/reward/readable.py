@@ -11,9 +11,10 @@ MAX_CHARS = 2_000
 
 
 def is_readable(text: str) -> bool:
-    """Whether the parser makes a value of `text`, and one that equals itself.
+    """Whether the parser makes a value of `text`, one that equals itself and can be told from another.
 
-    What does not is right letter by letter only: words, and what the parser cannot read.
+    What it makes none of is right letter by letter only: words, and what it cannot read. A value such as `9^{9^{9^9}}`
+    equals itself at once, and would use up the limits against every other answer: this does too.
     """
     from math_verify import LatexExtractionConfig, parse, verify
 
@@ -25,4 +26,7 @@ def is_readable(text: str) -> bool:
     parsed = parse(f"${body}${percent}", [LatexExtractionConfig(boxed_match_priority=-1)], parsing_timeout=None)
     # What it cannot read it gives back as text.
     values = [value for value in parsed if not isinstance(value, str)]
-    return bool(values) and verify(values, values, timeout_seconds=None, allow_set_relation_comp=True)
+    if not values:
+        return False
+    verify(values, parse("$12345.678$", parsing_timeout=None), timeout_seconds=None, allow_set_relation_comp=True)
+    return verify(values, values, timeout_seconds=None, allow_set_relation_comp=True)
