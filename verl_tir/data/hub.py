@@ -44,4 +44,11 @@ def fetch(source: Source, revision: str = "main") -> Snapshot:
             f"    then here: verl-tir data prepare {source.name} --from {source.name}\n"
             "  - a mirror, a login or a filled cache, through HF_ENDPOINT, HF_TOKEN or HF_HOME"
         ) from error
-    return Snapshot(Path(folder), Path(folder).name)
+    snapshot = Path(folder)
+    if not snapshot.is_dir() or not any(path.is_file() for path in snapshot.rglob("*")):
+        raise HubError(
+            f"{source.name}: {source.repository} at {revision} ({snapshot.name}) has no file that matches "
+            f"{' or '.join(source.files)}; it has changed. Download it, and name the file: "
+            f"verl-tir data prepare {source.name} --from FILE"
+        )
+    return Snapshot(snapshot, snapshot.name)

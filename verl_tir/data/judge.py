@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from verl_tir.data.answer_kind import AnswerKind, answer_kind
 from verl_tir.data.progress import Progress, silent
 from verl_tir.reward.pool import ScoringPool
 from verl_tir.reward.verdict import Verdict
 
-_PLAIN_NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
-"""A ground truth that needs no parser; most are such."""
+_PLAIN_KINDS = frozenset({AnswerKind.INTEGER, AnswerKind.DECIMAL, AnswerKind.FRACTION})
+"""Ground truths that need no parser; most are such."""
+_PLAIN_CHARS = 40
 
 _IN_FLIGHT = 256
 """Questions that wait for a worker; more would only take memory."""
@@ -59,7 +60,7 @@ class PoolJudge:
         return asyncio.run(self._all("comparing ground truths", calls))
 
     def readable(self, answers: Sequence[str]) -> list[Verdict]:
-        asked = list(dict.fromkeys(answer for answer in answers if not _PLAIN_NUMBER.fullmatch(answer)))
+        asked = list(dict.fromkeys(answer for answer in answers if not _is_plain(answer)))
         calls = [functools.partial(self._pool.reads, answer) for answer in asked]
         verdicts = asyncio.run(self._all("reading ground truths", calls))
         known = dict(zip(asked, verdicts, strict=True))
@@ -78,3 +79,7 @@ class PoolJudge:
             return verdict
 
         return await asyncio.gather(*(one(call) for call in calls))
+
+
+def _is_plain(answer: str) -> bool:
+    return len(answer) <= _PLAIN_CHARS and answer_kind(answer) in _PLAIN_KINDS
