@@ -60,8 +60,9 @@ def test_verl_format_reads(tmp_path: Path) -> None:
         "reward_model": {"ground_truth": "5", "style": "rule"},
         "extra_info": {"level": 4, "split": "train"},
     }
-    (problem,) = read(write(tmp_path / "a.parquet", [row]))
-    assert (problem.question, problem.answer, problem.data_source, problem.level) == ("What?", "5", "mine", 4)
+    for name in ("a.parquet", "a.jsonl"):
+        (problem,) = read(write(tmp_path / name, [row]))
+        assert (problem.question, problem.answer, problem.data_source, problem.level) == ("What?", "5", "mine", 4)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -177,6 +176,8 @@ def _of_records(path: Path, records: list[Any]) -> DataFile:
     return DataFile(path, path.name, tuple(names), lambda columns: iter(records))
 
 
-def _names(record: Mapping[str, Any]) -> Iterable[str]:
-    inner = ((f"{key}.{name}" for name in value) for key, value in record.items() if isinstance(value, dict))
-    return itertools.chain(record, *inner)
+def _names(record: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in record.items():
+        yield key
+        if isinstance(value, dict):
+            yield from (f"{key}.{name}" for name in value)
