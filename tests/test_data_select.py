@@ -162,6 +162,11 @@ ASKED = [Asked(f"id{number}", number, f"Question {number}?") for number in range
             [{"id": "id0", "correct": True}, {"id": "id0", "correct": False}, {"id": "id0", "correct": None}],
             {"id0": (0.5,)},
         ),
+        (
+            "an evaluation",
+            [{"problem": "id0", "score": 1.0}, {"problem": "1", "score": 0.0}, {"problem": "id0", "score": None}],
+            {"id0": (1.0,), "id1": (0.0,)},
+        ),
     ],
 )
 def test_rates_from_a_file(tmp_path: Path, name: str, lines: list[Any], curves: dict[str, Any]) -> None:
@@ -175,8 +180,8 @@ def test_rates_from_a_file(tmp_path: Path, name: str, lines: list[Any], curves: 
 
 def _other(line: dict[str, Any]) -> dict[str, Any]:
     """The key of a problem that was not asked for."""
-    key = next(name for name in ("id", "index", "extra_info") if name in line)
-    return {key: {"id": "other", "index": 99, "extra_info": {"index": 99}}[key]}
+    key = next(name for name in ("id", "index", "extra_info", "problem") if name in line)
+    return {key: {"id": "other", "problem": "other", "index": 99, "extra_info": {"index": 99}}[key]}
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,9 @@ def read_rates(place: Path, problems: Sequence[Asked], partition: str = "train")
     return _from_dump(place, problems, partition) if place.is_dir() else _from_file(place, problems)
 
 
-_KEYS = ("id", "extra_info.id", "index", "extra_info.index")
-_VALUES = ("success_rates", "success_rate", "correct")
+_KEYS = ("id", "extra_info.id", "index", "extra_info.index", "problem")
+"""`problem` is what `verl-tir eval` writes: an id, or an index where the data has no ids."""
+_VALUES = ("success_rates", "success_rate", "correct", "score")
 
 
 def _from_file(path: Path, problems: Sequence[Asked]) -> Rates:
@@ -61,7 +62,8 @@ def _from_file(path: Path, problems: Sequence[Asked]) -> Rates:
         raise ColumnError(
             f"{path.name} needs a column id or index, and one of {', '.join(_VALUES)}; it has {', '.join(file.columns)}"
         )
-    by_key = {str(problem.id if key.endswith("id") else problem.index): problem.id for problem in problems}
+    by_key = {} if key.endswith("id") else {str(problem.index): problem.id for problem in problems}
+    by_key |= {} if key.endswith("index") else {problem.id: problem.id for problem in problems}
     visits: dict[str, dict[int, list[float]]] = {}
     others = set()
     columns = [key.partition(".")[0], value, *(["epoch"] if "epoch" in file.columns else [])]
