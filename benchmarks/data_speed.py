@@ -11,6 +11,7 @@ import argparse
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -54,9 +55,8 @@ def main() -> None:
         timed("duplicates", lambda: find_duplicates(made, judge))
         answers = [item.answer for item in made]
         verdicts = timed(f"reading ground truths, {options.workers} processes", lambda: judge.readable(answers))
-    print(
-        f"{len(set(answers)):,} different ground truths; verdicts: { {str(v): verdicts.count(v) for v in set(verdicts)} }"
-    )
+    counts = ", ".join(f"{verdict} {count:,}" for verdict, count in Counter(verdicts).items())
+    print(f"{len(set(answers)):,} different ground truths; {counts}")
 
 
 def varied(problems: tuple[Problem, ...], count: int) -> list[Problem]:
@@ -64,7 +64,10 @@ def varied(problems: tuple[Problem, ...], count: int) -> list[Problem]:
     source = random.Random(0)
 
     def other(text: str) -> str:
-        return re.sub(r"\d+", lambda match: str(source.randint(1, 10 ** len(match[0][:4]))), text)
+        # Exponents stay, or they would soon be larger than any in a data set.
+        return re.sub(
+            r"([\^_]\{?\d+)|\d+", lambda found: found[1] or str(source.randrange(1, 10 ** len(found[0][:4]))), text
+        )
 
     made = []
     while len(made) < count:
@@ -79,7 +82,7 @@ def varied(problems: tuple[Problem, ...], count: int) -> list[Problem]:
 def timed(name: str, work: Callable[[], T]) -> T:
     wall, processor = time.perf_counter(), time.process_time()
     result = work()
-    print(f"  {name}: {time.perf_counter() - wall:.1f}, {time.process_time() - processor:.1f}")
+    print(f"  {name}: {time.perf_counter() - wall:.1f}, {time.process_time() - processor:.1f}", flush=True)
     return result
 
 
