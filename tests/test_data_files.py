@@ -241,7 +241,11 @@ def test_a_wrong_row_is_named(tmp_path: Path, name: str, rows: list[Any], messag
         ("a.parquet", "PAR1", "is no whole Parquet file"),
         ("a.txt", "x", r"of no known format; name a file that ends in \.parquet"),
         ("a.json", '[{"text": "Q", "answer": "1"}]', "no column for the question: looked for question, problem"),
-        ("a.json", '[{"problem": "Q", "key": "1"}]', "it has problem, key. Name it: --answer-column"),
+        (
+            "a.json",
+            '[{"problem": "Q", "key": "1"}]',
+            "it has problem, key. For data of your own, name it: --answer-column",
+        ),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:

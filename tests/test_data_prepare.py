@@ -305,7 +305,7 @@ def test_a_known_data_set_from_a_file(inputs: Path) -> None:
     [
         (("aime24", "--from", "train.jsonl"), "aime24: 9 rows in train.jsonl, where 30 are expected"),
         (("aime24", "--from", "train.jsonl", "--expect", "9"), "row 8: the ground truth is empty, and a benchmark has"),
-        (("math", "--from", "train.jsonl"), "no column for the answer: looked for solution"),
+        (("math", "--from", "train.jsonl"), "no column for the answer: looked for reward_model.ground_truth, solution"),
         (("math", "--from", "nowhere"), "nowhere does not exist"),
         (("maths",), "'maths' is neither a file or folder nor a known data set: math, deepscaler"),
         (("train.jsonl", "--from", "bench.jsonl"), "--from goes with a known data set"),

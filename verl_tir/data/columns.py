@@ -31,6 +31,18 @@ class Columns:
     """Text that belongs before the question."""
     data_source: tuple[str, ...] = ()
 
+    def __or__(self, other: Columns) -> Columns:
+        """These names, and behind them those of `other`."""
+        return Columns(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
+
+
+VERL = Columns(
+    question=("prompt",),
+    answer=("reward_model.ground_truth",),
+    level=("extra_info.level",),
+    subject=("extra_info.subject",),
+)
+"""verl's own format, in which copies of any data set are about."""
 
 USUAL = Columns(
     question=("question", "problem", "Problem", "Question", "prompt"),
@@ -104,7 +116,7 @@ def choose(columns: Columns, there: Collection[str], file: str) -> Chosen:
         if missing:
             raise ColumnError(
                 f"{file} has no column for the {name}: looked for {', '.join(names)}; it has {', '.join(there)}. "
-                f"Name it: --{name}-column NAME"
+                f"For data of your own, name it: --{name}-column NAME"
             )
     return Chosen(**found)  # type: ignore[arg-type]
 

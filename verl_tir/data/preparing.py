@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from verl_tir.data.columns import USUAL, Columns
+from verl_tir.data.columns import USUAL, VERL, Columns
 from verl_tir.data.errors import CountError, DataError, FileError
 from verl_tir.data.files import FileStamp, find, stamp
 from verl_tir.data.hub import fetch
@@ -152,7 +152,7 @@ def _known(request: Request) -> _Origin:
         folder, record["revision"] = snapshot.folder, snapshot.revision
     else:
         folder = request.place
-    reader = Reader(source.columns, source.name, source.wrapper, request.skip_bad_rows)
+    reader = Reader(source.columns | VERL, source.name, source.wrapper, request.skip_bad_rows)
     expected = source.expected if request.expect is None else request.expect
     paths = find(folder, source.files)
     return _Origin(source.name, source.title, source.role, paths, reader, expected, record)

@@ -130,7 +130,7 @@ SOURCES: tuple[Source, ...] = (
         role=Role.BENCHMARK,
         repository="math-ai/aime25",
         files=("test.jsonl", "*.parquet", "*.jsonl"),
-        columns=Columns(question=("problem", "question", "prompt"), answer=("answer", "reward_model.ground_truth")),
+        columns=Columns(question=("problem", "question"), answer=("answer",)),
         expected=30,
     ),
     Source(
