@@ -1,6 +1,6 @@
 """How long the parts of `verl-tir data prepare` take on many problems.
 
-The problems are those of a file, many times over with other numbers in them, so that no two are the same:
+The problems are those of a file, many times over, with other numbers in them:
 
     python benchmarks/data_speed.py --problems data/math.parquet --against data/math500.parquet
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import resource
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -55,6 +56,8 @@ def main() -> None:
         timed("duplicates", lambda: find_duplicates(made, judge))
         answers = [item.answer for item in made]
         verdicts = timed(f"reading ground truths, {options.workers} processes", lambda: judge.readable(answers))
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"  processor of these: {workers.ru_utime + workers.ru_stime:.1f}")
     counts = ", ".join(f"{verdict} {count:,}" for verdict, count in Counter(verdicts).items())
     print(f"{len(set(answers)):,} different ground truths; {counts}")
 
@@ -73,9 +76,8 @@ def varied(problems: tuple[Problem, ...], count: int) -> list[Problem]:
     while len(made) < count:
         for item in problems[: count - len(made)]:
             question = other(item.question)
-            made.append(
-                replace(item, id=problem_id(question), question=question, answer=other(item.answer), row=len(made) + 1)
-            )
+            answer = item.answer if question == item.question else other(item.answer)
+            made.append(replace(item, id=problem_id(question), question=question, answer=answer, row=len(made) + 1))
     return made
 
 

@@ -135,6 +135,15 @@ def test_all_known_data_sets_are_tried() -> None:
     assert [name for name, _ in tried] == [source.name for source in SOURCES] == list(BY_NAME)
 
 
+def test_what_a_data_set_says_of_its_problems(tmp_path: Path) -> None:
+    """NuminaMath marks problems that are not valid, and proofs."""
+    said = [("Yes", "math-word-problem"), ("Incomplete", "proof"), (None, None)]
+    rows = [{"problem": "Q", "answer": "1", "problem_is_valid": valid, "question_type": kind} for valid, kind in said]
+    problems = read(write(tmp_path / "a.jsonl", rows), BY_NAME["numinamath"].columns)
+    assert [item.complaint for item in problems] == [None, "Incomplete", None]
+    assert [item.asked for item in problems] == [None, Asked.PROOF, None]
+
+
 def test_instructions_are_taken_off(tmp_path: Path) -> None:
     """DAPO's questions come bare, whether the file has its instructions around them or not."""
     wrapper = BY_NAME["dapo"].wrapper

@@ -129,6 +129,11 @@ def test_the_data_set_knows_better(asked: Asked, rule: Rule) -> None:
     assert found(problem(asked=asked)) is rule
 
 
+def test_a_problem_that_its_data_set_calls_invalid() -> None:
+    """What the data set says is wrong is taken at its word."""
+    assert found(problem(complaint="Incomplete")) is Rule.AMBIGUOUS
+
+
 def test_a_rule_that_is_off_hides_no_other() -> None:
     """A problem that one rule would drop is still asked by the next ones when that rule is off."""
     item = problem("In the figure, which is it? (A) 1 (B) 2 (C) 3")

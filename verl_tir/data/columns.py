@@ -27,6 +27,8 @@ class Columns:
     subject: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     """What kind of question it is, in the data set's words."""
+    valid: tuple[str, ...] = ()
+    """`Yes`, or what is wrong with the problem."""
     context: tuple[str, ...] = ()
     """Text that belongs before the question."""
     data_source: tuple[str, ...] = ()
@@ -59,6 +61,7 @@ USUAL = Columns(
     level=("level", "extra_info.level"),
     subject=("subject", "type", "extra_info.subject"),
     asked=("question_type",),
+    valid=("problem_is_valid",),
     data_source=("data_source",),
 )
 """For a file of no known data set: names in use, verl's own format included."""
@@ -74,6 +77,7 @@ class Chosen:
     level: str | None
     subject: str | None
     asked: str | None
+    valid: str | None
     context: str | None
     data_source: str | None
 
@@ -94,6 +98,8 @@ class Fields:
     level: int | None
     subject: str | None
     asked: Asked | None
+    complaint: str | None
+    """What the data set says is wrong with the problem."""
     data_source: str | None
 
 
@@ -149,6 +155,7 @@ def read(chosen: Chosen, row: Mapping[str, Any], place: str) -> Fields:
         level=_level(_optional(row, chosen.level)),
         subject=_label(_optional(row, chosen.subject)),
         asked=_asked(_optional(row, chosen.asked)),
+        complaint=_complaint(_optional(row, chosen.valid)),
         data_source=_label(_optional(row, chosen.data_source)),
     )
 
@@ -243,3 +250,8 @@ def _label(value: Any) -> str | None:
 def _asked(value: Any) -> Asked | None:
     """From NuminaMath's words: `proof` and `MCQ`."""
     return {"proof": Asked.PROOF, "mcq": Asked.CHOICE}.get(str(value).lower())
+
+
+def _complaint(value: Any) -> str | None:
+    """None for NuminaMath's `Yes`."""
+    return None if value is None or str(value).lower() in ("yes", "true") else str(value)

@@ -23,6 +23,7 @@ from verl_tir.data.manifest import manifest_path
 from verl_tir.data.problem import Problem, Role
 from verl_tir.data.rule import Rule
 from verl_tir.data.sources import SOURCES
+from verl_tir.reward.process import ScoringError
 
 _BAR = 40
 _EXCERPT = 300
@@ -30,10 +31,10 @@ _EXCERPT = 300
 
 @contextmanager
 def reported_errors() -> Iterator[None]:
-    """Wrong data ends the command with its message and exit code 1."""
+    """Wrong data, and a scorer that does not come up, end the command with the message and exit code 1."""
     try:
         yield
-    except DataError as error:
+    except (DataError, ScoringError) as error:
         Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         raise typer.Exit(1) from error
 
@@ -90,7 +91,9 @@ def print_prepared(outcome: preparing.Outcome, console: Console) -> None:
     if outcome.output is None:
         console.print("dry run: nothing was written")
     else:
-        console.print(f"{outcome.output} and {manifest_path(outcome.output).name}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{outcome.output} and {manifest_path(outcome.output).name}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def print_selected(outcome: selecting.Outcome, console: Console) -> None:
@@ -109,7 +112,9 @@ def print_selected(outcome: selecting.Outcome, console: Console) -> None:
     if outcome.output is None:
         console.print("dry run: nothing was written")
     else:
-        console.print(f"{outcome.output} and {manifest_path(outcome.output).name}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{outcome.output} and {manifest_path(outcome.output).name}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def print_description(description: Description, console: Console) -> None:

@@ -45,5 +45,7 @@ class Problem:
     subject: str | None = None
     asked: Asked | None = None
     """None where the data set does not say."""
+    complaint: str | None = None
+    """What the data set itself says is wrong with the problem."""
     solution: str | None = None
     """The text that the answer was read from; None where the data set gives answers."""

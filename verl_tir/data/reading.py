@@ -96,5 +96,6 @@ class Reader:
             level=fields.level,
             subject=fields.subject,
             asked=fields.asked,
+            complaint=fields.complaint,
             solution=fields.solution,
         )

@@ -23,7 +23,8 @@ class Rule(StrEnum):
     SEVERAL_PARTS = "several_parts"
     """The question has parts (a), (b), ..., and there is one ground truth."""
     AMBIGUOUS = "ambiguous"
-    """Boxes of the solution disagree, or the ground truth offers alternatives or says that answers vary."""
+    """Boxes of the solution disagree, the ground truth offers alternatives or says that answers vary, or the data set
+    calls the problem invalid."""
     FIGURE = "figure"
     """The question refers to a figure that is not there."""
     FIGURE_CODE = "figure_code"

@@ -147,6 +147,8 @@ def _several_parts(problem: Problem, limits: Limits) -> str | None:
 
 
 def _ambiguous(problem: Problem, limits: Limits) -> str | None:
+    if problem.complaint:
+        return f"the data set says {problem.complaint!r}"
     if _ALTERNATIVES.search(problem.answer):
         return f"alternatives in {problem.answer!r}"
     for text in (problem.answer, problem.question, problem.solution or ""):

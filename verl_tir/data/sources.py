@@ -79,7 +79,13 @@ SOURCES: tuple[Source, ...] = (
         role=Role.TRAIN,
         repository="AI-MO/NuminaMath-1.5",
         files=("data/train-*.parquet",),
-        columns=Columns(question=("problem",), answer=("answer",), subject=("problem_type",), asked=("question_type",)),
+        columns=Columns(
+            question=("problem",),
+            answer=("answer",),
+            subject=("problem_type",),
+            asked=("question_type",),
+            valid=("problem_is_valid",),
+        ),
         expected=896_215,
     ),
     Source(
