@@ -25,6 +25,7 @@ PURE = (
     "verl_tir/config.py",
     "verl_tir/selection.py",
     "verl_tir/trajectory.py",
+    "verl_tir/data/*.py",
     "verl_tir/demo/__init__.py",
     "verl_tir/demo/tasks.py",
     "verl_tir/filters/__init__.py",

@@ -9,9 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from verl_tir.data.command import data_app
+
 app = typer.Typer(
     help="Tool-integrated reasoning for verl.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
+app.add_typer(data_app, name="data")
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

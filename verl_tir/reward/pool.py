@@ -106,6 +106,15 @@ class ScoringPool:
         self._known.put(answer, accepted, verdict)
         return verdict
 
+    async def reads(self, text: str) -> Verdict:
+        """Whether `text` reads as a value: `EQUAL` (to itself) if it does, `DIFFERENT` if only the same text equals it.
+
+        Raises:
+            PoolClosedError: the pool is closed, or was closed meanwhile.
+            WorkerStartError: the pool's processes do not come up.
+        """
+        return await asyncio.wrap_future(self._submit(self._compare(text, None)))
+
     def close(self) -> None:
         """End all workers and wait until they are gone. Closing twice is allowed.
 
@@ -138,7 +147,7 @@ class ScoringPool:
                 self._thread.start()
             return asyncio.run_coroutine_threadsafe(comparison, self._loop)
 
-    async def _compare(self, answer: str, accepted: list[str]) -> Verdict:
+    async def _compare(self, answer: str, accepted: list[str] | None) -> Verdict:
         task = asyncio.current_task()
         assert task is not None
         self._comparisons.add(task)
@@ -152,7 +161,7 @@ class ScoringPool:
         finally:
             self._comparisons.discard(task)
 
-    async def _compare_with(self, worker: WorkerProcess | None, answer: str, accepted: list[str]) -> Verdict:
+    async def _compare_with(self, worker: WorkerProcess | None, answer: str, accepted: list[str] | None) -> Verdict:
         usable = False
         attempt = 1
         try:

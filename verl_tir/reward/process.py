@@ -106,7 +106,7 @@ class WorkerProcess:
         """Whether the process runs."""
         return self._process.poll() is None and not self._reader.at_eof()
 
-    async def compare(self, answer: str, accepted: list[str], timeout: float) -> Verdict:
+    async def compare(self, answer: str, accepted: list[str] | None, timeout: float) -> Verdict:
         """The worker's verdict, within `timeout` seconds. After an exception the worker is of no more use.
 
         Raises:

@@ -16,6 +16,7 @@ import socket
 import sys
 
 from verl_tir.reward.equivalence import is_equivalent
+from verl_tir.reward.readable import is_readable
 from verl_tir.reward.verdict import Verdict
 
 READY = "ready"
@@ -55,10 +56,14 @@ def main(arguments: list[str] | None = None) -> None:
             stream.flush()
 
 
-def judge(answer: str, accepted: list[str]) -> Verdict:
-    """Compare under this process's limits. Any other exception ends the process, which the pool reads as undecided."""
+def judge(answer: str, accepted: list[str] | None) -> Verdict:
+    """Compare, or where `accepted` is None say whether `answer` reads as a value, under this process's limits.
+
+    Any other exception ends the process, which the pool reads as undecided.
+    """
     try:
-        return Verdict.of(is_equivalent(answer, accepted))
+        holds = is_readable(answer) if accepted is None else is_equivalent(answer, accepted)
+        return Verdict.of(holds)
     except (MemoryError, RecursionError):
         return Verdict.UNDECIDED
 

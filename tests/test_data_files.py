@@ -1,0 +1,311 @@
+"""Rows of files: every format reads alike, and a wrong row is named with the reason."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from verl_tir.data.columns import USUAL, Columns
+from verl_tir.data.errors import ColumnError, DataError, FileError, RowError
+from verl_tir.data.files import find
+from verl_tir.data.problem import Asked, Problem
+from verl_tir.data.reading import Reader
+from verl_tir.data.sources import BY_NAME, SOURCES
+
+ROWS = [{"problem": "What is $1+1$?", "answer": "2"}, {"problem": 'Find, if "any",\na $x$.', "answer": "073"}]
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    """Rows as a file of the format that its name ends in."""
+    match path.suffix:
+        case ".jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        case ".json":
+            path.write_text(json.dumps(rows), encoding="utf-8")
+        case ".csv":
+            cells = [list(rows[0]), *(list(row.values()) for row in rows)]
+            quoted = (",".join('"' + str(cell).replace('"', '""') + '"' for cell in line) for line in cells)
+            path.write_text("\n".join(quoted) + "\n", encoding="utf-8")
+        case ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def read(path: Path, columns: Columns = USUAL, **settings: Any) -> tuple[Problem, ...]:
+    return Reader(columns, **settings).read([path]).problems
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "json", "csv"])
+def test_every_format_reads_alike(tmp_path: Path, suffix: str) -> None:
+    """The same rows are the same problems, with leading zeros, quotes and line breaks."""
+    problems = read(write(tmp_path / f"rows.{suffix}", ROWS))
+    assert [(item.question, item.answer, item.row) for item in problems] == [
+        ("What is $1+1$?", "2", 1),
+        ('Find, if "any",\na $x$.', "073", 2),
+    ]
+    assert {item.data_source for item in problems} == {"rows"}
+
+
+def test_verl_format_reads(tmp_path: Path) -> None:
+    """A file in verl's own format gives the user's message, without instructions of the system's."""
+    row = {
+        "data_source": "mine",
+        "prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What?"}],
+        "reward_model": {"ground_truth": "5", "style": "rule"},
+        "extra_info": {"level": 4, "split": "train"},
+    }
+    for name in ("a.parquet", "a.jsonl"):
+        (problem,) = read(write(tmp_path / name, [row]))
+        assert (problem.question, problem.answer, problem.data_source, problem.level) == ("What?", "5", "mine", 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("math", [{"problem": "Q", "level": "Level 5", "type": "Algebra", "solution": r"so \boxed{\frac{1}{2}}."}]),
+        ("deepscaler", [{"problem": "Q", "answer": r"\frac{1}{2}", "solution": r"no box"}]),
+        (
+            "numinamath",
+            [
+                {
+                    "problem": "Q",
+                    "solution": "s",
+                    "answer": r"\frac{1}{2}",
+                    "problem_type": "Algebra",
+                    "question_type": "MCQ",
+                }
+            ],
+        ),
+        (
+            "numinamath_cot",
+            [{"source": "olympiads", "problem": "Q", "solution": r"\boxed{\frac{1}{2}}", "messages": []}],
+        ),
+        (
+            "simplerl_3to5",
+            [
+                {
+                    "prompt": [{"role": "user", "content": "<|im_start|>...Q"}],
+                    "question": "Q",
+                    "gt_answer": r"\frac{1}{2}",
+                    "level": 5,
+                    "subject": "Algebra",
+                    "extra_info": {"question": "Q", "answer": r"\frac{1}{2}"},
+                }
+            ],
+        ),
+        ("dapo", [{"prompt": "Q", "solution": r"\frac{1}{2}", "reward_model": {"ground_truth": r"\frac{1}{2}"}}]),
+        ("aime24", [{"id": 60, "problem": "Q", "solution": "s", "answer": r"\frac{1}{2}", "url": "u", "year": "2024"}]),
+        ("aime25", [{"problem": "Q", "answer": r"\frac{1}{2}", "id": "0"}]),
+        ("math500", [{"problem": "Q", "solution": "s", "answer": r"\frac{1}{2}", "subject": "Algebra", "level": 5}]),
+        (
+            "olympiadbench",
+            [{"id": 1, "question": "Q", "context": None, "final_answer": [r"$\frac{1}{2}$"], "subfield": "Algebra"}],
+        ),
+        ("amc23", [{"id": 0, "question": "Q", "answer": r"\frac{1}{2}", "url": "u"}]),
+        ("hmmt_feb_2025", [{"problem_idx": 1, "problem": "Q", "answer": r"\frac{1}{2}", "problem_type": ["Algebra"]}]),
+    ],
+)
+def test_each_known_data_set_reads_by_its_columns(tmp_path: Path, name: str, rows: list[Any]) -> None:
+    """A row as the hub's repository has it gives question, ground truth, level and subject."""
+    source = BY_NAME[name]
+    (problem,) = read(write(tmp_path / "a.jsonl", rows), source.columns, data_source=name, wrapper=source.wrapper)
+    assert (problem.question, problem.answer, problem.data_source) == ("Q", r"\frac{1}{2}", name)
+    assert problem.level == (5 if name in ("math", "simplerl_3to5", "math500") else None)
+    expected = {
+        "deepscaler": None,
+        "dapo": None,
+        "aime24": None,
+        "aime25": None,
+        "amc23": None,
+        "numinamath_cot": "olympiads",
+    }
+    assert problem.subject == expected.get(name, "Algebra")
+    assert problem.asked is (Asked.CHOICE if name == "numinamath" else None)
+
+
+def test_all_known_data_sets_are_tried() -> None:
+    """The table above has every data set, and names are unique."""
+    tried = test_each_known_data_set_reads_by_its_columns.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    assert [name for name, _ in tried] == [source.name for source in SOURCES] == list(BY_NAME)
+
+
+def test_what_a_data_set_says_of_its_problems(tmp_path: Path) -> None:
+    """NuminaMath marks problems that are not valid, and proofs."""
+    said = [("Yes", "math-word-problem"), ("Incomplete", "proof"), (None, None)]
+    rows = [{"problem": "Q", "answer": "1", "problem_is_valid": valid, "question_type": kind} for valid, kind in said]
+    problems = read(write(tmp_path / "a.jsonl", rows), BY_NAME["numinamath"].columns)
+    assert [item.complaint for item in problems] == [None, "Incomplete", None]
+    assert [item.asked for item in problems] == [None, Asked.PROOF, None]
+
+
+def test_instructions_are_taken_off(tmp_path: Path) -> None:
+    """DAPO's questions come bare, whether the file has its instructions around them or not."""
+    wrapper = BY_NAME["dapo"].wrapper
+    assert wrapper is not None
+    rows = [{"prompt": f"{wrapper.before}Q{wrapper.behind}", "solution": "1"}, {"prompt": "Q", "solution": "1"}]
+    problems = read(write(tmp_path / "a.jsonl", rows), BY_NAME["dapo"].columns, wrapper=wrapper)
+    assert [item.question for item in problems] == ["Q", "Q"]
+
+
+def test_context_stands_before_the_question(tmp_path: Path) -> None:
+    """OlympiadBench's later questions need the text before them."""
+    rows = [{"question": "Find $b$.", "context": "Let $a=b$.", "final_answer": ["1", "2"]}]
+    (problem,) = read(write(tmp_path / "a.json", rows), BY_NAME["olympiadbench"].columns)
+    assert (problem.question, problem.answer) == ("Let $a=b$.\nFind $b$.", "1, 2")
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [(70, "70"), (70.0, "70"), (0.5, "0.5"), (float("nan"), ""), (None, ""), (" $x$ ", "x"), (r"\boxed{3}", "3"),
+     ("$1$ and $2$", "$1$ and $2$"), ([], "")],
+)  # fmt: skip
+def test_ground_truths_of_all_types(tmp_path: Path, value: object, answer: str) -> None:
+    """Numbers are written as people write them; wrapping goes; what is missing is empty."""
+    (problem,) = read(write(tmp_path / "a.json", [{"problem": "Q", "answer": value}]))
+    assert problem.answer == answer
+
+
+@pytest.mark.parametrize(
+    ("level", "number"),
+    [
+        ("Level 5", 5),
+        ("5", 5),
+        (3, 3),
+        (3.0, 3),
+        ("Level ?", None),
+        (None, None),
+        ("hard", None),
+        (2.5, None),
+        (True, None),
+    ],
+)
+def test_levels(tmp_path: Path, level: object, number: int | None) -> None:
+    """A level is a whole number or none."""
+    (problem,) = read(write(tmp_path / "a.json", [{"problem": "Q", "answer": "1", "level": level}]))
+    assert problem.level == number
+
+
+def test_swallowed_commands_are_restored_and_counted(tmp_path: Path) -> None:
+    """Question, solution and the answer in it are mended together."""
+    rows = [{"problem": "Q", "solution": r"\boxed{1}"}, {"problem": "$\x0crac12$", "solution": "\\boxed{\x0crac12}"}]
+    reading = Reader(USUAL).read([write(tmp_path / "a.json", rows)])
+    assert reading.problems[1].question == r"$\frac12$"
+    assert reading.problems[1].answer == r"\frac12"
+    assert reading.mended == (2,)
+
+
+BAD = {
+    "a.jsonl": [
+        ([{"problem": "Q", "answer": "1"}, {"problem": "Q"}], r"a\.jsonl, row 2 has no answer"),
+        (
+            [{"problem": "Q", "answer": "1"}, {"problem": 5, "answer": "1"}],
+            r"row 2, column problem holds 5, of type int",
+        ),
+        ([{"problem": "Q", "answer": {"x": 1}}], r"row 1, column answer holds \{'x': 1\}, of type dict"),
+        ([{"problem": "Q", "answer": True}], r"row 1, column answer holds True, of type bool"),
+        ([{"problem": "Q", "answer": [1, 2]}], r"row 1, column answer holds \[1, 2\]"),
+        (
+            [{"prompt": [{"role": "user", "content": "a"}] * 2, "answer": "1"}],
+            r"row 1, column prompt is a conversation",
+        ),
+        ([{"prompt": [{"role": "user"}], "answer": "1"}, {"prompt": [7], "answer": "1"}], "row 2, column prompt is a"),
+    ],
+    "a.parquet": [
+        ([{"problem": b"Q", "answer": "1"}], "row 1, column problem holds b'Q', of type bytes"),
+        ([{"problem": "Q", "answer": Decimal("1.5")}], "row 1, column answer holds Decimal"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "rows", "message"), [(name, *case) for name, cases in BAD.items() for case in cases])
+def test_a_wrong_row_is_named(tmp_path: Path, name: str, rows: list[Any], message: str) -> None:
+    """The error has file, row, column and value; with skip_bad_rows the others are read and it is listed."""
+    path = write(tmp_path / name, rows)
+    with pytest.raises(RowError, match=message):
+        read(path)
+    reading = Reader(USUAL, skip_bad_rows=True).read([path])
+    assert len(reading.bad_rows) == 1
+    assert len(reading.problems) == len(rows) - 1
+    assert reading.rows == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"problem": "Q", "answer": "1"}\n{"problem": \n', r"a\.jsonl, row 2: .* is no JSON"),
+        ("a.jsonl", '{"problem": "Q", "answer": "1"}\n\n', r"a\.jsonl, row 2: the line is empty"),
+        ("a.jsonl", "[1]\n", "row 1 is .1., where a record is needed"),
+        ("a.jsonl", "", "no rows"),
+        ("a.json", '{"a": 1}', "a list of records is needed"),
+        ("a.json", "{", "is no JSON"),
+        ("a.csv", "problem,answer\nQ,1,2\n", r"a\.csv, row 1 \(to line 2\) has 3 fields, where the header names 2"),
+        ("a.csv", 'problem,answer\nQ,"1', r"a\.csv, line 2"),
+        ("a.csv", "", "is empty"),
+        ("a.parquet", "PAR1", "is no whole Parquet file"),
+        ("a.txt", "x", r"of no known format; name a file that ends in \.parquet"),
+        ("a.json", '[{"text": "Q", "answer": "1"}]', "no column for the question: looked for question, problem"),
+        (
+            "a.json",
+            '[{"problem": "Q", "key": "1"}]',
+            "it has problem, key. For data of your own, name it: --answer-column",
+        ),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    """What is wrong with a file is said with the place and what is needed."""
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read(path)
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    """Text that is not UTF-8 is refused, not guessed at."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"problem": "é"}'.encode("latin-1"))
+    with pytest.raises(FileError, match="is not UTF-8 text"):
+        read(path)
+
+
+def test_files_of_a_folder(tmp_path: Path) -> None:
+    """All data files in order, or those of the first pattern that matches; never a manifest or a hidden file."""
+    for name in (
+        "data/train-1.parquet",
+        "data/train-0.parquet",
+        "data/test-0.parquet",
+        ".cache/x.json",
+        "a.manifest.json",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = lambda *patterns: [path.name for path in find(tmp_path, patterns)]  # noqa: E731
+    assert names() == ["test-0.parquet", "train-0.parquet", "train-1.parquet"]
+    assert names("train-*", "data/train-*") == ["train-0.parquet", "train-1.parquet"]
+    with pytest.raises(FileError, match=r"matches x\.json; data files there: data/test-0\.parquet, data/train-0"):
+        names("x.json")
+    with pytest.raises(FileError, match="does not exist"):
+        find(tmp_path / "nowhere")
+
+
+def test_rows_are_counted_over_all_files(tmp_path: Path) -> None:
+    """Row numbers go on from file to file, while messages count within one."""
+    first = write(tmp_path / "a.jsonl", ROWS)
+    second = write(tmp_path / "b.jsonl", [*ROWS, {"problem": "Q"}])
+    with pytest.raises(RowError, match=r"b\.jsonl, row 3 has no answer"):
+        Reader(USUAL).read([first, second])
+    reading = Reader(USUAL, skip_bad_rows=True).read([first, second])
+    assert [problem.row for problem in reading.problems] == [1, 2, 3, 4]
+    assert [item.row for item in reading.bad_rows] == [5]
+    assert [file.name for file in reading.files] == ["a.jsonl", "b.jsonl"]
+
+
+def test_a_column_that_is_named_and_missing(tmp_path: Path) -> None:
+    """A column of one's own choice is not replaced by another."""
+    with pytest.raises(ColumnError, match="looked for text; it has problem, answer"):
+        read(write(tmp_path / "a.json", ROWS), Columns(question=("text",), answer=("answer",)))

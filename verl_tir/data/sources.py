@@ -1,0 +1,180 @@
+"""The data sets that `prepare` knows by name: where they lie on the hub, how their columns read, how many they are.
+
+Names, columns and counts are those of the hub's repositories in 2025. A file that differs is an error that says how,
+never a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from verl_tir.data.columns import Columns
+from verl_tir.data.problem import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """Instructions that a data set has put around each question."""
+
+    before: str
+    behind: str
+
+    def stripped(self, text: str) -> str:
+        """`text` without the instructions, where both parts are there."""
+        if text.startswith(self.before) and text.endswith(self.behind):
+            return text[len(self.before) : len(text) - len(self.behind)].strip()
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set."""
+
+    name: str
+    """Also its `data_source`, by which verl reports scores."""
+    title: str
+    role: Role
+    repository: str
+    """On the Hugging Face hub."""
+    files: tuple[str, ...]
+    """Patterns of its data files in the repository; the first one that matches anything is taken."""
+    columns: Columns
+    expected: int
+    """Rows in the repository."""
+    wrapper: Wrapper | None = None
+
+
+_SOLVED = Columns(question=("problem", "question"), answer=("answer",), solution=("solution",))
+
+_DAPO_WRAPPER = Wrapper(
+    "Solve the following math problem step by step. The last line of your response should be of the form "
+    "Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\n",
+    '\n\nRemember to put your answer on its own line after "Answer:".',
+)
+
+SOURCES: tuple[Source, ...] = (
+    Source(
+        name="math",
+        title="MATH, levels 1 to 5",
+        role=Role.TRAIN,
+        repository="DigitalLearningGmbH/MATH-lighteval",
+        files=("data/train-*.parquet", "train*.parquet", "train*.jsonl"),
+        columns=Columns(
+            question=("problem",), answer=(), solution=("solution",), level=("level",), subject=("type", "subject")
+        ),
+        expected=7_500,
+    ),
+    Source(
+        name="deepscaler",
+        title="DeepScaleR preview",
+        role=Role.TRAIN,
+        repository="agentica-org/DeepScaleR-Preview-Dataset",
+        files=("deepscaler.json", "*.parquet"),
+        columns=Columns(question=("problem",), answer=("answer",)),
+        expected=40_315,
+    ),
+    Source(
+        name="numinamath",
+        title="NuminaMath 1.5",
+        role=Role.TRAIN,
+        repository="AI-MO/NuminaMath-1.5",
+        files=("data/train-*.parquet",),
+        columns=Columns(
+            question=("problem",),
+            answer=("answer",),
+            subject=("problem_type",),
+            asked=("question_type",),
+            valid=("problem_is_valid",),
+        ),
+        expected=896_215,
+    ),
+    Source(
+        name="numinamath_cot",
+        title="NuminaMath CoT (1.0)",
+        role=Role.TRAIN,
+        repository="AI-MO/NuminaMath-CoT",
+        files=("data/train-*.parquet",),
+        columns=Columns(question=("problem",), answer=(), solution=("solution",), subject=("source",)),
+        expected=859_494,
+    ),
+    Source(
+        name="simplerl_3to5",
+        title="SimpleRL-Zoo, levels 3 to 5",
+        role=Role.TRAIN,
+        repository="hkust-nlp/SimpleRL-Zoo-Data",
+        files=("simplelr_qwen_level3to5/train.parquet", "train.parquet"),
+        columns=Columns(
+            question=("question", "extra_info.question"),
+            answer=("gt_answer", "extra_info.answer", "answer"),
+            level=("level", "extra_info.level"),
+            subject=("subject", "extra_info.subject"),
+        ),
+        expected=8_523,
+    ),
+    Source(
+        name="dapo",
+        title="DAPO-Math-17k, duplicates removed",
+        role=Role.TRAIN,
+        repository="open-r1/DAPO-Math-17k-Processed",
+        files=("all/train-*.parquet", "train-*.parquet", "*.parquet"),
+        columns=Columns(question=("prompt",), answer=("solution", "reward_model.ground_truth")),
+        expected=17_398,
+        wrapper=_DAPO_WRAPPER,
+    ),
+    Source(
+        name="aime24",
+        title="AIME 2024, I and II",
+        role=Role.BENCHMARK,
+        repository="HuggingFaceH4/aime_2024",
+        files=("data/train-*.parquet", "*.parquet", "*.jsonl"),
+        columns=_SOLVED,
+        expected=30,
+    ),
+    Source(
+        name="aime25",
+        title="AIME 2025, I and II",
+        role=Role.BENCHMARK,
+        repository="math-ai/aime25",
+        files=("test.jsonl", "*.parquet", "*.jsonl"),
+        columns=Columns(question=("problem", "question"), answer=("answer",)),
+        expected=30,
+    ),
+    Source(
+        name="math500",
+        title="MATH500",
+        role=Role.BENCHMARK,
+        repository="HuggingFaceH4/MATH-500",
+        files=("test.jsonl", "*.parquet", "*.jsonl"),
+        columns=Columns(question=("problem",), answer=("answer",), level=("level",), subject=("subject",)),
+        expected=500,
+    ),
+    Source(
+        name="olympiadbench",
+        title="OlympiadBench, English, maths, text only",
+        role=Role.BENCHMARK,
+        repository="Hothan/OlympiadBench",
+        files=("*OE_TO_maths_en_COMP*.parquet", "*.parquet"),
+        columns=Columns(question=("question",), answer=("final_answer",), subject=("subfield",), context=("context",)),
+        expected=674,
+    ),
+    Source(
+        name="amc23",
+        title="AMC 2023",
+        role=Role.BENCHMARK,
+        repository="math-ai/amc23",
+        files=("test-*.parquet", "*.parquet", "*.jsonl"),
+        columns=Columns(question=("question", "problem"), answer=("answer",)),
+        expected=40,
+    ),
+    Source(
+        name="hmmt_feb_2025",
+        title="HMMT, February 2025",
+        role=Role.BENCHMARK,
+        repository="MathArena/hmmt_feb_2025",
+        files=("data/train-*.parquet", "*.parquet", "*.jsonl"),
+        columns=Columns(question=("problem",), answer=("answer",), subject=("problem_type",)),
+        expected=30,
+    ),
+)
+
+BY_NAME = {source.name: source for source in SOURCES}
