@@ -25,6 +25,11 @@ class Tail:
     path: Path
     _offset: int = 0
 
+    @classmethod
+    def from_end(cls, path: Path) -> Tail:
+        """Reads what is appended from now on."""
+        return cls(path, path.stat().st_size if path.exists() else 0)
+
     def lines(self) -> Iterator[str]:
         if not self.path.exists():
             return
@@ -55,3 +60,8 @@ class StartUp:
     def current(self) -> str:
         """The phase under way."""
         return next((name for name, _ in PHASES if name not in self.seconds), "first step")
+
+
+def last_lines(log: Path, count: int = 40) -> str:
+    """The end of a log."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
