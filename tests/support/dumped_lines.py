@@ -1,15 +1,15 @@
-"""Lines of a validation's trajectory dump, as the sampler writes them."""
+"""Lines of a validation's trajectory dump, as the sampler writes them, and without torch, which that imports."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from verl_tir.filters.dump import TrajectoryDump
-from verl_tir.filters.storage import StoredRow
-from verl_tir.filters.void import Plan
-from verl_tir.metrics.scored import Scored, is_correct
+from verl_tir.filters.dumped import SCHEMA, Fate
+from verl_tir.metrics.scored import is_correct
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, Trajectory, Turn, TurnEnd
 
 _CODE = Turn(TurnEnd.CODE, 6, 4, 0, True, False, Outcome.SUCCESS, False, 0.1, 0.1)
@@ -26,24 +26,35 @@ def answered(text: str) -> Trajectory:
     return Trajectory((_CODE, _TEXT), StopReason.ANSWER, text, AnswerSource.MODEL)
 
 
-def stored(
+def finished(
     index: int, session: int, trajectory: Trajectory, truth: str = "1", undecided: bool = False, run: str = "a"
-) -> StoredRow:
+) -> Mapping[str, Any]:
     """A finished sample of the problem `index`; it is right where its answer is `truth`."""
-    right = trajectory.answer == truth
-    extra = {} if trajectory.aborted else {"correct": float(right), "undecided": float(undecided)}
-    record = trajectory.to_record() | {
-        "segments": [{"role": "prompt", "text": "?"}, {"role": "model", "text": f"\\boxed{{{trajectory.answer}}}"}],
+    reward = float(trajectory.answer == truth)
+    extra = {} if trajectory.aborted else {"correct": reward, "undecided": float(undecided)}
+    return trajectory.to_record() | {
+        "schema": SCHEMA,
+        "run": run,
+        "partition": "val",
+        "step": 0,
+        "key": f"{run}{index}_{session}_0",
+        "fate": Fate.DROP if undecided or trajectory.aborted else Fate.TRAIN,
+        "reason": None,
+        "reward": reward,
+        "reward_extra": extra,
+        "correct": is_correct(trajectory, reward, extra),
         "ground_truth": truth,
         "data_source": "bench",
         "index": index,
+        "response_mask": [],
+        "segments": [{"role": "prompt", "text": "?"}, {"role": "model", "text": f"\\boxed{{{trajectory.answer}}}"}],
     }
-    scored = Scored(trajectory, float(right), is_correct(trajectory, float(right), extra))
-    return StoredRow(f"{run}{index}_{session}_0", record, scored, undecided, extra)
 
 
-def write_dump(folder: Path, rows: Sequence[StoredRow]) -> None:
+def write_dump(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Append a batch of validation to a dump."""
-    drop = tuple(row.key for row in rows if row.undecided or row.scored.trajectory.aborted)
-    train = tuple(row.key for row in rows if row.key not in drop)
-    TrajectoryDump(folder, None).write("val", 0, rows, Plan(train, (), drop, (), None))
+    file = folder / "val" / "000000.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cut_off = file.exists() and not file.read_bytes().endswith(b"\n")
+    with file.open("a") as opened:
+        opened.write("\n" * cut_off + "".join(json.dumps(line) + "\n" for line in lines))
