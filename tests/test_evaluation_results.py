@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from verl_tir.evaluation.protocol import PRESETS, Protocol
+from verl_tir.evaluation.protocol import PRESETS, Protocol, departures
 from verl_tir.evaluation.published import (
     REGISTRY,
     RegistryError,
@@ -185,3 +185,18 @@ def test_the_presets_are_the_papers() -> None:
     assert (simpletir.max_turn_tokens, simpletir.max_response_tokens) == (12288, 36864)
     assert (torl.samples, torl.temperature, torl.max_tool_calls, torl.max_response_tokens) == (1, 0.0, 1, 3072)
     assert torl.overrides()["actor_rollout_ref.rollout.val_kwargs.do_sample"] is False
+
+
+def test_a_comparison_says_what_was_done_otherwise() -> None:
+    """Fewer samples or tokens than the paper's make another measurement; a longer room for prompts does not."""
+    simpletir = PRESETS[Protocol.SIMPLETIR]
+    launch = {key: None if value == "null" else value for key, value in simpletir.overrides().items()}
+    launch |= {"tir.prompt.template": "simpletir", "data.max_prompt_length": 9999}
+    assert departures(Protocol.SIMPLETIR, 32, launch) == []
+    launch |= {"tir.rollout.max_tool_calls": 3, "actor_rollout_ref.rollout.val_kwargs.temperature": 0.6}
+    assert departures(Protocol.SIMPLETIR, 8, launch) == [
+        "samples 8 (simpletir: 32)",
+        "max_tool_calls 3 (simpletir: none)",
+        "temperature 0.6 (simpletir: 1)",
+    ]
+    assert "not measured as the published results of simpletir were: samples 4 (simpletir: 32)" in report().notes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 MAX_SAMPLES = 1024
 """Of a problem: with more, the numbers of ways to draw among them leave double precision."""
@@ -70,3 +71,28 @@ PRESETS: Mapping[Protocol, Preset] = {
         max_response_tokens=3072,
     ),
 }
+
+
+def departures(protocol: Protocol, samples: int, launch: Mapping[str, Any]) -> list[str]:
+    """Where an evaluation was not done as a protocol has it, each as `key value (protocol: value)`.
+
+    Room for longer prompts is no departure.
+
+    Args:
+        protocol: the one that is compared with.
+        samples: of each problem.
+        launch: the values of the launch, by their keys.
+    """
+    preset = PRESETS[protocol]
+    wanted: dict[str, object] = {"samples": preset.samples, "tir.prompt.template": preset.recipe}
+    wanted |= {key: None if value == "null" else value for key, value in preset.overrides().items()}
+    found = {**launch, "samples": samples}
+    return [
+        f"{key.rsplit('.', 1)[-1]} {_shown(found[key])} ({protocol}: {_shown(value)})"
+        for key, value in wanted.items()
+        if key in found and key != "data.max_prompt_length" and found[key] != value
+    ]
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

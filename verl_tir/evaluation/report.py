@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from verl_tir.evaluation.protocol import departures
 from verl_tir.evaluation.published import Distance
 from verl_tir.evaluation.results import BenchmarkResult
 from verl_tir.evaluation.samples import SampleStatus
@@ -70,8 +71,13 @@ class Report:
         return f"{self.settings.samples} samples per problem; {said}"
 
     def notes(self) -> list[str]:
-        """What a reader has to know, by benchmark."""
-        return [f"{result.name}: {note}" for result in self.results for note in result.notes]
+        """What a reader has to know: of each benchmark, and of how the run differs from those it is compared with."""
+        said = [f"{result.name}: {note}" for result in self.results for note in result.notes]
+        for protocol in dict.fromkeys(item.published.protocol for item in self.distances):
+            other = departures(protocol, self.settings.samples, self.settings.launch)
+            if other:
+                said.append(f"not measured as the published results of {protocol} were: {', '.join(other)}")
+        return said
 
     def markdown(self) -> str:
         """As a Markdown document."""
@@ -121,7 +127,7 @@ def _distance_grid(distances: Sequence[Distance]) -> Grid:
     rows = [
         (
             item.benchmark,
-            f"{item.published.name}, {item.published.table} of arXiv {item.published.arxiv}",
+            f"{item.published.name} (arXiv {item.published.arxiv})",
             f"{item.ours:.1f} [{item.low:.1f}, {item.high:.1f}]",
             f"{item.theirs:.1f}",
             f"{item.difference:+.1f}",
