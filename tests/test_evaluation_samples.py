@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,6 @@ def test_a_line_of_the_samples_file(tmp_path: Path) -> None:
     assert [record["score"] for record in records] == [1.0, 0.0, None]
     assert records[0]["problem"] == "p0"
     assert (records[0]["extracted"], records[0]["response"]) == ("1", "\\boxed{1}")
+    text = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text()
+    told = re.findall(r"`(\w+)`", text.partition("| `samples.jsonl` |")[2].partition("\n")[0])
+    assert set(told) - set(SampleStatus) == set(records[0])

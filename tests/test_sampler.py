@@ -211,10 +211,11 @@ def test_the_dump_says_what_became_of_each_trajectory(tmp_path: Path) -> None:
     assert (by_key["a_1_0"]["fate"], by_key["a_1_0"]["stop_reason"]) == ("mask", "void")
 
 
-def test_validation_is_dumped_prompt_by_prompt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["sync", "colocate_async"])
+def test_validation_is_dumped_prompt_by_prompt(tmp_path: Path, mode: str) -> None:
     """What has finished is written while other prompts still run, each trajectory once; nothing stays for the next."""
     folder = tmp_path / "dump"
-    buffer = sampler(dump_dir=str(folder), filter={"max_aborted_ratio": 0.5})
+    buffer = sampler(mode=mode, dump_dir=str(folder), filter={"max_aborted_ratio": 0.5})
 
     def keys() -> list[str]:
         files = sorted(folder.glob("val/*.jsonl"))
