@@ -67,7 +67,7 @@ def validate(folder: Path, overrides: Sequence[str], wanted: int, number: int, c
     """
     command = launch_command(overrides)
     (folder / "command.txt").write_text(" \\\n  ".join(command) + "\n", encoding="utf-8")
-    launch = Launch(command, log_of(folder, number), {}, folder)
+    launch = Launch(command, log_of(folder, number), {})
     with noted(folder, launch.mark), launch:
         return _follow(launch, folder, wanted, number, console)
 

@@ -102,6 +102,7 @@ class Report:
                     "benchmark": item.benchmark,
                     "published": item.published.key,
                     "arxiv": item.published.arxiv,
+                    "table": item.published.table,
                     "theirs": item.theirs,
                     "ours": item.ours,
                     "difference": item.difference,

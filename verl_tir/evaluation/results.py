@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from verl_tir.evaluation.samples import Sample, SampleStatus
-from verl_tir.evaluation.statistics import Estimate, bootstrap, pass_at_k, powers_up_to
+from verl_tir.evaluation.statistics import Estimate, Measure, bootstrap, pass_at_k, powers_up_to
 from verl_tir.evaluation.voting import CORRECT, majority_at_k
 
 FEW_PROBLEMS = 50
@@ -34,6 +34,10 @@ class Answered:
     @property
     def right(self) -> int:
         return sum(sample.status is SampleStatus.CORRECT for sample in self.samples)
+
+    def passed(self, k: int) -> float:
+        """pass@k over the decided samples."""
+        return pass_at_k(len(self.decided), self.right, k)
 
     def majority(self, k: int) -> float:
         """maj@k over the decided samples."""
@@ -79,56 +83,58 @@ def benchmark_result(name: str, answered: Sequence[Answered], samples: int, seed
         seed: of the bootstrap.
     """
     scored = [problem for problem in answered if problem.decided]
-    metrics: dict[str, Estimate] = {}
-    if scored:
-        metrics[f"avg@{samples}"] = bootstrap([item.right / len(item.decided) for item in scored], seed=seed)
-    for k in powers_up_to(samples):
-        enough = [item for item in scored if len(item.decided) >= k]
-        if enough:
-            passed = [pass_at_k(len(item.decided), item.right, k) for item in enough]
-            metrics[f"pass@{k}"] = bootstrap(passed, seed=seed)
+    decided = [item.decided for item in scored]
+    measures = {f"avg@{samples}": _mean([item.right / len(item.decided) for item in scored])}
+    ks = powers_up_to(samples)
+    measures |= {f"pass@{k}": _at_k(scored, k, Answered.passed) for k in ks}
     # A majority of one or two is nothing but the average.
-    for k in powers_up_to(samples):
-        enough = [item for item in scored if len(item.decided) >= k > 2]
-        if enough:
-            metrics[f"maj@{k}"] = bootstrap([item.majority(k) for item in enough], seed=seed)
-    metrics |= _behaviour([item.decided for item in scored], seed)
+    measures |= {f"maj@{k}": _at_k(scored, k, Answered.majority) for k in ks if k > 2}
+    metrics = bootstrap(measures | _behaviour(decided), seed=seed)
+    tokens = [sample.response_tokens for taken in decided for sample in taken]
+    if tokens:
+        metrics["response_tokens_p95"] = Estimate(float(np.percentile(tokens, 95)))
     every = [sample for item in answered for sample in item.samples]
     counts = Counter(sample.status for sample in every)
-    missing = len(answered) * samples - len(every)
     return BenchmarkResult(
         name=name,
         problems=len(answered),
         samples=samples,
         counts={status: counts[status] for status in SampleStatus},
-        missing=missing,
+        missing=len(answered) * samples - len(every),
         metrics=metrics,
         notes=tuple(_notes(answered, scored, samples, metrics)),
     )
 
 
-def _behaviour(problems: Sequence[Sequence[Sample]], seed: int) -> dict[str, Estimate]:
-    """How the model works, over all decided samples; problems are drawn whole, as for the accuracies."""
-    counts = [len(samples) for samples in problems]
-    programs = [sum(sample.programs for sample in samples) for samples in problems]
-    passed = [sum(sample.programs_passed for sample in samples) for samples in problems]
-    sums = {
-        "turns": ([sum(sample.turns for sample in samples) for samples in problems], counts),
-        "tool_use": ([sum(sample.has_code for sample in samples) for samples in problems], counts),
-        "code_pass": (passed, programs),
-        "void": ([sum(sample.void for sample in samples) for samples in problems], counts),
-        "truncated": ([sum(sample.truncated for sample in samples) for samples in problems], counts),
-        "no_answer": (
-            [sum(sample.status is SampleStatus.NO_ANSWER for sample in samples) for samples in problems],
-            counts,
-        ),
-        "response_tokens": ([sum(sample.response_tokens for sample in samples) for samples in problems], counts),
+def _mean(values: Sequence[float]) -> Measure:
+    return Measure(values, [1.0] * len(values))
+
+
+def _at_k(scored: Sequence[Answered], k: int, value: Callable[[Answered, int], float]) -> Measure:
+    """A mean over the problems with at least `k` decided samples."""
+    enough = [len(item.decided) >= k for item in scored]
+    return Measure(
+        [value(item, k) if there else 0.0 for item, there in zip(scored, enough, strict=True)],
+        [float(there) for there in enough],
+    )
+
+
+def _behaviour(decided: Sequence[Sequence[Sample]]) -> dict[str, Measure]:
+    """How the model works, over all decided samples."""
+
+    def total(value: Callable[[Sample], float]) -> list[float]:
+        return [sum(map(value, taken)) for taken in decided]
+
+    taken = total(lambda sample: 1)
+    return {
+        "turns": Measure(total(lambda sample: sample.turns), taken),
+        "tool_use": Measure(total(lambda sample: sample.has_code), taken),
+        "code_pass": Measure(total(lambda sample: sample.programs_passed), total(lambda sample: sample.programs)),
+        "void": Measure(total(lambda sample: sample.void), taken),
+        "truncated": Measure(total(lambda sample: sample.truncated), taken),
+        "no_answer": Measure(total(lambda sample: sample.status is SampleStatus.NO_ANSWER), taken),
+        "response_tokens": Measure(total(lambda sample: sample.response_tokens), taken),
     }
-    found = {name: bootstrap(above, below, seed=seed) for name, (above, below) in sums.items() if sum(below)}
-    if problems:
-        tokens = [sample.response_tokens for samples in problems for sample in samples]
-        found["response_tokens_p95"] = Estimate(float(np.percentile(tokens, 95)))
-    return found
 
 
 def _notes(

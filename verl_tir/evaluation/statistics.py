@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 _CHUNK = 2**22
-"""Drawn numbers of problems that are held at once."""
+"""Numbers of draws that are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +48,54 @@ def powers_up_to(samples: int) -> list[int]:
     return sorted({*powers, samples})
 
 
-def bootstrap(
-    above: Sequence[float], below: Sequence[float] | None = None, *, seed: int = 0, resamples: int = RESAMPLES
-) -> Estimate:
-    """The mean over problems, or a ratio of two sums over them, with its percentile interval.
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is averaged over problems: the sum of `above` by the sum of `below`."""
+
+    above: Sequence[float]
+    """A value for each problem."""
+    below: Sequence[float]
+    """Its weight: 1 in a mean over problems, 0 for a problem that the measure leaves out, else a count."""
+
+
+def bootstrap(measures: Mapping[str, Measure], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Estimate]:
+    """Each measure with its percentile interval; one that has nothing to average over is left out.
 
     Problems are drawn anew with replacement, with all their samples: what is asked is how the model would do on other
-    problems of the kind.
+    problems of the kind. All measures see the same draws.
 
     Args:
-        above: a value for each problem.
-        below: what the sum of `above` is divided by, problem by problem; 1 each if None.
+        measures: by name, each of the same problems.
         seed: of the draws.
         resamples: draws.
-
-    Raises:
-        ValueError: there is no problem, or nothing to divide by.
     """
-    top = np.asarray(above, dtype=np.float64)
-    bottom = np.ones_like(top) if below is None else np.asarray(below, dtype=np.float64)
-    if not bottom.sum() > 0:
-        raise ValueError("nothing to average over")
-    draws = _resampled(top, bottom, np.random.default_rng(seed), resamples)
+    chosen = {name: measure for name, measure in measures.items() if sum(measure.below) > 0}
+    if not chosen:
+        return {}
+    # Both of shape (problems, measures).
+    above = np.array([measure.above for measure in chosen.values()], dtype=np.float64).T
+    below = np.array([measure.below for measure in chosen.values()], dtype=np.float64).T
+    values = above.sum(axis=0) / below.sum(axis=0)
+    draws = _resampled(above, below, np.random.default_rng(seed), resamples)
     tail = 100 * (1 - CONFIDENCE) / 2
     # A draw of problems that have nothing to divide by says nothing.
-    low, high = np.nanpercentile(draws, [tail, 100 - tail])
-    return Estimate(float(top.sum() / bottom.sum()), float(low), float(high))
+    low, high = np.nanpercentile(draws, [tail, 100 - tail], axis=0)
+    return {
+        name: Estimate(float(value), float(start), float(end))
+        for name, value, start, end in zip(chosen, values, low, high, strict=True)
+    }
 
 
 def _resampled(
-    top: NDArray[np.float64], bottom: NDArray[np.float64], random: np.random.Generator, resamples: int
+    above: NDArray[np.float64], below: NDArray[np.float64], random: np.random.Generator, resamples: int
 ) -> NDArray[np.float64]:
-    """The estimate on `resamples` draws of as many problems as there are."""
-    problems = len(top)
+    """The measures on `resamples` draws of as many problems as there are; of shape (resamples, measures)."""
+    problems = len(above)
     chunk = max(1, _CHUNK // problems)
     parts = []
     for start in range(0, resamples, chunk):
-        drawn = random.integers(problems, size=(min(chunk, resamples - start), problems))
-        sums, weights = top[drawn].sum(axis=1), bottom[drawn].sum(axis=1)
+        # How often each problem was drawn, of shape (draws, problems).
+        drawn = random.multinomial(problems, np.full(problems, 1 / problems), size=min(chunk, resamples - start))
+        sums, weights = drawn @ above, drawn @ below
         parts.append(np.divide(sums, weights, out=np.full_like(sums, np.nan), where=weights > 0))
     return np.concatenate(parts)
