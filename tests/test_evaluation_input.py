@@ -283,7 +283,7 @@ def test_the_cost_is_bounded_before_the_start(turns: int | None, calls: int | No
 
 
 def test_the_time_is_estimated_from_the_last_attempt(tmp_path: Path) -> None:
-    """Its start-up once more, and its rate: 20 trajectories in 10 s after 60 s."""
+    """Its start-up once more, and its rate: 20 trajectories in 10 s after 60 s. One that took none tells nothing."""
     for attempt in (Attempt(1, 5, 9.0, 10.0), Attempt(2, 20, 60.0, 70.0), Attempt(3, 0, 0.0, 0.0)):
         write_attempt(tmp_path, attempt)
     cost = cost_of({0: 8}, 0, max_response_tokens=1, max_turns=1, max_tool_calls=1, attempts=read_attempts(tmp_path))

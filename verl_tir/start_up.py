@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ENGINE = "start vLLM"
+"""The phase behind which the engine is there."""
+
 PHASES = (
     ("start Ray", "Started a local Ray instance"),
     ("start verl's task runner", "train and validate dataloader initialized"),
     ("start the FSDP trainer", "actor and ref model engine initialized"),
     ("start the reward worker", "reward loop manager initialized"),
-    ("start vLLM", "all initialize finished"),
+    (ENGINE, "all initialize finished"),
     ("start the agent loop", "Creating file logger"),
     ("validate before training", "Initial validation metrics"),
 )

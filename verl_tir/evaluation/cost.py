@@ -34,14 +34,17 @@ class Attempt:
     number: int
     trajectories: int
     """That it finished."""
-    first: float
-    """Until the first of them were there; most of it is verl's start-up."""
+    started: float
+    """Until the engine was there; 0 where that was not seen."""
     last: float
+    """Until the last of them was there."""
 
     @property
     def rate(self) -> float | None:
-        """Trajectories per second once it was running; None where too few were seen."""
-        return self.trajectories / (self.last - self.first) if self.trajectories and self.last > self.first else None
+        """Trajectories per second once it had started; None where none was seen."""
+        return (
+            self.trajectories / (self.last - self.started) if self.trajectories and self.last > self.started else None
+        )
 
 
 def cost_of(
@@ -67,7 +70,7 @@ def cost_of(
     bounds = [bound for bound in (max_turns, max_tool_calls) if bound is not None]
     timed = [attempt for attempt in attempts if attempt.rate is not None]
     # The last attempt is the likeliest to be on the machine that goes on.
-    seconds = timed[-1].first + trajectories / (timed[-1].rate or 1.0) if timed and trajectories else None
+    seconds = timed[-1].started + trajectories / (timed[-1].rate or 1.0) if timed and trajectories else None
     return Cost(
         problems=len(missing),
         trajectories=trajectories,

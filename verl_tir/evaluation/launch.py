@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from verl_tir.evaluation.cost import Attempt, write_attempt
 from verl_tir.evaluation.folder import noted
 from verl_tir.evaluation.request import MERGED
 from verl_tir.processes import Launch
-from verl_tir.start_up import StartUp, Tail, last_lines
+from verl_tir.start_up import ENGINE, StartUp, Tail, last_lines
 
 _POLL_SECONDS = 0.5
 _KEEP_SECONDS = 5.0
@@ -93,14 +94,14 @@ def _follow(launch: Launch, folder: Path, wanted: int, number: int, console: Con
             now = time.monotonic() - began
             for line in log.lines():
                 start_up.read(line, now)
-            new = finished.new()
-            if new:
-                done = attempt.trajectories + new
-                attempt = Attempt(number, done, attempt.first or now, now)
+            if not attempt.started and ENGINE in start_up.seconds:
+                attempt = replace(attempt, started=sum(start_up.seconds.values()))
+            if new := finished.new():
+                attempt = replace(attempt, trajectories=attempt.trajectories + new, last=now)
             if not running or time.monotonic() - kept > _KEEP_SECONDS:
                 write_attempt(folder, attempt)
                 kept = time.monotonic()
-            what = "validates" if attempt.trajectories else start_up.current
+            what = "validates" if attempt.started or attempt.trajectories else start_up.current
             progress.update(task, completed=attempt.trajectories, description=what)
             if running:
                 time.sleep(_POLL_SECONDS)
