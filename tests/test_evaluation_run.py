@@ -174,6 +174,17 @@ def test_what_is_wrong_is_said_before_anything_starts(world: Path, more: list[st
     assert not (world / "out").exists()
 
 
+def test_a_model_that_the_hub_does_not_give_is_said_to_be_missing(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the engine looks for it, minutes later; the message is the hub's own."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    words = ["eval", "nobody/no-such-model", "--data", "demo.parquet", "--output", "out"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2, result.output
+    assert "no-such-model is no folder here, and the Hugging Face hub did not give it" in " ".join(
+        result.output.split()
+    )
+
+
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 

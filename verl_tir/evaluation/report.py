@@ -114,7 +114,8 @@ class Report:
 
 
 def _metrics_grid(results: Sequence[BenchmarkResult]) -> Grid:
-    names = list(dict.fromkeys(name for result in results for name in result.metrics))
+    found = dict.fromkeys(name for result in results for name in result.metrics)
+    names = [*(name for name in found if name not in _NAMES), *(name for name in _NAMES if name in found)]
     rows = [("problems", *(str(result.problems) for result in results))]
     rows += [(_NAMES.get(name, name), *(_cell(name, result.metrics) for result in results)) for name in names]
     for status in (SampleStatus.UNDECIDED, SampleStatus.ABORTED):
