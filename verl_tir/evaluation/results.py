@@ -13,7 +13,7 @@ from verl_tir.evaluation.statistics import Estimate, Measure, bootstrap, pass_at
 from verl_tir.evaluation.voting import CORRECT, majority_at_k
 
 FEW_PROBLEMS = 50
-"""With fewer, an interval holds the truth somewhat less often than 95%."""
+"""With fewer, an interval is 20 points wide and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _notes(
     if short:
         notes.append(f"{short} problems have fewer than {samples} decided samples; pass@k and maj@k leave them out")
     if 0 < len(scored) < FEW_PROBLEMS:
-        notes.append(f"{len(scored)} problems: the intervals hold the truth somewhat less often than 95%")
+        notes.append(f"{len(scored)} problems are few: what lies within the interval is no difference")
     accuracy = metrics.get(f"avg@{samples}")
     if accuracy is not None and accuracy.low == accuracy.high:
         notes.append("all problems came out alike, so that the interval of avg has no width and says nothing")
