@@ -148,7 +148,7 @@ def sample_record(
         "problem": problem.id,
         "sample": number,
         "status": sample.status,
-        "score": {SampleStatus.CORRECT: 1.0}.get(sample.status, 0.0) if sample.decided else None,
+        "score": float(sample.status is SampleStatus.CORRECT) if sample.decided else None,
         "extracted": sample.answer,
         "answer_source": line.trajectory.answer_source,
         "ground_truth": problem.ground_truth,
