@@ -9,7 +9,7 @@ import itertools
 import math
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from recordings import EngineCalls, Update, updates
 from transformers import AutoModelForCausalLM
 
 from verl_tir.demo.tasks import split, transcripts
+from verl_tir.evaluation.checkpoint import CheckpointKind, find_checkpoint
+from verl_tir.evaluation.launch import MergeError, merged
 
 if TYPE_CHECKING:
     from conftest import RunVerl, VerlRun
@@ -237,3 +239,27 @@ def test_metrics_agree_with_the_trajectories(runs: Runs) -> None:
         assert metrics["tir/void_ratio"] == pytest.approx(len(void) / len(lines))
         assert metrics["tir/filter/masked_rows/total"] == sum(line["fate"] == "mask" for line in lines)
         assert {line["fate"] for line in void} <= {"mask"}
+
+
+def test_the_shards_become_a_model_that_can_be_evaluated(runs: Runs, tmp_path: Path) -> None:
+    """`verl-tir eval` finds both ranks' shards below the step's folder, and verl's merger puts them together, once."""
+    checkpoint = find_checkpoint(str(runs.first.folder / "checkpoints" / f"global_step_{SAVED}"))
+    assert checkpoint.kind is CheckpointKind.SHARDS
+    folder = merged(checkpoint, tmp_path, trust_remote_code=False)
+    weights = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
+    shards = [
+        torch.load(Path(checkpoint.location) / f"model_world_size_{RANKS}_rank_{rank}.pt", weights_only=False)
+        for rank in range(RANKS)
+    ]
+    name = "model.layers.1.mlp.up_proj.weight"
+    whole = torch.cat([shard[name].to_local() for shard in shards])
+    # The merger writes bfloat16.
+    assert torch.equal(weights[name], whole.bfloat16().float())
+    begun = AutoModelForCausalLM.from_pretrained(runs.first.folder / "model", dtype=torch.float32).state_dict()
+    assert not torch.equal(weights[name], begun[name].bfloat16().float())
+    gone = replace(checkpoint, location="/nowhere")
+    assert merged(gone, tmp_path, trust_remote_code=False) == folder
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(MergeError, match=r"verl's merger ended with status 1; the end of .*merge.log"):
+        merged(gone, other, trust_remote_code=False)

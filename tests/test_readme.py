@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from batches import measured, random_batch
 
+from verl_tir.cli import app
 from verl_tir.config import TirConfig
+from verl_tir.evaluation.protocol import PRESETS, Protocol
+from verl_tir.evaluation.published import registry
 from verl_tir.filters.dump import TrajectoryDump
 from verl_tir.filters.storage import StoredRow
 from verl_tir.filters.void import Plan
@@ -28,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
 SANDBOX = (ROOT / "docs" / "sandbox.md").read_text()
+EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 
 
 def settings(node: Any, path: str = "tir") -> dict[str, Any]:
@@ -136,7 +140,34 @@ def test_its_commands_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for script in set(re.findall(r"recipes/[\w.]+\.sh", text)):
         assert (ROOT / script).is_file(), script
-    commands = set(re.findall(r"verl-tir (doctor|sandbox|demo|score)\b", text))
-    source = (ROOT / "verl_tir" / "cli.py").read_text()
-    assert commands == {"doctor", "sandbox", "demo", "score"}
-    assert all(f"def {command}(" in source for command in commands)
+    there = {command.name or command.callback.__name__ for command in app.registered_commands}
+    there |= {group.name for group in app.registered_groups}
+    assert set(re.findall(r"^(?:\$ )?(?:[\w./]+/)?verl-tir ([a-z]+) ", text, re.MULTILINE)) <= there
+    assert all(f"verl-tir {command}" in text for command in there)
+
+
+def test_the_published_results_are_those_of_the_registry() -> None:
+    """Each entry with each of its numbers, and no other."""
+    names = ("aime24", "aime25", "math500", "olympiad", "amc23", "hmmt25")
+    rows = re.findall(r"^\| `([a-z0-9.-]+)` \| (.+?) \| .+?, arXiv ([\d.]+) \| (.+) \|$", EVALUATION, re.MULTILINE)
+    shown = {key: (base, arxiv, numbers.split(" | ")) for key, base, arxiv, numbers in rows}
+    assert shown == {
+        key: (item.base_model, item.arxiv, [str(item.results.get(name, "-")) for name in names])
+        for key, item in registry().items()
+    }
+
+
+def test_the_protocols_are_the_presets() -> None:
+    """Samples, temperature, calls and lengths, as the table has them."""
+    table = EVALUATION.partition("## Protocols")[2].partition("\n## ")[0]
+    rows = [row.split(" | ") for row in re.findall(r"^\| (\w.+) \|$", table, re.MULTILINE)]
+    for position, protocol in enumerate(Protocol, start=1):
+        preset = PRESETS[protocol]
+        cells = {row[0]: row[position] for row in rows}
+        assert cells["samples of a problem"] == str(preset.samples)
+        assert cells["temperature, top_p"].startswith(f"{preset.temperature:g}")
+        assert cells["turns"].startswith(str(preset.max_turns or "no limit"))
+        assert cells["tool calls"].startswith(str(preset.max_tool_calls or "no limit"))
+        assert cells["tokens of a turn"] == f"{preset.max_turn_tokens:,}"
+        assert cells["tokens of a response, tool output included"] == f"{preset.max_response_tokens:,}"
+        assert cells["room for the prompt, in tokens"] == f"{preset.max_prompt_tokens:,}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +209,36 @@ def test_the_dump_says_what_became_of_each_trajectory(tmp_path: Path) -> None:
     by_key = {line["key"]: line for line in lines}
     assert (by_key["a_0_0"]["fate"], by_key["a_0_0"]["reward"], by_key["a_0_0"]["step"]) == ("train", 1.0, 7)
     assert (by_key["a_1_0"]["fate"], by_key["a_1_0"]["stop_reason"]) == ("mask", "void")
+
+
+@pytest.mark.parametrize("mode", ["sync", "colocate_async"])
+def test_validation_is_dumped_prompt_by_prompt(tmp_path: Path, mode: str) -> None:
+    """What has finished is written while other prompts still run, each trajectory once; nothing stays for the next."""
+    folder = tmp_path / "dump"
+    buffer = sampler(mode=mode, dump_dir=str(folder), filter={"max_aborted_ratio": 0.5})
+
+    def keys() -> list[str]:
+        files = sorted(folder.glob("val/*.jsonl"))
+        return [json.loads(line)["key"] for file in files for line in file.read_text().splitlines()]
+
+    put_group("a", [(ANSWER, 1.0), (FAULT, 0.0)], partition="val")
+    put_group("b", [], status="running", partition="val")
+    with ThreadPoolExecutor(1) as pool:
+        validation = pool.submit(buffer.sample, 0, "val", 2)
+        deadline = time.monotonic() + 20
+        while len(keys()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert sorted(keys()) == ["a_0_0", "a_1_0"]
+        assert not validation.done()
+        put_group("b", [(VOID, 0.0)], partition="val")
+        batch, _ = validation.result(20)
+    assert sorted(batch.keys) == ["a_0_0", "b_0_0"]
+    lines = [json.loads(line) for line in (folder / "val" / "000000.jsonl").read_text().splitlines()]
+    assert {line["key"]: line["fate"] for line in lines} == {"a_0_0": "train", "a_1_0": "drop", "b_0_0": "train"}
+    tq.kv_clear(partition_id="val", keys=list(batch.keys))
+    put_group("a", [(ANSWER, 1.0)], partition="val")
+    buffer.sample(3, "val", 1)
+    assert keys() == ["a_0_0", "a_1_0", "b_0_0", "a_0_0"]
 
 
 class Refill:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from verl_tir.data.command import data_app
+from verl_tir.evaluation.protocol import MAX_SAMPLES, Protocol
 
 app = typer.Typer(
     help="Tool-integrated reasoning for verl.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
@@ -79,6 +80,42 @@ def score(
 
     keys = Keys(response_key, ground_truth_key)
     raise typer.Exit(score_command(file, output, keys, workers, timeout, memory_limit_mb, overwrite=overwrite))
+
+
+@app.command("eval", context_settings=_PASS_ON)
+def evaluate(
+    context: typer.Context,
+    checkpoint: Annotated[str, typer.Argument(help="Hugging Face folder or name, or verl's global_step_N.")],
+    data: Annotated[list[Path], typer.Option(help="Benchmark file, verl's parquet format; may be repeated.")],
+    output: Annotated[Path, typer.Option(help="Folder of the evaluation; a begun one is gone on with.")],
+    protocol: Annotated[Protocol, typer.Option(help="Whose way to evaluate.")] = Protocol.SIMPLETIR,
+    recipe: Annotated[str | None, typer.Option(help="Recipe, as in +tir=NAME; the protocol's if not given.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, max=MAX_SAMPLES, help="Samples of each problem; the protocol's if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="Published result to show beside, simpletir-7b for one; may be repeated.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+) -> None:
+    """Evaluate a checkpoint on benchmarks by verl's own validation; verl's overrides may follow."""
+    from verl_tir.evaluation.request import EvalRequest
+    from verl_tir.evaluation.run import run_eval
+
+    request = EvalRequest(
+        checkpoint=checkpoint,
+        files=tuple(data),
+        folder=output.resolve(),
+        protocol=protocol,
+        recipe=recipe,
+        samples=samples,
+        seed=seed,
+        compare=tuple(compare or ()),
+        dry_run=dry_run,
+        overrides=tuple(context.args),
+    )
+    raise typer.Exit(run_eval(request, Console()))
 
 
 def _plain(text: str) -> str:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from packaging.specifiers import SpecifierSet
 
 from sandbox_client import Execution, ExecutionStatus, SandboxFault, SandboxRequestRefused, Token, TokenError
+from verl_tir.compose import ComposeError, compose_launch, load_verl
 from verl_tir.config import RAY, SandboxConfig, TirConfig, TirConfigError
 from verl_tir.launch import SUPPORTED_VERL, validate
 from verl_tir.sandbox_server import crew
@@ -22,7 +23,7 @@ from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
 from verl_tir.sandbox_server.survey import Survey
-from verl_tir.selection import PLATFORM_VARIABLE, RECIPE_VARIABLE, selected
+from verl_tir.selection import selected
 
 _SUPPORTED_TRANSFER_QUEUE = SpecifierSet(">=0.1.10", prereleases=True)
 _PROGRAMS = {
@@ -126,28 +127,19 @@ def _check_entry_point() -> str:
 
 
 def _check_plugin_loads(recipe: str, overrides: Sequence[str]) -> str:
-    os.environ[RECIPE_VARIABLE] = recipe
-    platform = selected("platform", ["", *overrides])
-    if platform is not None:
-        os.environ[PLATFORM_VARIABLE] = platform
     try:
-        import verl
+        load_verl(recipe, overrides)
     except SystemExit as stopped:
         raise CheckFailedError(str(stopped), "see the cause in the message; reinstall what is missing") from None
     if "verl_tir.plugin" not in sys.modules:
         raise CheckFailedError("verl did not load it", "pip install --force-reinstall verl-tir")
-    return f"in verl {verl.__version__}"
+    return f"in verl {version('verl')}"
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
-    from hydra import compose, initialize_config_module
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     try:
-        with initialize_config_module("verl.trainer.config", version_base=None):
-            return compose("ppo_trainer", overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+        return compose_launch(overrides)
+    except ComposeError as error:
         raise CheckFailedError(str(error), "correct the override; verl-tir's README lists the tir. keys") from None
 
 

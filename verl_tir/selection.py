@@ -17,3 +17,8 @@ def selected(group: str, argv: Sequence[str]) -> str | None:
     """The option of a config group (`tir` or `platform`) that a Hydra command line selects, or None."""
     options = [match[2] for match in map(_OVERRIDE.match, argv[1:]) if match and match[1] == group]
     return options[-1] if options else None
+
+
+def without(group: str, overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides that select nothing of a config group: Hydra takes a selection once."""
+    return tuple(word for word in overrides if selected(group, ["", word]) is None)

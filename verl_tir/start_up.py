@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ENGINE = "start vLLM"
+"""The phase behind which the engine is there."""
+
 PHASES = (
     ("start Ray", "Started a local Ray instance"),
     ("start verl's task runner", "train and validate dataloader initialized"),
     ("start the FSDP trainer", "actor and ref model engine initialized"),
     ("start the reward worker", "reward loop manager initialized"),
-    ("start vLLM", "all initialize finished"),
+    (ENGINE, "all initialize finished"),
     ("start the agent loop", "Creating file logger"),
     ("validate before training", "Initial validation metrics"),
 )
@@ -24,6 +27,11 @@ class Tail:
 
     path: Path
     _offset: int = 0
+
+    @classmethod
+    def from_end(cls, path: Path) -> Tail:
+        """Reads what is appended from now on."""
+        return cls(path, path.stat().st_size if path.exists() else 0)
 
     def lines(self) -> Iterator[str]:
         if not self.path.exists():
@@ -55,3 +63,8 @@ class StartUp:
     def current(self) -> str:
         """The phase under way."""
         return next((name for name, _ in PHASES if name not in self.seconds), "first step")
+
+
+def last_lines(log: Path, count: int = 40) -> str:
+    """The end of a log."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])

@@ -45,11 +45,6 @@ def recipe_of(overrides: Sequence[str]) -> str:
     return selected("tir", ["", *overrides]) or "simpletir"
 
 
-def without_recipe(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The other overrides: Hydra takes a recipe once, and the launch command names it."""
-    return tuple(word for word in overrides if selected("tir", ["", word]) is None)
-
-
 def launch_command(
     *, recipe: str, run: Path, model: Path, train: Path, val: Path, endpoint: str, steps: int, seed: int, sizes: Sizes
 ) -> list[str]:

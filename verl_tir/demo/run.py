@@ -23,7 +23,6 @@ from verl_tir.demo.command import (
     isolation_of,
     launch_command,
     recipe_of,
-    without_recipe,
 )
 from verl_tir.demo.formats import model_name, transcripts_for
 from verl_tir.demo.progress import STEP_COLUMNS, parse_metrics, step_cells, validation_accuracy
@@ -34,7 +33,8 @@ from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.crew import SandboxSetupError
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
-from verl_tir.start_up import StartUp, Tail
+from verl_tir.selection import without
+from verl_tir.start_up import StartUp, Tail, last_lines
 
 _POLL_SECONDS = 0.3
 _WIDTHS = (5, *(max(7, len(name)) for name in STEP_COLUMNS))
@@ -103,7 +103,7 @@ def _run(settings: DemoSettings, run: Path, console: Console) -> int:
             seed=settings.seed,
             sizes=sizes,
         )
-        command += without_recipe(settings.overrides)
+        command += without("tir", settings.overrides)
         (run / "command.txt").write_text(" \\\n  ".join(command) + "\n", encoding="utf-8")
         console.print(f"[bold]verl[/]: {settings.steps} GRPO steps, 16 problems x 8 samples each; log: {log}")
         with Launch(command, log, {"VERL_FILE_LOGGER_PATH": str(metrics_file)}) as launch:
@@ -211,8 +211,7 @@ def _aligned(cells: tuple[str, ...]) -> str:
 
 
 def _explain_failure(log: Path, status: int, console: Console) -> None:
-    tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:]
-    console.print(Panel(escape("\n".join(tail)), title=f"verl ended with status {status}; the end of {log}"))
+    console.print(Panel(escape(last_lines(log)), title=f"verl ended with status {status}; the end of {log}"))
 
 
 def _summarize(run: Path, history: _History, warm_seconds: float, total: float, console: Console) -> None:

@@ -1,0 +1,165 @@
+"""The samples of an evaluation, as they are read back from the trajectory dump of verl's validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from verl_tir.evaluation.problems import Problem
+from verl_tir.filters.dumped import DumpedTrajectory
+from verl_tir.trajectory import Outcome, StopReason, TurnEnd
+
+
+class SampleStatus(StrEnum):
+    """What is known of a sample's answer."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    """It ended without an answer, and is wrong."""
+    UNDECIDED = "undecided"
+    """The comparison with the ground truth could not be finished: neither right nor wrong."""
+    ABORTED = "aborted"
+    """The sandbox or the engine failed, or the prompt was too long: neither right nor wrong."""
+
+
+DECIDED = frozenset({SampleStatus.CORRECT, SampleStatus.WRONG, SampleStatus.NO_ANSWER})
+"""What counts in every average."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One trajectory, as much as the table needs of it."""
+
+    key: str
+    """verl's, by which it is found in the dump."""
+    status: SampleStatus
+    answer: str | None
+    stop_reason: StopReason
+    turns: int
+    has_code: bool
+    programs: int
+    """Programs that the sandbox ran."""
+    programs_passed: int
+    void: bool
+    truncated: bool
+    """It ended on a token budget: the response's, or a turn's."""
+    response_tokens: int
+    """Of model and tool."""
+
+    @property
+    def decided(self) -> bool:
+        return self.status in DECIDED
+
+
+def sample_of(line: DumpedTrajectory) -> Sample:
+    """The sample that a line of the dump tells of."""
+    trajectory = line.trajectory
+    ran = [turn.outcome for turn in trajectory.turns if turn.outcome not in (None, Outcome.FAULT)]
+    return Sample(
+        key=line.key,
+        status=_status(line),
+        answer=trajectory.answer,
+        stop_reason=trajectory.stop_reason,
+        turns=len(trajectory.turns),
+        has_code=any(turn.has_code for turn in trajectory.turns),
+        programs=len(ran),
+        programs_passed=sum(outcome is Outcome.SUCCESS for outcome in ran),
+        void=trajectory.void,
+        truncated=trajectory.stop_reason is StopReason.RESPONSE_BUDGET
+        or any(turn.end is TurnEnd.LENGTH for turn in trajectory.turns[-1:]),
+        response_tokens=sum(turn.model_tokens + turn.observation_tokens for turn in trajectory.turns),
+    )
+
+
+def _status(line: DumpedTrajectory) -> SampleStatus:
+    if line.trajectory.aborted:
+        return SampleStatus.ABORTED
+    if line.correct is None:
+        return SampleStatus.UNDECIDED
+    if line.correct:
+        return SampleStatus.CORRECT
+    return SampleStatus.NO_ANSWER if line.trajectory.answer is None else SampleStatus.WRONG
+
+
+@dataclass(slots=True)
+class Collected:
+    """The samples that there are of each problem, at most as many as asked for, in the order in which they finished."""
+
+    wanted: int
+    samples: dict[int, list[Sample]] = field(default_factory=dict)
+    """By the problem's number. They stay when the evaluation goes on."""
+    aborted: dict[int, list[Sample]] = field(default_factory=dict)
+    """Those that sandbox or engine gave up, by the problem's number; they are taken again when it goes on."""
+
+    def missing(self) -> dict[int, int]:
+        """Samples still to be taken, by the problem's number."""
+        counts = {number: self.wanted - len(samples) for number, samples in self.samples.items()}
+        return {number: count for number, count in counts.items() if count}
+
+    def of(self, number: int) -> list[Sample]:
+        """A problem's samples, and for places without one what was aborted there."""
+        taken = self.samples[number]
+        return taken + self.aborted.get(number, [])[: self.wanted - len(taken)]
+
+
+def collect(lines: Iterable[DumpedTrajectory], problems: Sequence[Problem], wanted: int) -> Collected:
+    """Sort the dump of an evaluation by problem.
+
+    A trajectory counts once, whichever of the runs that wrote the dump it is from; of more than `wanted` the first
+    count.
+
+    Args:
+        lines: of the dump.
+        problems: all problems of the evaluation, in the order of their numbers.
+        wanted: samples of a problem.
+    """
+    found = Collected(wanted, {problem.number: [] for problem in problems})
+    seen: set[str] = set()
+    for line in lines:
+        if line.partition != "val" or line.index not in found.samples or line.key in seen:
+            continue
+        seen.add(line.key)
+        sample = sample_of(line)
+        # Nothing but a longer prompt's room changes this one, and that is another evaluation.
+        again = sample.status is SampleStatus.ABORTED and sample.stop_reason is not StopReason.PROMPT_TOO_LONG
+        kept = found.aborted.setdefault(line.index, []) if again else found.samples[line.index]
+        if again or len(kept) < wanted:
+            kept.append(sample)
+    return found
+
+
+def sample_record(
+    line: DumpedTrajectory, sample: Sample, problem: Problem, number: int, vote: int | None
+) -> Mapping[str, Any]:
+    """A line of `samples.jsonl`.
+
+    Args:
+        line: of the dump.
+        sample: what was read of it.
+        problem: that it answers.
+        number: of the sample, from 0, among the problem's.
+        vote: which of the problem's different answers it gave, from 0 for the right one; None where it has no vote.
+    """
+    return {
+        "benchmark": problem.benchmark,
+        "problem": problem.id,
+        "sample": number,
+        "status": sample.status,
+        "score": float(sample.status is SampleStatus.CORRECT) if sample.decided else None,
+        "extracted": sample.answer,
+        "answer_source": line.trajectory.answer_source,
+        "ground_truth": problem.ground_truth,
+        "vote": vote,
+        "stop_reason": sample.stop_reason,
+        "turns": sample.turns,
+        "has_code": sample.has_code,
+        "programs": sample.programs,
+        "programs_passed": sample.programs_passed,
+        "void": sample.void,
+        "truncated": sample.truncated,
+        "response_tokens": sample.response_tokens,
+        "response": "".join(segment.text for segment in line.segments if segment.role != "prompt"),
+    }
