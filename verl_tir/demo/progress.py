@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 PHASES = (
@@ -18,25 +16,6 @@ PHASES = (
     ("validate before training", "Initial validation metrics"),
 )
 """Start-up phases in order, each with the words in verl's log that end it."""
-
-
-@dataclass(slots=True)
-class Tail:
-    """Reads what was appended to a file since the last look; complete lines only."""
-
-    path: Path
-    _offset: int = 0
-
-    def lines(self) -> Iterator[str]:
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                self._offset += len(line)
-                yield line.decode("utf-8", "replace").rstrip("\n")
 
 
 @dataclass(slots=True)
@@ -80,9 +59,3 @@ def validation_accuracy(data: Mapping[str, Any]) -> float | None:
     """Mean validation accuracy over the data sources, or None if the step had no validation."""
     values = [value for key, value in data.items() if key.startswith("val-") and "/correct/mean@" in key]
     return sum(values) / len(values) if values else None
-
-
-def parse_metrics(line: str) -> tuple[int, dict[str, Any]]:
-    """One line of verl's file logger: the step and its metrics."""
-    record = json.loads(line)
-    return record["step"], record["data"]

@@ -30,13 +30,13 @@ from verl_tir.demo.processes import Launch
 from verl_tir.demo.progress import (
     STEP_COLUMNS,
     StartUp,
-    Tail,
-    parse_metrics,
     step_cells,
     validation_accuracy,
 )
 from verl_tir.demo.tasks import split, verl_row
 from verl_tir.doctor import survey_quietly
+from verl_tir.report.metrics_log import Tail, parse_metrics
+from verl_tir.report.status import EXIT_STATUS_FILE
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.crew import SandboxSetupError
 from verl_tir.sandbox_server.isolation import IsolationPolicy
@@ -75,6 +75,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
     try:
         return _run(settings, run, console)
     except KeyboardInterrupt:
+        (run / EXIT_STATUS_FILE).write_text("130\n", encoding="utf-8")
         console.print(f"\nstopped; everything that was started has ended. What there is so far: {run}")
         return 130
     except (SandboxSetupError, SandboxStartError) as error:
@@ -115,6 +116,7 @@ def _run(settings: DemoSettings, run: Path, console: Console) -> int:
         with Launch(command, log, {"VERL_FILE_LOGGER_PATH": str(metrics_file)}) as launch:
             history = _follow(launch, Tail(metrics_file), console)
             status = launch.poll()
+    (run / EXIT_STATUS_FILE).write_text(f"{status}\n", encoding="utf-8")
     if status:
         _explain_failure(log, status, console)
         return status
@@ -246,6 +248,7 @@ def _summarize(run: Path, history: _History, warm_seconds: float, total: float, 
         console.print(f"  sampled validation accuracy: {shown}")
     _show_samples(run / "trajectories" / "train", console)
     console.print(f"everything of this run: {run}")
+    console.print(f"read it in a browser: verl-tir report {run}")
 
 
 def _show_samples(dump: Path, console: Console) -> None:
