@@ -1,9 +1,9 @@
-"""Makes the three short runs that the report's tests read: one healthy, one without the void filter, one whose sandbox dies.
+"""Makes the runs that the report's tests read: a healthy one, one without the void filter, one whose sandbox dies.
 
     python tests/recording/make_report_runs.py --work FOLDER [--only healthy]
 
-Each is a real run of verl's trainer with the demo's model, on the CPU, of about three minutes. What a report reads of it
-is packed into `tests/data/report_runs/NAME.tar.gz`, with the machine's paths taken out.
+Each is a real run of verl's trainer with the demo's model, on the CPU, of about three minutes. What a report reads of
+it is packed into `tests/data/report_runs/NAME.tar.gz`, with the machine's paths taken out.
 """
 
 from __future__ import annotations

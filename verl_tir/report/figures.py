@@ -6,7 +6,7 @@ from verl_tir.report.figure import Figure, Kind, Line
 from verl_tir.report.words import Unit
 from verl_tir.trajectory import Outcome
 
-LEARNING, TOOLS, TOKENS, SANDBOX, GROUPS, TIME = (
+SECTIONS = (
     "Learning",
     "Tool use",
     "Tokens and stability",
@@ -14,6 +14,7 @@ LEARNING, TOOLS, TOKENS, SANDBOX, GROUPS, TIME = (
     "What reaches the update",
     "Time",
 )
+LEARNING, TOOLS, TOKENS, SANDBOX, GROUPS, TIME = SECTIONS
 
 FIGURES = (
     Figure(
