@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Protocol
 
-from verl_tir.report.history import History, trend, where
+from verl_tir.report.history import History, Series, trend, where
 from verl_tir.report.words import Unit, spell
+
+_LOST = 0.05
+"""Share of aborted trajectories above which a step says nothing of the model."""
 
 
 class Level(StrEnum):
@@ -68,6 +71,15 @@ def whole(history: History) -> tuple[int, int] | None:
     return (found[0], found[-1]) if found else None
 
 
+def sound(history: History, metric: str) -> Series:
+    """A metric over the steps that lost few trajectories to sandbox and engine.
+
+    What an outage leaves of a batch are the trajectories that did not need the sandbox: they say nothing of the model.
+    """
+    lost = {point.step for point in history.series("tir/aborted_ratio") if point.value > _LOST}
+    return tuple(point for point in history.series(metric) if point.step not in lost)
+
+
 @dataclass(frozen=True, slots=True)
 class VoidRising:
     """Void trajectories become more."""
@@ -77,7 +89,7 @@ class VoidRising:
     """Between the ends of the run."""
 
     def look(self, history: History) -> Finding | None:
-        found = trend(history.series("tir/void_ratio"))
+        found = trend(sound(history, "tir/void_ratio"))
         if found is None or found.change < self.rise:
             return None
         return Finding(
@@ -121,7 +133,7 @@ class VoidTrained:
         )
 
 
-def _void_and_unmasked(history: History) -> tuple:
+def _void_and_unmasked(history: History) -> Series:
     """From metrics alone: void, and neither masked nor left out."""
     found = []
     for point in history.series("tir/void_ratio"):
@@ -142,7 +154,7 @@ class ToolDecay:
     """Of the share of trajectories with code that the run began with."""
 
     def look(self, history: History) -> Finding | None:
-        found = trend(history.series("tir/code_ratio"))
+        found = trend(sound(history, "tir/code_ratio"))
         if found is None or found.early < 0.1 or found.late > self.kept * found.early:
             return None
         return Finding(
@@ -166,7 +178,7 @@ class OneTurn:
     """Turns beyond the first that it must have had, on average."""
 
     def look(self, history: History) -> Finding | None:
-        found = trend(history.series("tir/turns/mean"))
+        found = trend(sound(history, "tir/turns/mean"))
         if found is None or found.early - 1 < self.above_one or found.late - 1 > 0.35 * (found.early - 1):
             return None
         return Finding(
@@ -191,7 +203,7 @@ class RewardFalls:
     """Of the share of right answers that the run had at its best."""
 
     def look(self, history: History) -> Finding | None:
-        series = history.series("tir/correct_ratio")
+        series = sound(history, "tir/correct_ratio")
         if len(series) < 6:
             return None
         window = max(2, min(len(series) // 5, 10))
