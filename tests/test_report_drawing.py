@@ -52,7 +52,7 @@ def test_numbers_in_words(number: tuple[float, Unit], words: str) -> None:
 def test_lines_keep_within_their_frame() -> None:
     """Whatever the values; the ends of the line are the ends of the run, and the ticks name round numbers."""
     for values in ([0.0], [5.0, 5.0], [0.2, 0.9, 0.4], [-3, -14, -2], [1e-9, 2e-9], [1e9, -1e9], list(range(1000))):
-        drawing = draw([DataLine("a", series(*values))], Kind.LINES, Unit.NUMBER, marked=(1, 2))
+        drawing = draw([DataLine("a", series(*values), 0)], Kind.LINES, Unit.NUMBER, marked=(1, 2))
         (stroke,) = drawing.strokes
         places = [tuple(map(float, place.split())) for place in stroke.path[1:].split("L")]
         assert all(LEFT <= x <= RIGHT and TOP <= y <= BOTTOM for x, y in places)
@@ -65,7 +65,7 @@ def test_lines_keep_within_their_frame() -> None:
 
 def test_values_lie_on_their_scale() -> None:
     """Zero is at the bottom, twice as much is twice as high, and the labels are those of their places."""
-    drawing = draw([DataLine("a", series(0, 5, 10))], Kind.LINES, Unit.NUMBER)
+    drawing = draw([DataLine("a", series(0, 5, 10), 0)], Kind.LINES, Unit.NUMBER)
     heights = {float(tick.label): tick.at for tick in drawing.y_ticks}
     assert heights[0] == BOTTOM
     assert drawing.strokes[0].dots == (
@@ -78,10 +78,10 @@ def test_values_lie_on_their_scale() -> None:
 def test_a_scale_by_powers_of_ten_is_taken_where_it_helps() -> None:
     """Where values lie two powers of ten apart, are positive, and the figure allows it."""
     for values, allowed, log in (([0.1, 50], True, True), ([0.1, 50], False, False), ([1, 2], True, False)):
-        drawing = draw([DataLine("a", series(*values))], Kind.LINES, Unit.NUMBER, may_be_log=allowed)
+        drawing = draw([DataLine("a", series(*values), 0)], Kind.LINES, Unit.NUMBER, may_be_log=allowed)
         assert drawing.logarithmic is log
     assert [
-        t.label for t in draw([DataLine("a", series(0.1, 50))], Kind.LINES, Unit.NUMBER, may_be_log=True).y_ticks
+        t.label for t in draw([DataLine("a", series(0.1, 50), 0)], Kind.LINES, Unit.NUMBER, may_be_log=True).y_ticks
     ] == [
         "0.1",
         "1",
@@ -92,11 +92,11 @@ def test_a_scale_by_powers_of_ten_is_taken_where_it_helps() -> None:
 
 def test_areas_lie_on_top_of_each_other() -> None:
     """Each begins where the one below ends; a step that a line lacks counts as nothing."""
-    drawing = draw([DataLine("a", series(1, 1)), DataLine("b", series(3, 1)[:1])], Kind.STACK, Unit.COUNT)
+    drawing = draw([DataLine("a", series(1, 1), 0), DataLine("b", series(3, 1)[:1], 0)], Kind.STACK, Unit.COUNT)
     first, second = (re.findall(r"([\d.]+) ([\d.]+)", stroke.path) for stroke in drawing.strokes)
     assert first[:2] == second[:1:-1]
     assert drawing.strokes[1].points == ((1, 3), (2, 0))
-    (alone,) = draw([DataLine("a", series(2))], Kind.STACK, Unit.COUNT).strokes
+    (alone,) = draw([DataLine("a", series(2), 0)], Kind.STACK, Unit.COUNT).strokes
     assert alone.path.startswith(f"M{LEFT} ")
     assert f"L{RIGHT} " in alone.path
 
@@ -109,14 +109,14 @@ def test_long_runs_keep_their_extremes() -> None:
     assert len(thinned) <= MOST_POINTS + 2
     assert Point(77_778, 99.0) in thinned
     assert (thinned[0].step, thinned[-1].step) == (1, 100_000)
-    assert draw([DataLine("a", series(*values))], Kind.LINES, Unit.NUMBER).thinned
+    assert draw([DataLine("a", series(*values), 0)], Kind.LINES, Unit.NUMBER).thinned
     assert len(sparkline(series(*values))) < 5000
 
 
 def test_nothing_is_drawn_of_nothing() -> None:
     """No line, no figure."""
     assert draw([], Kind.LINES, Unit.NUMBER) is None
-    assert draw([DataLine("a", ())], Kind.STACK, Unit.NUMBER) is None
+    assert draw([DataLine("a", (), 0)], Kind.STACK, Unit.NUMBER) is None
     assert sparkline(()) == ""
 
 
@@ -165,7 +165,7 @@ def test_families_are_in_order_and_bounded() -> None:
 
 def test_paths_are_svg() -> None:
     """A browser draws nothing of a path with `nan` in it."""
-    drawing = draw([DataLine("a", series(0, 0)), DataLine("b", series(0, 0))], Kind.STACK, Unit.SHARE)
+    drawing = draw([DataLine("a", series(0, 0), 0), DataLine("b", series(0, 0), 0)], Kind.STACK, Unit.SHARE)
     for stroke in drawing.strokes:
         assert re.fullmatch(r"M[\d. L]+Z", stroke.path)
     ElementTree.fromstring(f"<path d='{drawing.strokes[0].path}'/>")

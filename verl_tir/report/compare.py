@@ -9,7 +9,7 @@ from verl_tir.report.drawing import draw
 from verl_tir.report.figure import DataLine, Figure, Kind
 from verl_tir.report.figures import SECTIONS
 from verl_tir.report.history import Series, trend
-from verl_tir.report.key_figures import Good, KeyFigure, key_figures
+from verl_tir.report.key_figures import NOTICED, Good, KeyFigure, key_figures
 from verl_tir.report.page import Chart, by_section, chart_data, render
 from verl_tir.report.run_data import Run
 from verl_tir.report.words import Unit, spell
@@ -83,7 +83,7 @@ def _row(mine: KeyFigure, theirs: KeyFigure | None) -> Row:
     other = _late(theirs.series)
     change = other - value
     direction = "same"
-    if mine.good is not Good.NEITHER and abs(change) > 0.05 * max(abs(value), 0.02):
+    if mine.good is not Good.NEITHER and abs(change) > NOTICED * max(abs(value), 0.02):
         direction = "better" if (change > 0) == (mine.good is Good.UP) else "worse"
     sign = "+" if change > 0 else ""
     return Row(mine.name, spell(value, mine.unit), spell(other, mine.unit), sign + spell(change, mine.unit), direction)
@@ -121,7 +121,7 @@ def _charts(first: Run, second: Run, labels: tuple[str, str]) -> list[Chart]:
 def _chart(
     name: str, title: str, unit: Unit, section: str, labels: tuple[str, str], mine: Series, theirs: Series
 ) -> Chart | None:
-    lines = [DataLine(label, series) for label, series in zip(labels, (mine, theirs), strict=True)]
+    lines = [DataLine(label, series, at) for at, (label, series) in enumerate(zip(labels, (mine, theirs), strict=True))]
     figure = Figure(name, section, title, unit, (), "", Kind.LINES, may_be_log=unit in (Unit.NUMBER, Unit.SECONDS))
     drawing = draw(lines, figure.kind, unit, may_be_log=figure.may_be_log)
     return None if drawing is None else Chart(figure, drawing, None)

@@ -37,6 +37,8 @@ class Stroke:
     """One line or area."""
 
     label: str
+    colour: int
+    """Of the page's."""
     path: str
     """The `d` of an SVG path."""
     dots: tuple[tuple[float, float], ...]
@@ -154,7 +156,7 @@ def _line(line: DataLine, across: _Scale, up: _Scale, unit: Unit) -> Stroke:
     points = thin(line.series)
     places = tuple((across.at(point.step), up.at(point.value)) for point in points)
     dots = places if len(points) <= _FEW else ()
-    return Stroke(line.label, _path(places), dots, spell(line.series[-1].value, unit), points)
+    return Stroke(line.label, line.colour, _path(places), dots, spell(line.series[-1].value, unit), points)
 
 
 def _stack(lines: Sequence[DataLine], steps: Sequence[int]) -> list[tuple[Series, Series]]:
@@ -183,7 +185,7 @@ def _areas(
         known = {point.step: point for point in line.series}
         drawn = tuple(known.get(point.step, Point(point.step, 0.0)) for point in above)
         path = _path([*there, *back]) + "Z"
-        strokes.append(Stroke(line.label, path, (), spell(line.series[-1].value, unit), drawn))
+        strokes.append(Stroke(line.label, line.colour, path, (), spell(line.series[-1].value, unit), drawn))
     return strokes
 
 

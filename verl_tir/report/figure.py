@@ -9,7 +9,8 @@ from enum import StrEnum
 from verl_tir.report.history import History, Series
 from verl_tir.report.words import Unit
 
-MOST_LINES = 9
+COLOURS = 9
+MOST_LINES = COLOURS
 
 
 class Kind(StrEnum):
@@ -26,6 +27,8 @@ class Line:
     """A regular expression for whole names."""
     label: str
     """`{}` takes what the expression's group holds."""
+    colour: int | None = None
+    """Of the page's nine; None for the next one. Given where a thing has the same colour in several figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class DataLine:
 
     label: str
     series: Series
+    colour: int
 
 
 def lines_of(figure: Figure, history: History) -> list[DataLine]:
@@ -56,7 +60,8 @@ def lines_of(figure: Figure, history: History) -> list[DataLine]:
     for line in figure.lines:
         matches = [match for name in history.names if (match := re.fullmatch(line.metric, name))]
         for match in sorted(matches, key=lambda match: _natural(match[0])):
-            found.append(DataLine(line.label.format(*match.groups()), history.series(match[0])))
+            colour = len(found) % COLOURS if line.colour is None else line.colour
+            found.append(DataLine(line.label.format(*match.groups()), history.series(match[0]), colour))
     if figure.kind is Kind.STACK:
         found = [line for line in found if any(point.value for point in line.series)]
     return found[:MOST_LINES]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verl_tir.report.figure import Figure, Kind, Line
+from verl_tir.report.figure import COLOURS, Figure, Kind, Line
 from verl_tir.report.words import Unit
 from verl_tir.trajectory import Outcome
 
@@ -15,6 +15,26 @@ SECTIONS = (
     "Time",
 )
 LEARNING, TOOLS, TOKENS, SANDBOX, GROUPS, TIME = SECTIONS
+
+_BLUE, _ORANGE, _GREEN, _PURPLE, _RED, _TEAL, _OLIVE, _PINK, _GREY = range(COLOURS)
+_STOPS = (
+    Line("tir/stop/(answer)", "{}", _GREEN),
+    Line("tir/stop/(void)", "{}", _ORANGE),
+    Line("tir/stop/(turn_limit)", "{}", _BLUE),
+    Line("tir/stop/(call_budget)", "{}", _TEAL),
+    Line("tir/stop/(response_budget)", "{}", _OLIVE),
+    Line("tir/stop/(tool_time)", "{}", _PURPLE),
+    Line("tir/stop/(sandbox_fault)", "{}", _RED),
+    Line("tir/stop/(engine_abort)", "{}", _PINK),
+    Line("tir/stop/(prompt_too_long)", "{}", _GREY),
+)
+_OUTCOMES = {
+    Outcome.SUCCESS: _GREEN,
+    Outcome.FAILED: _ORANGE,
+    Outcome.TIME_LIMIT: _PURPLE,
+    Outcome.MEMORY_LIMIT: _OLIVE,
+    Outcome.FAULT: _RED,
+}
 
 FIGURES = (
     Figure(
@@ -50,9 +70,9 @@ FIGURES = (
         "Groups of one prompt",
         Unit.SHARE,
         (
-            Line("dump/groups/(all wrong)", "{}"),
-            Line("dump/groups/(mixed)", "{}"),
-            Line("dump/groups/(all right)", "{}"),
+            Line("dump/groups/(all wrong)", "{}", _ORANGE),
+            Line("dump/groups/(mixed)", "{}", _BLUE),
+            Line("dump/groups/(all right)", "{}", _GREEN),
         ),
         "Only mixed groups teach: in the others all advantages are zero.",
         Kind.STACK,
@@ -92,7 +112,7 @@ FIGURES = (
         TOOLS,
         "Why trajectories stopped",
         Unit.SHARE,
-        (Line("tir/stop/(.+)", "{}"),),
+        _STOPS,
         "Sandbox faults and aborted requests say nothing about the model.",
         Kind.STACK,
     ),
@@ -169,7 +189,7 @@ FIGURES = (
         SANDBOX,
         "Programs by outcome",
         Unit.COUNT,
-        tuple(Line(f"tir/tool/({outcome})/total", "{}") for outcome in Outcome),
+        tuple(Line(f"tir/tool/({outcome})/total", "{}", colour) for outcome, colour in _OUTCOMES.items()),
         "Per step. A fault is the sandbox's, all others are the program's.",
         Kind.STACK,
     ),
@@ -210,14 +230,11 @@ FIGURES = (
         GROUPS,
         "What became of trajectories",
         Unit.COUNT,
-        tuple(
-            Line(f"dump/fate/{fate}", label)
-            for fate, label in (
-                ("train", "trained on"),
-                ("mask", "in the baseline only"),
-                ("drop", "left out"),
-                ("evicted", "replaced with its group"),
-            )
+        (
+            Line("dump/fate/train", "trained on", _GREEN),
+            Line("dump/fate/mask", "in the baseline only", _ORANGE),
+            Line("dump/fate/drop", "left out", _RED),
+            Line("dump/fate/evicted", "replaced with its group", _GREY),
         ),
         "Per step, of all that was sampled.",
         Kind.STACK,

@@ -10,6 +10,9 @@ from enum import StrEnum
 from verl_tir.report.history import History, Point, Series, Trend, trend
 from verl_tir.report.words import Unit, spell
 
+NOTICED = 0.1
+"""Change, as a share of the value, above which it is said to be for the better or the worse."""
+
 
 class Good(StrEnum):
     """Which way a number should go."""
@@ -47,7 +50,7 @@ class KeyFigure:
     def direction(self) -> str:
         """`better`, `worse` or `same`: which way it went, where it went far enough to say so."""
         found = self.trend
-        if found is None or self.good is Good.NEITHER or abs(found.change) < 0.05 * max(abs(found.early), 0.02):
+        if found is None or self.good is Good.NEITHER or abs(found.change) < NOTICED * max(abs(found.early), 0.02):
             return "same"
         return "better" if (found.change > 0) == (self.good is Good.UP) else "worse"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from verl_tir.report.history import History, trend, where
-from verl_tir.report.marks import Finding, Level, share, steps, whole
+from verl_tir.report.marks import Finding, Level, share, sound, steps, whole
 from verl_tir.report.words import Unit, spell
 
 
@@ -155,10 +155,10 @@ class GroupsAlike:
 
     def look(self, history: History) -> Finding | None:
         """At the end of the run."""
-        mixed = trend(history.series("dump/groups/mixed"))
+        mixed = trend(sound(history, "dump/groups/mixed"))
         if mixed is None or 1 - mixed.late < self.most:
             return None
-        wrong = trend(history.series("dump/groups/all wrong"))
+        wrong = trend(sound(history, "dump/groups/all wrong"))
         too_hard = wrong is not None and wrong.late > 0.5 * (1 - mixed.late)
         return Finding(
             self.name,

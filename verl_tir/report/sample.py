@@ -23,7 +23,7 @@ def choose(entries: Sequence[Entry], at_most: int) -> list[Entry]:
         at_most: how many are wanted.
     """
     steps: defaultdict[tuple[int, str], defaultdict[str, _Group]] = defaultdict(lambda: defaultdict(list))
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: (entry.path, entry.offset)):
         steps[entry.step, entry.partition][entry.uid].append(entry)
     queues = [_by_kind(list(steps[step].values())) for step in _outside_in(sorted(steps))]
     chosen: list[Entry] = []

@@ -137,6 +137,8 @@ async function start() {
     return;
   }
   state.data = await unpack();
+  // Later steps first, training before validation, groups together.
+  state.data.trajectories.sort((a, b) => b.step - a.step || natural(a.partition, b.partition) || natural(a.group, b.group) || natural(a.key, b.key));
   state.data.trajectories.forEach((item, index) => { item.id = index; });
   buildFilters();
   applyFilters();
