@@ -36,6 +36,7 @@ PURE = (
     "verl_tir/filters/refill.py",
     "verl_tir/filters/void.py",
     "verl_tir/metrics/*.py",
+    "verl_tir/report/*.py",
     "verl_tir/reward/__init__.py",
     "verl_tir/reward/answer.py",
     "verl_tir/reward/equivalence.py",
@@ -149,6 +150,13 @@ def test_every_recipe_is_in_the_wheel(wheel):
     }
     assert {"verl_tir/recipes/tir/simpletir.yaml", "verl_tir/recipes/platform/cpu.yaml"} <= recipes
     assert not recipes - set(wheel.namelist())
+
+
+def test_the_reports_templates_are_in_the_wheel(wheel):
+    """Pages, style and scripts; without them the report ends in a traceback."""
+    templates = {_name(path) for path in (ROOT / "verl_tir/report/templates").iterdir()}
+    assert {"verl_tir/report/templates/report.html", "verl_tir/report/templates/browser.js"} <= templates
+    assert not templates - set(wheel.namelist())
 
 
 def test_wheel_holds_nothing_else(wheel):

@@ -136,7 +136,7 @@ def test_its_commands_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for script in set(re.findall(r"recipes/[\w.]+\.sh", text)):
         assert (ROOT / script).is_file(), script
-    commands = set(re.findall(r"verl-tir (doctor|sandbox|demo)\b", text))
+    commands = set(re.findall(r"verl-tir (doctor|sandbox|demo|report|watch)\b", text))
     source = (ROOT / "verl_tir" / "cli.py").read_text()
-    assert commands == {"doctor", "sandbox", "demo"}
+    assert commands == {"doctor", "sandbox", "demo", "report", "watch"}
     assert all(f"def {command}(" in source for command in commands)

@@ -176,6 +176,7 @@ OPEN = RunStatus(RunState.OPEN, STEPS, None, None, None)
 QUIET: dict[str, dict[str, Values]] = {
     "healthy": {},
     "void rising a little": {"tir/void_ratio": rising(0.1, 0.18)},
+    "only what follows a void turn is cut": {"dump/void_trained": 0.3, "tir/filter/trimmed_rows/total": 40},
     "void falling": {"tir/void_ratio": rising(0.5, 0.05)},
     "one call in 200 failed": {"tir/sandbox/calls/faulted/total": late(0, 1)},
     "one trajectory in 100 aborted": {"tir/aborted_ratio": 0.01},

@@ -29,7 +29,6 @@ VOID = trajectory(turn(void=True), stop=StopReason.VOID)
 FAULT = trajectory(turn(Outcome.FAULT), stop=StopReason.SANDBOX_FAULT)
 TEXT = (("prompt", "2+3?"), ("model", "```py\nprint(2+3)\n```"), ("tool", "5"), ("model", "It is \\boxed{5}."))
 VOID_TEXT = (("prompt", "2+3?"), ("model", "Well."))
-UNDECIDED = {"undecided": 1.0}
 FAULT_TEXT = (("prompt", "2+3?"), ("model", "```py\nprint(2+3)\n```"))
 
 
@@ -51,7 +50,7 @@ def test_what_a_step_adds_up_to(tmp_path: Path) -> None:
         line(VOID_TEXT, VOID, number=2, correct=False),
         line(VOID_TEXT, VOID, number=3, correct=False, fate="mask", reason="void"),
         line(FAULT_TEXT, FAULT, number=4, correct=None, fate="drop", reason="sandbox_fault"),
-        line(VOID_TEXT, VOID, number=5, correct=None, fate="drop", reason="undecided", reward_extra=UNDECIDED),
+        line(VOID_TEXT, VOID, number=5, correct=None, fate="drop", reason="undecided", reward_extra={"undecided": 1}),
         line(VOID_TEXT, VOID, uid="b", correct=False, fate="evicted", reason="zero_variance"),
         line(TEXT, ANSWERED, uid="c", partition="val"),
     ]
@@ -75,7 +74,7 @@ def test_what_a_step_adds_up_to(tmp_path: Path) -> None:
 
 
 def test_steps_that_were_done_again_count_once(tmp_path: Path) -> None:
-    """A killed run did steps 1 to 4; resumed from step 2 it has done step 3 so far. What it will do again is left out."""
+    """A killed run did steps 1 to 4; resumed from step 2 it has done step 3. What it will do again is left out."""
     old = [line(TEXT, ANSWERED, step=step, uid=f"old{step}", run="20260101T000000Z") for step in (1, 2, 3, 4)]
     new = [line(TEXT, ANSWERED, step=3, uid="new3", run="20260102T000000Z")]
     index = index_dump(write_dump(tmp_path, old + new))

@@ -140,7 +140,8 @@ def dump_metrics(entries: Sequence[Entry]) -> dict[str, float]:
 def _read(path: Path) -> tuple[list[_Session], int]:
     """What is in a file, by process, and how many lines are broken off."""
     entries: defaultdict[str, list[Entry]] = defaultdict(list)
-    scored: defaultdict[str, list[Scored]] = defaultdict(list)
+    batches: defaultdict[str, list[Scored]] = defaultdict(list)
+    rewards: defaultdict[str, list[float]] = defaultdict(list)
     offset = unreadable = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -156,19 +157,23 @@ def _read(path: Path) -> tuple[list[_Session], int]:
                     item = DumpedTrajectory.from_line(record)
                 except (DumpError, KeyError, TypeError, ValueError, AttributeError) as error:
                     raise DumpError(f"{path}:{number} is no line of a trajectory dump: {error}") from None
-                entries[item.run].append(_entry(path, offset, item))
+                entry = _entry(path, offset, item)
+                entries[item.run].append(entry)
+                if not (item.trajectory.aborted or entry.undecided):
+                    rewards[item.run].append(item.reward)
                 # What a gate refused is in no metric of the batch.
                 if item.fate is not Fate.EVICTED:
-                    scored[item.run].append(Scored(item.trajectory, item.reward, item.correct))
+                    batches[item.run].append(Scored(item.trajectory, item.reward, item.correct))
             offset += len(line)
     training = path.parent.name == TRAIN
-    return [
-        _Session(found, _metrics(found, scored[run]) if training else {}) for run, found in entries.items()
-    ], unreadable
+    sessions = [
+        _Session(found, _metrics(found, batches[run], rewards[run]) if training else {})
+        for run, found in entries.items()
+    ]
+    return sessions, unreadable
 
 
-def _metrics(entries: Sequence[Entry], batch: Sequence[Scored]) -> dict[str, float]:
-    rewards = [scored.reward for scored in batch if not scored.trajectory.aborted]
+def _metrics(entries: Sequence[Entry], batch: Sequence[Scored], rewards: Sequence[float]) -> dict[str, float]:
     mean = {"tir/filter/sampled/reward_mean": sum(rewards) / len(rewards)} if rewards else {}
     return summarize(batch) | dump_metrics(entries) | mean
 

@@ -117,7 +117,7 @@ class VoidTrained:
     def look(self, history: History) -> Finding | None:
         series = history.series("dump/void_trained") or _void_and_unmasked(history)
         span = where(series, lambda value: value > self.least)
-        if span is None:
+        if span is None or _suffixes_are_cut(history):
             return None
         worst = max(point.value for point in series)
         return Finding(
@@ -125,12 +125,21 @@ class VoidTrained:
             Level.PROBLEM if worst > 0.1 else Level.WATCH,
             "Void trajectories are trained on",
             f"Up to {share(worst)} of a step's trajectories had a turn with neither code nor an answer and were in the "
-            f"loss all the same ({steps(span)}): the void filter was off, or took only their last part.",
+            f"loss all the same ({steps(span)}): the void filter was off.",
             "If that is not the experiment, leave out tir.filter.void=off (or the ablation): the default, mask, keeps "
             "their reward in the baseline and their tokens out of the loss.",
             "fate",
             span,
         )
+
+
+def _suffixes_are_cut(history: History) -> bool:
+    """Whether the void turn and what follows was taken out of such trajectories (`tir.filter.void=suffix`)."""
+    trimmed = where(history.series("tir/filter/trimmed_rows/total"), lambda rows: rows > 0)
+    return (
+        trimmed is not None
+        and where(history.series("tir/filter/low_probability_ratio"), lambda ratio: ratio > 0) is None
+    )
 
 
 def _void_and_unmasked(history: History) -> Series:

@@ -56,7 +56,7 @@ function tags(item) {
   if (item.void) found.push(make('span', 'tag void', 'void'));
   const fates = { mask: 'in the baseline only', drop: 'left out', evicted: 'group replaced' };
   if (item.fate in fates) found.push(make('span', 'tag masked', fates[item.fate]));
-  found.push(make('span', 'tag', item.stop.replaceAll('_', ' ')));
+  if (item.stop !== 'void') found.push(make('span', 'tag', item.stop.replaceAll('_', ' ')));
   return found;
 }
 
