@@ -110,7 +110,7 @@ def test_two_runs_side_by_side(runs: dict[str, Run]) -> None:
     assert "healthy and filter_off" in page
     assert "tir.filter.void (default) off" in page
     assert "Void trajectories are trained on" in page
-    assert re.search(r"Right answers \d+% \d+% [+-]?[\d.]+%", page)
+    assert re.search(r"Right answers \d+% \d+% [+-]?[\d.]+ points", page)
     assert "Void and trained on" in page
 
 
@@ -175,7 +175,7 @@ def test_a_report_follows_a_run(folders: dict[str, Path], tmp_path: Path) -> Non
     """While the run goes on the page says so and loads itself anew; at the end it does neither."""
     source = (folders["healthy"] / "metrics.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "metrics.jsonl").write_text("".join(source[:3]))
-    request = ReportRequest((tmp_path,), (), None, None, 10, 1.0, watch=1)
+    request = ReportRequest((tmp_path,), watch=1)
     thread = threading.Thread(target=write_report, args=(request, Console(quiet=True)))
     thread.start()
     page = tmp_path / "report.html"

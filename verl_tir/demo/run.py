@@ -37,6 +37,7 @@ from verl_tir.demo.tasks import split, verl_row
 from verl_tir.doctor import survey_quietly
 from verl_tir.report.metrics_log import Tail, parse_metrics
 from verl_tir.report.status import EXIT_STATUS_FILE
+from verl_tir.report.write import ReportRequest, write_report
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.crew import SandboxSetupError
 from verl_tir.sandbox_server.isolation import IsolationPolicy
@@ -119,9 +120,11 @@ def _run(settings: DemoSettings, run: Path, console: Console) -> int:
     (run / EXIT_STATUS_FILE).write_text(f"{status}\n", encoding="utf-8")
     if status:
         _explain_failure(log, status, console)
-        return status
-    _summarize(run, history, warm_seconds, time.perf_counter() - began, console)
-    return 0
+    else:
+        _summarize(run, history, warm_seconds, time.perf_counter() - began, console)
+    console.print(f"everything of this run: {run}; to be read in a browser:")
+    write_report(ReportRequest((run,)), console)
+    return status
 
 
 def _tell_isolation(server: ServerConfig, console: Console) -> None:
@@ -247,8 +250,6 @@ def _summarize(run: Path, history: _History, warm_seconds: float, total: float, 
         shown = ", ".join(f"{accuracy:.2f} at step {step}" for step, accuracy in history.accuracies)
         console.print(f"  sampled validation accuracy: {shown}")
     _show_samples(run / "trajectories" / "train", console)
-    console.print(f"everything of this run: {run}")
-    console.print(f"read it in a browser: verl-tir report {run}")
 
 
 def _show_samples(dump: Path, console: Console) -> None:

@@ -86,7 +86,9 @@ def _row(mine: KeyFigure, theirs: KeyFigure | None) -> Row:
     if mine.good is not Good.NEITHER and abs(change) > NOTICED * max(abs(value), 0.02):
         direction = "better" if (change > 0) == (mine.good is Good.UP) else "worse"
     sign = "+" if change > 0 else ""
-    return Row(mine.name, spell(value, mine.unit), spell(other, mine.unit), sign + spell(change, mine.unit), direction)
+    # A share that grew from 30% to 32% grew by two points, and by seven percent.
+    words = spell(change, mine.unit).replace("%", " points")
+    return Row(mine.name, spell(value, mine.unit), spell(other, mine.unit), sign + words, direction)
 
 
 def _late(series: Series) -> float:

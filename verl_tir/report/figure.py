@@ -26,9 +26,15 @@ class Line:
     metric: str
     """A regular expression for whole names."""
     label: str
-    """`{}` takes what the expression's group holds."""
+    """`{}` takes what the expression's group holds, with blanks for underscores."""
     colour: int | None = None
     """Of the page's nine; None for the next one. Given where a thing has the same colour in several figures."""
+    verbatim: bool = False
+    """Whether the group is a name of the user's own, whose underscores stay."""
+
+    def label_of(self, match: re.Match[str]) -> str:
+        """The label of a metric that the expression matches."""
+        return self.label.format(*(part if self.verbatim else part.replace("_", " ") for part in match.groups()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ def lines_of(figure: Figure, history: History) -> list[DataLine]:
         matches = [match for name in history.names if (match := re.fullmatch(line.metric, name))]
         for match in sorted(matches, key=lambda match: _natural(match[0])):
             colour = len(found) % COLOURS if line.colour is None else line.colour
-            found.append(DataLine(line.label.format(*match.groups()), history.series(match[0]), colour))
+            found.append(DataLine(line.label_of(match), history.series(match[0]), colour))
     if figure.kind is Kind.STACK:
         found = [line for line in found if any(point.value for point in line.series)]
     return found[:MOST_LINES]

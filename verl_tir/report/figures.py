@@ -53,7 +53,7 @@ FIGURES = (
         LEARNING,
         "Right answers, training",
         Unit.SHARE,
-        (Line("tir/correct_ratio", "all"), Line("dump/source/(.+)/correct", "{}")),
+        (Line("tir/correct_ratio", "all"), Line("dump/source/(.+)/correct", "{}", verbatim=True)),
         "On one scale whatever the reward's; by benchmark where the data names several.",
     ),
     Figure(
@@ -61,7 +61,7 @@ FIGURES = (
         LEARNING,
         "Right answers, validation",
         Unit.SHARE,
-        (Line(r"val-aux/(.+)/correct/mean@(\d+)", "{}, mean@{}"),),
+        (Line(r"val-aux/(.+)/correct/mean@(\d+)", "{}, mean@{}", verbatim=True),),
         "By benchmark, over the trajectories that ran.",
     ),
     Figure(

@@ -12,7 +12,7 @@ from rich.markup import escape
 from verl_tir.filters.dumped import DumpError
 from verl_tir.report.compare import comparison_page
 from verl_tir.report.metrics_log import MetricsError
-from verl_tir.report.page import report_page
+from verl_tir.report.page import MAX_MB, TRAJECTORIES, report_page
 from verl_tir.report.run_data import Run, RunFiles, RunNotFoundError, read_run
 from verl_tir.report.status import RunState
 
@@ -27,12 +27,13 @@ class ReportRequest:
 
     runs: tuple[Path, ...]
     """None, one, or two that are compared."""
-    metrics: tuple[Path, ...]
-    dump: Path | None
-    output: Path | None
-    trajectories: int
-    max_mb: float
-    watch: int | None
+    metrics: tuple[Path, ...] = ()
+    dump: Path | None = None
+    output: Path | None = None
+    """None for `report.html` in the run's folder."""
+    trajectories: int = TRAJECTORIES
+    max_mb: float = MAX_MB
+    watch: int | None = None
     """Seconds after which the file is written anew, until the run ends; None for once."""
 
 
