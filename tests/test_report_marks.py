@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from verl_tir.report.behaviours import Behaviour
 from verl_tir.report.figures import FIGURES
 from verl_tir.report.findings import MARKS, findings_of
 from verl_tir.report.history import History
@@ -199,6 +202,17 @@ def test_a_healthy_run_has_no_mark(changes: dict[str, Values]) -> None:
 def test_every_rule_has_its_examples() -> None:
     """A new rule comes with a run in which it fires."""
     assert {name for _, name, _, _ in FIRES.values()} == {mark.name for mark in MARKS}
+
+
+def test_every_rule_is_explained() -> None:
+    """The page on the report has a row for each, and for each behaviour, and for none that does not exist."""
+    text = (Path(__file__).parents[1] / "docs" / "report.md").read_text()
+    rules, shown = (
+        re.findall(r"^\| ([a-z -]+) \| ", text.partition(heading)[2].partition("\n## ")[0], re.MULTILINE)
+        for heading in ("| rule | fires when |", "| behaviour | rule |")
+    )
+    assert sorted(rules) == sorted(["run failed", *(mark.name for mark in MARKS)])
+    assert shown == list(Behaviour)
 
 
 @pytest.mark.parametrize("steps", [{}, {0: {"val-aux/a/correct/mean@1": 0.5}}, {1: HEALTHY}])

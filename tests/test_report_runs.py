@@ -138,6 +138,15 @@ def test_names_and_settings_are_escaped(folders: dict[str, Path], tmp_path: Path
     assert script_json({"a": "</script>&'\u2028<!--"}) == r'{"a":"\u003c/script\u003e\u0026\u0027\u2028\u003c!--"}'
 
 
+def test_a_run_that_failed_before_its_first_step(tmp_path: Path) -> None:
+    """It has a log and nothing else; the page says what went wrong."""
+    (tmp_path / "verl.log").write_text("Traceback (most recent call last):\nValueError: no such model: /x\n")
+    (tmp_path / "exit_status.txt").write_text("1\n")
+    text = text_of(report_page(read_run(RunFiles.find(tmp_path))))
+    assert "The run ended with an error before its first step ValueError: no such model: /x" in text
+    assert "Without a trajectory dump" in text
+
+
 def test_the_report_command(folders: dict[str, Path], tmp_path: Path) -> None:
     """It writes into the run's folder, or where it is told; two runs are compared; what is wrong is named."""
     runner = CliRunner()

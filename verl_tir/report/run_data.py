@@ -16,7 +16,7 @@ from verl_tir.report.settings import Settings, read_settings
 from verl_tir.report.status import RunStatus, read_status
 
 _DUMP_NAMES = ("trajectories", "dump")
-_LOG_NAMES = ("verl.log",)
+_LOG_NAME = "verl.log"
 
 
 class RunNotFoundError(ValueError):
@@ -51,15 +51,14 @@ class RunFiles:
             places = [folder / name for name in _DUMP_NAMES]
             # A dump's own folder is a run without anything else.
             dump = dump or next((place for place in (*places, folder) if dump_files(place)), None)
-        if not metrics and dump is None:
+        log = None if folder is None else folder / _LOG_NAME
+        # A run that failed before its first step has a log alone.
+        if not metrics and dump is None and not (log is not None and log.is_file()):
             raise RunNotFoundError(
                 f"{folder} holds neither metrics*.jsonl nor trajectories/train/*.jsonl; name them with --metrics FILE "
                 "(verl writes it with trainer.logger=[console,file], to VERL_FILE_LOGGER_PATH) and --dump FOLDER "
                 "(tir.dump_dir)"
             )
-        log = (
-            None if folder is None else next((folder / name for name in _LOG_NAMES if (folder / name).is_file()), None)
-        )
         named = folder or (metrics[0].with_suffix("") if metrics else dump)
         assert named is not None
         return cls(named.resolve().name, folder, tuple(metrics), dump, log)
