@@ -62,12 +62,18 @@ class DumpIndex:
     """Lines that a killed process left half written."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Session:
     """What one process wrote to a file, which is one step's."""
 
     entries: list[Entry]
     metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    sessions: list[_Session]
+    unreadable: int
 
 
 def index_dump(folder: Path) -> DumpIndex:
@@ -76,12 +82,8 @@ def index_dump(folder: Path) -> DumpIndex:
     Raises:
         DumpError: a line was written by another version, or by something else.
     """
-    unreadable = 0
-    read: list[_Session] = []
-    for path in dump_files(folder):
-        sessions, broken = _read(path)
-        read += sessions
-        unreadable += broken
+    files = [_read(path) for path in dump_files(folder)]
+    read = [session for file in files for session in file.sessions]
     begins = _first_steps(entry for session in read for entry in session.entries)
     last_words = [session for session in read if _is_last_word(session.entries[0], begins)]
     entries = tuple(entry for session in last_words for entry in session.entries)
@@ -90,7 +92,7 @@ def index_dump(folder: Path) -> DumpIndex:
         {session.entries[0].step: session.metrics for session in last_words if session.metrics},
         repeated=sum(len(session.entries) for session in read) - len(entries),
         sessions=len({session.entries[0].run for session in read}),
-        unreadable=unreadable,
+        unreadable=sum(file.unreadable for file in files),
     )
 
 
@@ -137,8 +139,7 @@ def dump_metrics(entries: Sequence[Entry]) -> dict[str, float]:
     return values
 
 
-def _read(path: Path) -> tuple[list[_Session], int]:
-    """What is in a file, by process, and how many lines are broken off."""
+def _read(path: Path) -> _File:
     entries: defaultdict[str, list[Entry]] = defaultdict(list)
     batches: defaultdict[str, list[Scored]] = defaultdict(list)
     rewards: defaultdict[str, list[float]] = defaultdict(list)
@@ -170,7 +171,7 @@ def _read(path: Path) -> tuple[list[_Session], int]:
         _Session(found, _metrics(found, batches[run], rewards[run]) if training else {})
         for run, found in entries.items()
     ]
-    return sessions, unreadable
+    return _File(sessions, unreadable)
 
 
 def _metrics(entries: Sequence[Entry], batch: Sequence[Scored], rewards: Sequence[float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from verl_tir.filters.dumped import DumpedTrajectory
 from verl_tir.report.dump_index import Entry, load
@@ -53,14 +53,14 @@ def embed(chosen: Sequence[Entry], total: int, max_bytes: int) -> Embedded:
     size = shown = cut = 0
     prompts: dict[str, int] = {}
     for entry, item in _loaded(chosen):
-        record = _Transcript(item, entry).record(prompts)
-        cut += record.pop("cut")
-        text = json.dumps(record, separators=(",", ":"), allow_nan=False)
+        transcript = _Transcript(item, entry)
+        text = json.dumps(transcript.record(prompts), separators=(",", ":"), allow_nan=False)
         # Flushed, so that the size is known; a few bytes each.
         piece = packer.compress(f"{',' if shown else ''}{text}".encode()) + packer.flush(zlib.Z_SYNC_FLUSH)
         packed.append(piece)
         size += len(piece)
         shown += 1
+        cut += transcript.cut
         if size > max_bytes:
             break
     packed += [packer.compress(f'],"prompts":{json.dumps(list(prompts))}}}'.encode()), packer.flush()]
@@ -79,7 +79,8 @@ class _Transcript:
 
     item: DumpedTrajectory
     entry: Entry
-    _cut: int = 0
+    cut: int = 0
+    """Its segments of which the middle was left out."""
 
     def record(self, prompts: dict[str, int]) -> dict[str, Any]:
         """Plain data; new prompts are added to `prompts`."""
@@ -87,7 +88,6 @@ class _Transcript:
         prompt = "".join(segment.text for segment in item.segments if segment.role == "prompt")
         if len(prompt) > HEAD_CHARS + TAIL_CHARS:
             prompt = f"{prompt[:HEAD_CHARS]}\n...\n{prompt[-TAIL_CHARS:]}"
-        turns = self._turns()
         return {
             "key": item.key,
             "group": item.uid,
@@ -107,8 +107,7 @@ class _Transcript:
             "fault": _short(trajectory.fault),
             "void": trajectory.void,
             "behaviours": sorted(self.entry.behaviours),
-            "turns": turns,
-            "cut": self._cut,
+            "turns": self._turns(),
         }
 
     def _turns(self) -> list[dict[str, Any]]:
@@ -131,16 +130,15 @@ class _Transcript:
         text, tokens = segment.text, segment.tokens
         if len(text) <= HEAD_CHARS + TAIL_CHARS:
             return [_piece(text, tokens, code)]
-        self._cut += 1
+        self.cut += 1
         head, tail = HEAD_CHARS, len(text) - TAIL_CHARS
         first, last = None, None
         if tokens is not None:
             # Where there are tokens, the cuts are between two of them.
-            count, head = _up_to(tokens.lengths, head)
-            after, left = _up_to(tokens.lengths[::-1], TAIL_CHARS)
-            tail = len(text) - left
-            first = SampledTokens(tokens.lengths[:count], tokens.log_probs[:count])
-            start = len(tokens.lengths) - after
+            before, after = _fitting(tokens.lengths, head), _fitting(tokens.lengths[::-1], TAIL_CHARS)
+            head, tail = before.characters, len(text) - after.characters
+            first = SampledTokens(tokens.lengths[: before.tokens], tokens.log_probs[: before.tokens])
+            start = len(tokens.lengths) - after.tokens
             last = SampledTokens(tokens.lengths[start:], tokens.log_probs[start:])
         return [_piece(text[:head], first, code), {"gap": tail - head}, _piece(text[tail:], last, code)]
 
@@ -164,14 +162,19 @@ def utf16(text: str) -> int:
     return len(text) if text.isascii() else len(text) + sum(letter > "\uffff" for letter in text)
 
 
-def _up_to(lengths: Sequence[int], most: int) -> tuple[int, int]:
-    """How many tokens fit into so many characters, and how many characters they have."""
+class _Fit(NamedTuple):
+    tokens: int
+    characters: int
+
+
+def _fitting(lengths: Sequence[int], most: int) -> _Fit:
+    """The first tokens, as many as fit into so many characters."""
     total = 0
     for count, length in enumerate(lengths):
         if total + length > most:
-            return count, total
+            return _Fit(count, total)
         total += length
-    return len(lengths), total
+    return _Fit(len(lengths), total)
 
 
 def _times(turn: Turn) -> dict[str, Any]:

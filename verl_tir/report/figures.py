@@ -146,13 +146,19 @@ FIGURES = (
         (Line(r"tir/log_prob/(p50)", "{}"), Line(r"tir/log_prob/(p5)", "{}"), Line(r"tir/log_prob/(p1)", "{}")),
         "p1 falling: improbable tokens, whose gradients are large. p50 rising to 0: entropy runs out.",
     ),
-    Figure(
-        "log_probs_turn",
-        TOKENS,
-        "Lowest 1% of log-probability, by turn",
-        Unit.NATS,
-        (Line(r"tir/turn/(\d)/log_prob/p1", "turn {}"), Line(r"tir/turn/(9)plus/log_prob/p1", "turn {} and later")),
-        "Falling in late turns, then spikes of the gradient norm: how SimpleTIR explains collapse.",
+    *(
+        Figure(
+            f"log_probs_turn{'' if percent == 1 else f'_p{percent}'}",
+            TOKENS,
+            f"{words} log-probability, by turn",
+            Unit.NATS,
+            (
+                Line(rf"tir/turn/(\d)/log_prob/p{percent}", "turn {}"),
+                Line(rf"tir/turn/(9)plus/log_prob/p{percent}", "turn {} and later"),
+            ),
+            "Falling in late turns, then spikes of the gradient norm: how SimpleTIR explains collapse.",
+        )
+        for percent, words in ((1, "Lowest 1% of"), (5, "Lowest 5% of"), (50, "Median"))
     ),
     Figure(
         "grad_norm",

@@ -6,12 +6,21 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 _SECRET = re.compile(r"headers|password|secret|api_?key|(?<!\w)token$|(?:^|[._])(?:auth|credential)", re.IGNORECASE)
 HIDDEN = "(hidden)"
 """Stands for the value of a key that may be a secret: reports are passed around."""
+
+
+class Difference(NamedTuple):
+    """A key with two values; None where a side leaves it at its default."""
+
+    key: str
+    mine: str | None
+    theirs: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +58,11 @@ class Settings:
         text = self.overrides.get("trainer.total_training_steps", "")
         return int(text) if text.isdecimal() else None
 
-    def differences(self, other: Settings) -> list[tuple[str, str | None, str | None]]:
-        """Keys whose values differ, with both values; None where a side leaves the key at its default."""
+    def differences(self, other: Settings) -> list[Difference]:
+        """Keys whose values differ, in the order of the launch commands."""
         keys = dict.fromkeys((*self.overrides, *other.overrides))
-        pairs = ((key, self.overrides.get(key), other.overrides.get(key)) for key in keys)
-        return [(key, mine, theirs) for key, mine, theirs in pairs if mine != theirs]
+        every = (Difference(key, self.overrides.get(key), other.overrides.get(key)) for key in keys)
+        return [difference for difference in every if difference.mine != difference.theirs]
 
 
 def read_settings(folder: Path) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -27,6 +28,14 @@ _STATES = {RunState.FINISHED: "green", RunState.FAILED: "bold red", RunState.STO
 _DIRECTIONS = {"better": "green", "worse": "red", "same": ""}
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen."""
+
+    status: RunStatus
+    shown: RenderableType
+
+
 class Watch:
     """Reads a run's metrics again and again; of its trajectories nothing, since that takes long on a large run."""
 
@@ -35,12 +44,12 @@ class Watch:
         self._log = MetricsLog(files.metrics)
         self._settings = Settings() if files.folder is None else read_settings(files.folder)
 
-    def look(self) -> tuple[RunStatus, RenderableType]:
+    def look(self) -> Look:
         """How far the run is, and what there is to show."""
         history = self._log.read()
         files = self._files
         status = read_status(files.folder, files.log, files.metrics, history.last_step, self._settings.total_steps)
-        return status, view(files.name, self._settings, status, history)
+        return Look(status, view(files.name, self._settings, status, history))
 
 
 def watch(files: RunFiles, console: Console, every: float, once: bool) -> None:
@@ -53,15 +62,15 @@ def watch(files: RunFiles, console: Console, every: float, once: bool) -> None:
         once: whether one look is all.
     """
     eyes = Watch(files)
-    status, shown = eyes.look()
+    seen = eyes.look()
     if once:
-        console.print(shown)
+        console.print(seen.shown)
         return
-    with Live(shown, console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
-        while status.state is RunState.OPEN:
+    with Live(seen.shown, console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        while seen.status.state is RunState.OPEN:
             time.sleep(every)
-            status, shown = eyes.look()
-            live.update(shown, refresh=True)
+            seen = eyes.look()
+            live.update(seen.shown, refresh=True)
 
 
 def view(name: str, settings: Settings, status: RunStatus, history: History) -> RenderableType:
