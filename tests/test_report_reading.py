@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 
 import pytest
 
 from verl_tir.report.history import History, Point, trend, where
+from verl_tir.report.key_figures import key_figures
 from verl_tir.report.metrics_log import MetricsError, MetricsLog, Tail
 from verl_tir.report.run_data import RunFiles, RunNotFoundError
 from verl_tir.report.settings import HIDDEN, Settings, read_settings
@@ -83,9 +85,29 @@ def test_history() -> None:
     ends = trend(tuple(Point(step, float(step)) for step in range(1, 101)))
     assert (ends.early, ends.late, ends.window) == (5.5, 95.5, 10)
     assert trend((Point(1, 1.0),)) is None
+    assert trend((Point(1, 1.0), Point(2, 2.0))).noise == math.inf
+    jitter = trend(tuple(Point(step, 0.5 + 0.1 * (-1) ** step) for step in range(1, 31)))
+    assert jitter.noise == pytest.approx(0.2 / math.sqrt(10), rel=0.05)
     assert where(history.series("a"), lambda value: value > 1) == (2, 3)
     assert history.with_values({1: {"a": 9.0, "c": 9.0}, 4: {"c": 1.0}}).series("c") == ((1, 9.0), (4, 1.0))
     assert history.with_values({1: {"a": 9.0}}).series("a")[0].value == 1.0
+
+
+WAYS = {
+    "learning": ([0.1, 0.15, 0.2, 0.22, 0.3, 0.33], "better"),
+    "falling": ([0.3, 0.3, 0.28, 0.2, 0.12, 0.1], "worse"),
+    "jittering": ([0.15, 0.24, 0.2, 0.3, 0.16, 0.24], "same"),
+    "two points": ([0.1, 0.9], "same"),
+    "hardly moving": ([0.5, 0.5, 0.5, 0.51, 0.51, 0.51], "same"),
+}
+
+
+@pytest.mark.parametrize(("values", "way"), WAYS.values(), ids=WAYS)
+def test_a_key_figure_knows_its_direction(values: list[float], way: str) -> None:
+    """Where it went further than it jitters from step to step."""
+    history = History({step: {"tir/correct_ratio": value} for step, value in enumerate(values, start=1)})
+    (figure,) = key_figures(history)
+    assert figure.direction == way
 
 
 def test_settings_of_the_demo_and_of_hydra(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from verl_tir.report.drawing import draw
@@ -83,12 +84,17 @@ def _row(mine: KeyFigure, theirs: KeyFigure | None) -> Row:
     other = _late(theirs.series)
     change = other - value
     direction = "same"
-    if mine.good is not Good.NEITHER and abs(change) > NOTICED * max(abs(value), 0.02):
+    if mine.good is not Good.NEITHER and abs(change) > max(NOTICED * max(abs(value), 0.02), 2 * _noise(mine, theirs)):
         direction = "better" if (change > 0) == (mine.good is Good.UP) else "worse"
     sign = "+" if change > 0 else ""
     # A share that grew from 30% to 32% grew by two points, and by seven percent.
     words = spell(change, mine.unit).replace("%", " points")
     return Row(mine.name, spell(value, mine.unit), spell(other, mine.unit), sign + words, direction)
+
+
+def _noise(mine: KeyFigure, theirs: KeyFigure) -> float:
+    """The standard deviation of their difference, if what jitters from step to step is all there is."""
+    return math.hypot(*(math.inf if found.trend is None else found.trend.noise for found in (mine, theirs)))
 
 
 def _late(series: Series) -> float:

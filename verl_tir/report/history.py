@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -30,6 +32,9 @@ class Trend(NamedTuple):
     late: float
     window: int
     """Steps in each."""
+    noise: float
+    """Standard deviation that the difference of the two would have, did the values only jitter as they do from step to
+    step; infinite where there are too few to say."""
 
     @property
     def change(self) -> float:
@@ -85,7 +90,9 @@ def trend(series: Series) -> Trend | None:
         return None
     window = min(max(len(series) // 3, 1), _LONGEST_WINDOW)
     values = [point.value for point in series]
-    return Trend(statistics.fmean(values[:window]), statistics.fmean(values[-window:]), window)
+    jumps = [after - before for before, after in itertools.pairwise(values)]
+    noise = statistics.stdev(jumps) / math.sqrt(window) if len(jumps) > 1 else math.inf
+    return Trend(statistics.fmean(values[:window]), statistics.fmean(values[-window:]), window, noise)
 
 
 def where(series: Series, holds: Callable[[float], bool]) -> tuple[int, int] | None:

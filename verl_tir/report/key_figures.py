@@ -48,9 +48,11 @@ class KeyFigure:
 
     @property
     def direction(self) -> str:
-        """`better`, `worse` or `same`: which way it went, where it went far enough to say so."""
+        """`better`, `worse` or `same`: which way it went, where it went further than it jitters."""
         found = self.trend
-        if found is None or self.good is Good.NEITHER or abs(found.change) < NOTICED * max(abs(found.early), 0.02):
+        if found is None or self.good is Good.NEITHER:
+            return "same"
+        if abs(found.change) < max(NOTICED * max(abs(found.early), 0.02), 2 * found.noise):
             return "same"
         return "better" if (found.change > 0) == (self.good is Good.UP) else "worse"
 
