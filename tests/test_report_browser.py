@@ -6,16 +6,17 @@ environment has `CI` or `REQUIRE_CHROMIUM`: there they fail.
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from background import background
 from chromium import Chromium, Page, find_chromium
 from report_runs import unpack
 from trajectories import line, trajectory, turn, write_dump
 
+from verl_tir.report.compare import comparison_page
 from verl_tir.report.page import report_page
 from verl_tir.report.run_data import RunFiles, read_run
 from verl_tir.trajectory import Outcome
@@ -23,12 +24,34 @@ from verl_tir.trajectory import Outcome
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _browser() -> None:
+Look = Callable[[Page], Awaitable[None]]
+Visit = Callable[[Path, Look], None]
+
+
+@pytest.fixture(scope="module")
+def visit() -> Iterator[Visit]:
+    """A function that opens a page and looks at it; the page must ask for nothing but itself, and have no error."""
     if find_chromium() is None:
         required = os.environ.get("CI") or os.environ.get("REQUIRE_CHROMIUM")
         assert not required, "there is no Chromium on this machine: apt-get install chromium"
         pytest.skip("there is no Chromium on this machine: apt-get install chromium")
+
+    async def go(path: Path, look: Look) -> None:
+        async with browser.page() as page:
+            await page.size(1400, 900)
+            await page.open(path)
+            await page.until("document.body.dataset.ready === 'yes'")
+            await look(page)
+            assert set(page.requests) == {path.resolve().as_uri()}
+            assert page.errors == []
+
+    with background() as loop:
+        browser = Chromium()
+        loop.run(browser.__aenter__())
+        try:
+            yield lambda path, look: loop.run(go(path, look))
+        finally:
+            loop.run(browser.__aexit__(None, None, None))
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +63,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def visit(path: Path, look: Callable[[Page], Awaitable[None]]) -> None:
-    """Open a page and look at it; it must have asked for nothing but itself, and have had no error."""
-
-    async def go() -> None:
-        async with Chromium() as browser, browser.page() as page:
-            await page.size(1400, 900)
-            await page.open(path)
-            await page.until("document.body.dataset.ready === 'yes'")
-            await look(page)
-            assert set(page.requests) == {path.resolve().as_uri()}
-            assert page.errors == []
-
-    asyncio.run(go())
-
-
-def test_trajectories_are_found_and_read(healthy: Path) -> None:
+def test_trajectories_are_found_and_read(healthy: Path, visit: Visit) -> None:
     """Filters narrow the list, a trajectory shows its text in colours, its tokens by probability, and its group."""
 
     async def look(page: Page) -> None:
@@ -88,7 +96,7 @@ def test_trajectories_are_found_and_read(healthy: Path) -> None:
     visit(healthy, look)
 
 
-def test_it_is_used_by_keyboard(healthy: Path) -> None:
+def test_it_is_used_by_keyboard(healthy: Path, visit: Visit) -> None:
     """Arrow keys read a figure's values off and walk through the list."""
 
     async def look(page: Page) -> None:
@@ -110,7 +118,12 @@ def test_it_is_used_by_keyboard(healthy: Path) -> None:
 
 
 CONTRAST = """(() => {
+  const known = new Map();
   const number = (colour) => {
+    if (!known.has(colour)) known.set(colour, measured(colour));
+    return known.get(colour);
+  };
+  const measured = (colour) => {
     const context = document.createElement('canvas').getContext('2d');
     context.fillStyle = colour; context.fillRect(0, 0, 1, 1);
     return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map((part) => {
@@ -141,8 +154,19 @@ CONTRAST = """(() => {
 })()"""
 
 
+@pytest.fixture(scope="module")
+def comparison(healthy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two real runs side by side."""
+    folder = unpack("sandbox_down", tmp_path_factory.mktemp("runs"))
+    first, second = (read_run(RunFiles.find(place)) for place in (healthy.parent, folder))
+    path = folder / "comparison.html"
+    path.write_text(comparison_page(first, second))
+    return path
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_it_fits_a_phone_and_can_be_read(healthy: Path, dark: bool) -> None:
+@pytest.mark.parametrize("kind", ["healthy", "comparison"])
+def test_it_fits_a_phone_and_can_be_read(kind: str, dark: bool, visit: Visit, request: pytest.FixtureRequest) -> None:
     """Nothing is wider than a phone's screen, and text stands out from what is behind it (WCAG AA, 4.5 to 1)."""
 
     async def look(page: Page) -> None:
@@ -152,7 +176,7 @@ def test_it_fits_a_phone_and_can_be_read(healthy: Path, dark: bool) -> None:
             ratio, where = await page.evaluate(CONTRAST)
             assert ratio >= 4.5, where
 
-    visit(healthy, look)
+    visit(request.getfixturevalue(kind), look)
 
 
 HOSTILE = (
@@ -172,7 +196,7 @@ HOSTILE = (
 )
 
 
-def test_nothing_that_a_model_wrote_acts(tmp_path: Path) -> None:
+def test_nothing_that_a_model_wrote_acts(tmp_path: Path, visit: Visit) -> None:
     """Markup in a prompt, a text, an output, an answer, a benchmark or a reward is text, wherever it is shown."""
     everything = "\n".join(HOSTILE)
     turns = [turn(Outcome.SUCCESS), turn()]
@@ -217,7 +241,7 @@ def test_nothing_that_a_model_wrote_acts(tmp_path: Path) -> None:
     visit(path, look)
 
 
-def test_its_policy_refuses_what_would_act(healthy: Path) -> None:
+def test_its_policy_refuses_what_would_act(healthy: Path, visit: Visit) -> None:
     """Were markup to get in after all, the page's own policy would keep scripts, handlers and addresses from acting."""
 
     async def look(page: Page) -> None:

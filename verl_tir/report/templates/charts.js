@@ -66,3 +66,5 @@ function watchChart(element) {
 }
 
 document.querySelectorAll('[data-chart]').forEach(watchChart);
+// For tests; where there are trajectories, these are what takes time.
+if (!document.getElementById('trajectory-data')) document.body.dataset.ready = 'yes';
