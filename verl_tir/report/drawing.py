@@ -1,7 +1,7 @@
 """The geometry of a figure: lines, areas and scales as the coordinates and paths of an SVG. Colours are the page's.
 
-Drawn here and not by a charting library, because the page must be small and is read on phones: 24 figures take some
-100 kB, where plotly's script alone takes 4.6 MB; and because they follow light and dark by themselves, need no script
+Drawn here and not by a charting library, because the page must be small and is read on phones: a whole page takes some
+200 kB, where plotly's script alone takes 4.9 MB; and because they follow light and dark by themselves, need no script
 to be seen, and let the page forbid every script but its own.
 """
 
