@@ -48,7 +48,7 @@ def embed(chosen: Sequence[Entry], total: int, max_bytes: int) -> Embedded:
         total: how many there are.
         max_bytes: of the packed data; what does not fit is left out.
     """
-    packer = zlib.compressobj(level=9, wbits=31)
+    packer = zlib.compressobj(wbits=31)
     packed = [packer.compress(b'{"trajectories":[')]
     size = shown = cut = 0
     prompts: dict[str, int] = {}

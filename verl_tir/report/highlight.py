@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from pygments.lexers import PythonLexer
-from pygments.token import Comment, Keyword, Name, Number, Operator, String
+from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType
 
 _BLOCK = re.compile(r"```(?:py|python)?[ \t]*\r?\n(.*?)(?=^[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE | re.MULTILINE)
 _LEXER = PythonLexer(stripnl=False, ensurenl=False)
@@ -54,7 +55,12 @@ def _coloured(code: str) -> Iterator[Run]:
             yield Run("code", line)
             continue
         for token, value in _LEXER.get_tokens(line) if line else ():
-            yield Run(next((kind for kinds, kind in _KINDS if token in kinds), "code"), value)
+            yield Run(_kind(token), value)
+
+
+@cache
+def _kind(token: _TokenType) -> str:
+    return next((kind for kinds, kind in _KINDS if token in kinds), "code")
 
 
 def _append(runs: list[Run], run: Run) -> None:
