@@ -24,6 +24,8 @@ PURE = (
     "verl_tir/__init__.py",
     "verl_tir/config.py",
     "verl_tir/selection.py",
+    "verl_tir/start_up.py",
+    "verl_tir/tail.py",
     "verl_tir/trajectory.py",
     "verl_tir/data/*.py",
     "verl_tir/demo/__init__.py",
@@ -50,6 +52,7 @@ PURE = (
     "verl_tir/filters/refill.py",
     "verl_tir/filters/void.py",
     "verl_tir/metrics/*.py",
+    "verl_tir/report/*.py",
     "verl_tir/reward/*.py",
     "verl_tir/rollout/__init__.py",
     "verl_tir/rollout/code_block.py",
@@ -155,6 +158,13 @@ def test_every_recipe_is_in_the_wheel(wheel):
     }
     assert {"verl_tir/recipes/tir/simpletir.yaml", "verl_tir/recipes/platform/cpu.yaml"} <= recipes
     assert not recipes - set(wheel.namelist())
+
+
+def test_the_reports_templates_are_in_the_wheel(wheel):
+    """Pages, style and scripts; without them the report ends in a traceback."""
+    templates = {_name(path) for path in (ROOT / "verl_tir/report/templates").iterdir()}
+    assert {"verl_tir/report/templates/report.html", "verl_tir/report/templates/browser.js"} <= templates
+    assert not templates - set(wheel.namelist())
 
 
 def test_wheel_holds_nothing_else(wheel):

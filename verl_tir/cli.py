@@ -118,6 +118,53 @@ def evaluate(
     raise typer.Exit(run_eval(request, Console()))
 
 
+@app.command()
+def report(
+    runs: Annotated[list[Path] | None, typer.Argument(help="A run's folder; two are compared.")] = None,
+    metrics: Annotated[
+        list[Path] | None, typer.Option(help="File of verl's file logger, where there is no RUN.")
+    ] = None,
+    dump: Annotated[Path | None, typer.Option(help="The run's tir.dump_dir.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file; report.html in RUN.")] = None,
+    trajectories: Annotated[int, typer.Option(min=0, help="Trajectories shown at most.")] = 1000,
+    max_mb: Annotated[float, typer.Option(min=0.1, help="MiB of packed trajectories at most.")] = 6.0,
+    watch: Annotated[
+        int | None, typer.Option(min=5, help="Write it anew every so many seconds, until it ends.")
+    ] = None,
+) -> None:
+    """Write what a run did into one HTML file; also while it goes on. Two runs: compare them."""
+    from verl_tir.report.write import ReportError, ReportRequest, write_report
+
+    request = ReportRequest(tuple(runs or ()), tuple(metrics or ()), dump, output, trajectories, max_mb, watch)
+    try:
+        write_report(request, Console())
+    except ReportError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command()
+def watch(
+    run: Annotated[Path | None, typer.Argument(help="A run's folder.")] = None,
+    metrics: Annotated[
+        list[Path] | None, typer.Option(help="File of verl's file logger, where there is no RUN.")
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+) -> None:
+    """Show a run's key figures in the terminal while it goes on; ends with the run, or with Ctrl-C."""
+    from verl_tir.report.metrics_log import MetricsError
+    from verl_tir.report.run_data import RunNotFoundError
+    from verl_tir.report.watch import find_run
+    from verl_tir.report.watch import watch as watch_run
+
+    try:
+        watch_run(find_run(run, metrics or []), Console(), every, once)
+    except (RunNotFoundError, MetricsError) as error:
+        raise typer.BadParameter(str(error)) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
 def _plain(text: str) -> str:
     """Keep rich from reading brackets as markup."""
     return text.replace("[", "\\[")

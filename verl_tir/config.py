@@ -136,7 +136,7 @@ class TirConfig:
     dump_max_mb: PositiveInt | None = 10240
     """What that folder may grow to, in MiB; then its oldest steps are deleted. null for no bound."""
     dump_token_log_probs: bool = False
-    """Whether the lines hold the text and the log-probability of every sampled token too; three times the size."""
+    """Whether the lines hold the text and the log-probability of every sampled token too; 13 bytes a token."""
 
     @model_validator(mode="after")
     def _tool_messages_have_a_template(self) -> TirConfig:

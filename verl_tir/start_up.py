@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,30 +18,6 @@ PHASES = (
     ("validate before training", "Initial validation metrics"),
 )
 """Start-up phases in order, each with the words in verl's log that end it."""
-
-
-@dataclass(slots=True)
-class Tail:
-    """Reads what was appended to a file since the last look; complete lines only."""
-
-    path: Path
-    _offset: int = 0
-
-    @classmethod
-    def from_end(cls, path: Path) -> Tail:
-        """Reads what is appended from now on."""
-        return cls(path, path.stat().st_size if path.exists() else 0)
-
-    def lines(self) -> Iterator[str]:
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                self._offset += len(line)
-                yield line.decode("utf-8", "replace").rstrip("\n")
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,9 +27,3 @@ def validation_accuracy(data: Mapping[str, Any]) -> float | None:
     """Mean validation accuracy over the data sources, or None if the step had no validation."""
     values = [value for key, value in data.items() if key.startswith("val-") and "/correct/mean@" in key]
     return sum(values) / len(values) if values else None
-
-
-def parse_metrics(line: str) -> tuple[int, dict[str, Any]]:
-    """One line of verl's file logger: the step and its metrics."""
-    record = json.loads(line)
-    return record["step"], record["data"]

@@ -25,16 +25,20 @@ from verl_tir.demo.command import (
     recipe_of,
 )
 from verl_tir.demo.formats import model_name, transcripts_for
-from verl_tir.demo.progress import STEP_COLUMNS, parse_metrics, step_cells, validation_accuracy
+from verl_tir.demo.progress import STEP_COLUMNS, step_cells, validation_accuracy
 from verl_tir.demo.tasks import split, verl_row
 from verl_tir.doctor import survey_quietly
 from verl_tir.processes import Launch
+from verl_tir.report.metrics_log import parse_metrics
+from verl_tir.report.status import EXIT_STATUS_FILE
+from verl_tir.report.write import ReportRequest, write_report
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.crew import SandboxSetupError
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
 from verl_tir.selection import without
-from verl_tir.start_up import StartUp, Tail, last_lines
+from verl_tir.start_up import StartUp, last_lines
+from verl_tir.tail import Tail
 
 _POLL_SECONDS = 0.3
 _WIDTHS = (5, *(max(7, len(name)) for name in STEP_COLUMNS))
@@ -69,6 +73,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
     try:
         return _run(settings, run, console)
     except KeyboardInterrupt:
+        (run / EXIT_STATUS_FILE).write_text("130\n", encoding="utf-8")
         console.print(f"\nstopped; everything that was started has ended. What there is so far: {run}")
         return 130
     except (SandboxSetupError, SandboxStartError) as error:
@@ -109,11 +114,14 @@ def _run(settings: DemoSettings, run: Path, console: Console) -> int:
         with Launch(command, log, {"VERL_FILE_LOGGER_PATH": str(metrics_file)}) as launch:
             history = _follow(launch, Tail(metrics_file), console)
             status = launch.poll()
+    (run / EXIT_STATUS_FILE).write_text(f"{status}\n", encoding="utf-8")
     if status:
         _explain_failure(log, status, console)
-        return status
-    _summarize(run, history, warm_seconds, time.perf_counter() - began, console)
-    return 0
+    else:
+        _summarize(run, history, warm_seconds, time.perf_counter() - began, console)
+    console.print(f"everything of this run: {run}; to be read in a browser:")
+    write_report(ReportRequest((run,)), console)
+    return status
 
 
 def _tell_isolation(server: ServerConfig, console: Console) -> None:
@@ -238,7 +246,6 @@ def _summarize(run: Path, history: _History, warm_seconds: float, total: float, 
         shown = ", ".join(f"{accuracy:.2f} at step {step}" for step, accuracy in history.accuracies)
         console.print(f"  sampled validation accuracy: {shown}")
     _show_samples(run / "trajectories" / "train", console)
-    console.print(f"everything of this run: {run}")
 
 
 def _show_samples(dump: Path, console: Console) -> None:

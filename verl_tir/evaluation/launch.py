@@ -19,7 +19,8 @@ from verl_tir.evaluation.cost import Attempt, write_attempt
 from verl_tir.evaluation.folder import noted
 from verl_tir.evaluation.request import MERGED
 from verl_tir.processes import Launch
-from verl_tir.start_up import ENGINE, StartUp, Tail, last_lines
+from verl_tir.start_up import ENGINE, StartUp, last_lines
+from verl_tir.tail import Tail
 
 _POLL_SECONDS = 0.5
 _KEEP_SECONDS = 5.0

@@ -114,6 +114,11 @@ class DumpedTrajectory:
         )
 
 
+def dump_files(folder: Path) -> list[Path]:
+    """The files of a dump, step by step, validation after training; none where there is no dump."""
+    return sorted(folder.glob(PATTERN), key=lambda path: (int(path.stem), path.parent.name))
+
+
 def read_dump(folder: Path) -> Iterator[DumpedTrajectory]:
     """The trajectories of a dump, step by step, validation after training.
 
@@ -123,7 +128,7 @@ def read_dump(folder: Path) -> Iterator[DumpedTrajectory]:
         FileNotFoundError: there is no dump in the folder.
         DumpError: a file was written by another version.
     """
-    paths = sorted(folder.glob(PATTERN), key=lambda path: (int(path.stem), path.parent.name))
+    paths = dump_files(folder)
     if not paths:
         raise FileNotFoundError(f"{folder} holds no trajectories; a run writes them with tir.dump_dir={folder}")
     for path in paths:

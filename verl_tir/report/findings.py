@@ -1,0 +1,72 @@
+"""Everything that stands out in a run."""
+
+from __future__ import annotations
+
+from verl_tir.report import marks_sandbox, marks_stability
+from verl_tir.report.history import History
+from verl_tir.report.marks import (
+    Finding,
+    Level,
+    Mark,
+    OneTurn,
+    RewardFalls,
+    ToolDecay,
+    VoidRising,
+    VoidTrained,
+    look,
+)
+from verl_tir.report.status import RunState, RunStatus
+
+MARKS: tuple[Mark, ...] = (
+    marks_sandbox.SandboxFaults(),
+    marks_sandbox.Aborted(),
+    marks_stability.Undecided(),
+    marks_stability.NoSignal(),
+    VoidTrained(),
+    RewardFalls(),
+    OneTurn(),
+    ToolDecay(),
+    VoidRising(),
+    marks_stability.GradientSpikes(),
+    marks_stability.LateTurnsImprobable(),
+    marks_stability.ImportanceRatio(),
+    marks_stability.Overlong(),
+    marks_sandbox.EndpointsOut(),
+    marks_sandbox.SandboxSlow(),
+    marks_sandbox.CodeFails(),
+    marks_stability.GroupsAlike(),
+    marks_stability.FilterTakesGoodWork(),
+    marks_sandbox.OutputCut(),
+)
+"""All rules; of findings that are equally bad, those named first come first."""
+
+_ADVICE = {
+    "OutageError": "The sandbox or the engine lost too many trajectories. Repair it, check with verl-tir doctor and "
+    "the launch's overrides, and resume from the last checkpoint.",
+    "DataCannotFillBatchError": "The gates refused too many groups: the problems are too hard or too easy for this "
+    "model. The message names the counts and the settings.",
+    "OutOfMemoryError": "Lower the micro-batch, the response length or the engine's share of the memory.",
+}
+
+
+def findings_of(history: History, status: RunStatus) -> list[Finding]:
+    """What stands out, the worst first; that a run ended with an error before all else."""
+    found = look(history, MARKS)
+    if status.state is not RunState.FAILED:
+        return found
+    error = status.error or "Its log names no error."
+    name = error.partition(":")[0]
+    after = "before its first step" if status.last_step is None else f"after step {status.last_step}"
+    last = (status.last_step, status.last_step) if status.last_step is not None else None
+    failed = Finding(
+        "run failed",
+        Level.PROBLEM,
+        f"The run ended with an error {after}",
+        error[:600],
+        _ADVICE.get(
+            name, "The traceback is in the run's log; README, Troubleshooting, explains the plugin's own errors."
+        ),
+        "stop",
+        last,
+    )
+    return [failed, *found]
