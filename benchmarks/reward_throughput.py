@@ -35,7 +35,8 @@ from reward_peers import Pair, ground_truths, labelled_pairs, math_verify_says, 
 from verl_tir.reward.pool import ScoringPool
 
 WORKERS = 2
-WARM_UP = [Pair(rf"\sqrt{{{n * n}}}", f"{n}.5") for n in range(2, 34)]
+# Equals of another form, which need algebra: so they start every worker.
+WARM_UP = [Pair(rf"\sqrt{{{n * n}}}", str(n)) for n in range(2, 34)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,10 @@ def _same(answer: str, truth: str) -> bool:
         number = read_number(text)
         if number is not None and number.unit is not None and not value.free_symbols:
             exact = _fraction(value)
-            return exact is not None and stands_for(number, exact)
+            if exact is None:
+                return False
+            # What is known to `DIGITS` digits only cannot be exactly a decimal.
+            return abs(number.value - exact) <= abs(exact) / 10**DIGITS or stands_for(number, exact)
     return one == other or _same_expression(one, other)  # type: ignore[arg-type]
 
 

@@ -21,9 +21,8 @@ from verl_tir.reward.latex_text import (
     based_number,
     compact,
     has_numbers_side_by_side,
-    has_word,
     is_words,
-    words_of,
+    same_words,
 )
 from verl_tir.reward.plain_number import read_number, same_number
 from verl_tir.reward.relations import (
@@ -144,8 +143,8 @@ class Comparison:
         texts = compact(answer), compact(truth)
         if texts[0] == texts[1]:
             return bool(texts[0])
-        if any(map(has_word, texts)) and (words_of(texts[0]) == words_of(texts[1]) or all(map(is_words, texts))):
-            return words_of(texts[0]) == words_of(texts[1])
+        if same_words(*texts) or all(map(is_words, texts)):
+            return same_words(*texts)
         texts = tuple(re.sub(r"(?<=\d) to (?=\d)", ":", text) for text in texts)
         clocks = [_CLOCK.fullmatch(text.replace(" ", "")) for text in texts]
         if all(clocks) and any(clock and clock[3] for clock in clocks):

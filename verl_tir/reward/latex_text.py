@@ -32,6 +32,8 @@ _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
         (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![A-Za-z])", " "),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
+        (r"\\frac\s*\{([^{}]*)\}\s*(\d)", r"\\frac{\1}{\2}"),
         (r"(?<=[\d}])\s*(?:\\text\s*\{\s*)?(?:percent|per cent|pct)\b\s*\}?", "%"),
         (r"\\%", "%"),
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
@@ -80,7 +82,6 @@ _REPEATING = re.compile(r"(-?)(\d{0,9})\.(\d{0,9})\\(?:overline|bar|dot)\s*\{?(\
 _WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z ,;'.-]+")
 # The number behind a base or a degree is another matter: \log_2 8.
 _NUMBERS_SIDE_BY_SIDE = re.compile(r"(?<![_^\d])\d+ \d")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3}")
 _ARTICLES = frozenset({"a", "an", "the"})
 _ORDINAL = re.compile(r"^(\d+)(?:st|nd|rd|th)$")
 _NUMBERS = {
@@ -90,6 +91,9 @@ _NUMBERS = {
     )
 }
 _MONTHS = frozenset(name.casefold() for name in calendar.month_name[1:])
+_DATE = re.compile(
+    rf"(?:(?:{'|'.join(calendar.month_name[1:])})|\d{{1,4}}(?:st|nd|rd|th)?|of|the|[ ,.])+", re.IGNORECASE
+)
 _BASE = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2}|[a-z]+)\}*")
 
 
@@ -142,9 +146,17 @@ def words_of(compacted: str) -> tuple[str, ...]:
     return tuple(sorted(words) if _MONTHS.intersection(words) else words or found)
 
 
-def has_word(compacted: str) -> bool:
-    """Whether there are three letters on end that are no command."""
-    return _WORD.search(compacted) is not None
+def same_words(one: str, other: str) -> bool:
+    """Whether two compacted texts say the same in words: names, dates, yes and no, a number and its word.
+
+    Signs and digits mean something else among numbers, so a text with digits is words only where it is a date.
+    """
+    texts = (one, other)
+    if not any(map(is_words, texts)) and not all(map(_DATE.fullmatch, texts)):
+        return False
+    return all(is_words(text) or text.isdecimal() or _DATE.fullmatch(text) for text in texts) and (
+        words_of(one) == words_of(other)
+    )
 
 
 def has_numbers_side_by_side(compacted: str) -> bool:
