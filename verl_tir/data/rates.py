@@ -131,7 +131,7 @@ def _from_dump(folder: Path, problems: Sequence[Wanted], partition: str) -> Rate
     files = sorted(path for path in folder.glob(PATTERN) if path.parent.name == partition)
     if not files:
         raise FileError(
-            f"{folder} holds no {partition} trajectories; a run writes one with tir.dump_dir, and a file of rates ends in "
+            f"{folder} holds no {partition} trajectories; a run writes them with tir.dump_dir. A file of rates ends in "
             f"{', '.join(FORMATS)}"
         )
     finder = _QuestionFinder(problems)
