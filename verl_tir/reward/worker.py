@@ -1,8 +1,8 @@
 """A scoring worker: a process that compares answers one at a time, until its pool goes away.
 
 Protocol over one socket, a line of JSON each way: the worker sends `"ready"` once its imports are done and its limits
-are set, then answers each `[answer, accepted answers]` with a verdict, and `[text, null]` with whether the text reads as
-a value. A worker that cannot go on dies, and the pool starts another.
+are set, then answers each `[answer, accepted answers]` with a verdict, and `[text, null]` with whether that reads as a
+value. A worker that cannot go on dies, and the pool starts another.
 """
 
 import argparse
