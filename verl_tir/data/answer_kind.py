@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from verl_tir.reward.latex_text import compact, is_bare_list, is_words, tidy
+from verl_tir.reward.latex_text import compact, is_words, tidy
 
 
 class AnswerKind(StrEnum):
@@ -72,8 +72,8 @@ def answer_kind(answer: str) -> AnswerKind:
         (AnswerKind.RELATION, _RELATION.search(text)),
         (AnswerKind.SET, text.startswith(r"\{") or r"\cup" in text or text in (r"\emptyset", "{}")),
         (AnswerKind.INTERVAL, _is_interval(text, brackets)),
-        (AnswerKind.TUPLE, brackets in {("(", ")"), ("[", "]")} and "," in text and not is_bare_list(tidied)),
-        (AnswerKind.LIST, is_bare_list(tidied) or _OR.search(text)),
+        (AnswerKind.TUPLE, brackets in {("(", ")"), ("[", "]")} and "," in text and not _is_bare_list(text)),
+        (AnswerKind.LIST, _is_bare_list(text) or _OR.search(text)),
         (AnswerKind.QUANTITY, _QUANTITY.fullmatch(tidied)),
         (AnswerKind.NUMBER, not _LETTER.search(_NAMES.sub("", text))),
     )
@@ -84,3 +84,13 @@ def _is_interval(text: str, brackets: tuple[str, str]) -> bool:
     if not _INTERVAL.fullmatch(text) or text.count(",") != 1:
         return False
     return brackets in {("[", ")"), ("(", "]"), ("[", "]")} or _INFINITY.search(text) is not None
+
+
+def _is_bare_list(text: str) -> bool:
+    """Whether there is a comma outside of all brackets."""
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0:
+            return True
+    return False
