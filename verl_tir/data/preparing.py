@@ -19,7 +19,7 @@ from verl_tir.data.prepare import Prepared, Settings, prepare
 from verl_tir.data.problem import Role
 from verl_tir.data.progress import Progress
 from verl_tir.data.reading import Reader, Reading
-from verl_tir.data.rule import OFF_BY_DEFAULT, Rule
+from verl_tir.data.rule import ALWAYS, OFF_BY_DEFAULT, Rule
 from verl_tir.data.rules import Limits
 from verl_tir.data.sources import BY_NAME, Source
 from verl_tir.data.verl_format import write_problems
@@ -106,6 +106,8 @@ def prepare_files(request: Request, progress: Progress) -> Outcome:
         DataError: the data, a file or the request is wrong; nothing was written.
         ScoringError: the scorer does not come up.
     """
+    if fixed := [rule for rule in request.keep if rule in ALWAYS]:
+        raise DataError(f"--keep {fixed[0]}: without it a row is no problem, so this rule is always on")
     origin = _known(request) if request.source in BY_NAME else _own(request)
     output = request.output or Path("data") / f"{origin.name}.parquet"
     if output.suffix != ".parquet":
