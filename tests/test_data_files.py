@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from verl_tir.data.columns import USUAL, Columns
 from verl_tir.data.errors import ColumnError, DataError, FileError, RowError
@@ -127,6 +128,50 @@ def test_each_known_data_set_reads_by_its_columns(tmp_path: Path, name: str, row
     }
     assert problem.subject == expected.get(name, "Algebra")
     assert problem.asked is (Asked.CHOICE if name == "numinamath" else None)
+
+
+LAYOUTS = {
+    "math": (
+        ["data/train-00000-of-00001.parquet"],
+        ["data/test-00000-of-00001.parquet", "algebra/train-00000.parquet"],
+    ),
+    "deepscaler": (["deepscaler.json"], []),
+    "numinamath": (["data/train-00000-of-00003.parquet", "data/train-00001-of-00003.parquet"], []),
+    "numinamath_cot": (["data/train-00000-of-00005.parquet"], ["data/test-00000-of-00001.parquet"]),
+    "simplerl_3to5": (
+        ["simplelr_qwen_level3to5/train.parquet"],
+        ["simplelr_qwen_level3to5/test.parquet", "simplelr_abel_level3to5/train.parquet"],
+    ),
+    "dapo": (
+        ["all/train-00000-of-00001.parquet"],
+        ["en/train-00000-of-00001.parquet", "cn/train-00000-of-00001.parquet"],
+    ),
+    "aime24": (["data/train-00000-of-00001.parquet"], []),
+    "aime25": (["test.jsonl"], []),
+    "math500": (["test.jsonl"], []),
+    "olympiadbench": (
+        ["OlympiadBench/OE_TO_maths_en_COMP/OE_TO_maths_en_COMP.parquet"],
+        [
+            "OlympiadBench/OE_MM_maths_en_COMP/OE_MM_maths_en_COMP.parquet",
+            "OlympiadBench/TP_TO_maths_en_COMP/a.parquet",
+        ],
+    ),
+    "amc23": (["test-00000-of-00001.parquet"], []),
+    "hmmt_feb_2025": (["data/train-00000-of-00001.parquet"], []),
+}
+"""Files of each repository: those that are the data set, and some of the others."""
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_the_right_files_of_a_repository_are_taken(tmp_path: Path, name: str) -> None:
+    """What is fetched and what is read are the data set's own files, not another split, part or language."""
+    wanted, others = LAYOUTS[name]
+    for file in [*wanted, *others]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    patterns = BY_NAME[name].files
+    assert [path.relative_to(tmp_path).as_posix() for path in find(tmp_path, patterns)] == wanted
+    assert list(filter_repo_objects([*wanted, *others], allow_patterns=list(patterns))) == wanted
 
 
 def test_all_known_data_sets_are_tried() -> None:

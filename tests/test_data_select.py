@@ -18,7 +18,7 @@ from verl_tir.data.balance import Window, balanced, spread
 from verl_tir.data.errors import DataError
 from verl_tir.data.lim import alignment
 from verl_tir.data.normal import problem_id
-from verl_tir.data.rates import Asked, read_rates
+from verl_tir.data.rates import Wanted, read_rates
 from verl_tir.filters.dump import TrajectoryDump
 from verl_tir.filters.storage import StoredRow
 from verl_tir.filters.void import Plan
@@ -133,7 +133,7 @@ def test_windows_that_are_none(low: float, high: float) -> None:
         Window(low, high)
 
 
-ASKED = [Asked(f"id{number}", number, f"Question {number}?") for number in range(3)]
+WANTED = [Wanted(f"id{number}", number, f"Question {number}?") for number in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_rates_from_a_file(tmp_path: Path, name: str, lines: list[Any], curves: 
     """One rate, one for each epoch, or one line for each sample."""
     path = tmp_path / "rates.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, {**lines[0], **_other(lines[0])}]))
-    rates = read_rates(path, ASKED)
+    rates = read_rates(path, WANTED)
     assert rates.curves == curves
     assert rates.unknown == 1
 
@@ -200,7 +200,7 @@ def test_wrong_rates_are_named(tmp_path: Path, line: dict[str, Any], message: st
     path = tmp_path / "rates.jsonl"
     path.write_text(json.dumps(line) + "\n")
     with pytest.raises(DataError, match=message):
-        read_rates(path, ASKED)
+        read_rates(path, WANTED)
 
 
 def dump_step(dump: TrajectoryDump, step: int, outcomes: dict[str, list[float]], template: PromptTemplate) -> None:
@@ -262,7 +262,8 @@ def test_selected_rows_stay_as_they_are(prepared: Path, words: tuple[str, ...], 
     assert pq.read_table(out).to_pylist() == [rows[index] for index in chosen]
     manifest = json.loads(out.with_suffix(".manifest.json").read_text())
     assert manifest["counts"] == {
-        "problems": 10, "without_rate": 1, "never_solved": 1, "always_solved": 1, "selected": len(chosen)
+        "problems": 10, "without_rate": 1, "never_solved": 1, "always_solved": 1, "selected": len(chosen),
+        **({"asked_for": 7} if "--count" in words else {}),
     }  # fmt: skip
     assert manifest["rates"][0]["name"] == "rates.parquet"
     assert "selected" in result.stdout
@@ -312,7 +313,7 @@ def test_rates_from_the_dump_of_a_run(prepared: Path, tmp_path: Path, template: 
     file = folder / "train" / "000002.jsonl"
     first = file.read_text().replace('"correct": true', '"correct": false').replace('"run": "2', '"run": "1')
     file.write_text(first + file.read_text())
-    asked = [Asked(problem_id(text), index, text) for index, text in enumerate(questions)]
+    asked = [Wanted(problem_id(text), index, text) for index, text in enumerate(questions)]
     rates = read_rates(folder, asked)
     assert rates.curves == {asked[0].id: (0.0, 0.5), asked[1].id: (0.5, 1.0)}
     assert rates.unknown == 1
@@ -320,5 +321,7 @@ def test_rates_from_the_dump_of_a_run(prepared: Path, tmp_path: Path, template: 
     assert select(prepared, "--rates", folder, "--method", "lim", "-o", out, "--threshold", 0.5).exit_code == 0
     with pytest.raises(DataError, match="--partition val"):
         read_rates(folder, asked[5:])
-    with pytest.raises(DataError, match="holds no trajectory dump"):
+    with pytest.raises(DataError, match="holds no train trajectories; a run writes"):
         read_rates(prepared.parent / "dump" / "train", asked)
+    with pytest.raises(DataError, match="holds no val trajectories"):
+        read_rates(folder, asked, "val")

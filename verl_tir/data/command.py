@@ -42,6 +42,7 @@ def prepare(
     ] = None,
     keep: Annotated[list[Rule] | None, typer.Option(metavar="RULE", help="Switch a rule off; may be repeated.")] = None,
     drop: Annotated[list[Rule] | None, typer.Option(metavar="RULE", help="Switch a rule on; may be repeated.")] = None,
+    level: Annotated[list[int] | None, typer.Option(help="Level to keep; may be repeated.")] = None,
     expect: Annotated[int | None, typer.Option(min=1, help="Rows that the source must have.")] = None,
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Leave out and list what cannot be read.")
@@ -72,7 +73,7 @@ def prepare(
         expect=expect,
         skip_bad_rows=skip_bad_rows,
         own=Own(name, role, question_column, answer_column),
-        limits=Limits(max_question_chars, max_answer_chars, near_overlap),
+        limits=Limits(tuple(level or ()), max_question_chars, max_answer_chars, near_overlap),
         workers=workers,
         dry_run=dry_run,
     )

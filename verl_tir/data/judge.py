@@ -36,7 +36,7 @@ class PoolJudge:
     """The scorer that training uses, see `verl_tir.reward.pool`."""
 
     def __init__(
-        self, workers: int, *, timeout: float = 5.0, memory_limit_mb: int = 2048, progress: Progress = silent
+        self, workers: int, *, timeout: float = 10.0, memory_limit_mb: int = 2048, progress: Progress = silent
     ) -> None:
         """Nothing is started before it is needed.
 

@@ -19,7 +19,7 @@ from verl_tir.data.prepare import Prepared, Settings, prepare
 from verl_tir.data.problem import Role
 from verl_tir.data.progress import Progress
 from verl_tir.data.reading import Reader, Reading
-from verl_tir.data.rule import OFF_BY_DEFAULT, Rule
+from verl_tir.data.rule import ALWAYS, OFF_BY_DEFAULT, Rule
 from verl_tir.data.rules import Limits
 from verl_tir.data.sources import BY_NAME, Source
 from verl_tir.data.verl_format import write_problems
@@ -106,17 +106,24 @@ def prepare_files(request: Request, progress: Progress) -> Outcome:
         DataError: the data, a file or the request is wrong; nothing was written.
         ScoringError: the scorer does not come up.
     """
+    if fixed := [rule for rule in request.keep if rule in ALWAYS]:
+        raise DataError(f"--keep {fixed[0]}: without it a row is no problem, so this rule is always on")
     origin = _known(request) if request.source in BY_NAME else _own(request)
     output = request.output or Path("data") / f"{origin.name}.parquet"
     if output.suffix != ".parquet":
         raise FileError(f"--output {output}: verl reads Parquet; let its name end in .parquet")
-    if output.resolve() in {path.resolve() for path in (*origin.paths, *request.against)}:
+    against = [path for place in request.against for path in find(place)]
+    if itself := {path.resolve() for path in against} & {path.resolve() for path in origin.paths}:
+        raise FileError(f"--against {min(itself).name}: the data would be compared with itself; name other files")
+    if output.resolve() in {path.resolve() for path in (*origin.paths, *against)}:
         raise FileError(f"--output {output} is also an input; name another file")
+    if origin.role is Role.BENCHMARK and request.limits.levels:
+        raise DataError(f"{origin.name} is a benchmark, which is kept whole: leave --level out")
     if not request.dry_run:
         refuse_foreign(output)
     reading = origin.reader.read(origin.paths, progress)
     _check_count(origin, reading)
-    held, held_files = _held(request.against, progress)
+    held, held_files = _held(against, progress)
     settings = Settings(origin.role, request.rules, request.limits)
     with PoolJudge(request.workers, progress=progress) as judge:
         prepared = prepare(reading.problems, settings, held, judge, progress)
@@ -181,6 +188,6 @@ def _check_count(origin: _Origin, reading: Reading) -> None:
 
 def _held(files: Sequence[Path], progress: Progress) -> tuple[HeldOut, list[FileStamp]]:
     reader = Reader(USUAL)
-    readings = [(path, reader.read([path], progress)) for place in files for path in find(place)]
-    held = [Held(problem, path.name) for path, reading in readings for problem in reading.problems]
-    return HeldOut(held), [stamp for _, reading in readings for stamp in reading.files]
+    readings = [reader.read([path], progress) for path in files]
+    held = [Held(problem, reading.files[0].name) for reading in readings for problem in reading.problems]
+    return HeldOut(held), [file for reading in readings for file in reading.files]

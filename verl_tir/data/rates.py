@@ -16,7 +16,7 @@ from verl_tir.filters.dumped import PATTERN, read_dump
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Wanted:
     """A problem that rates are wanted for."""
 
     id: str
@@ -35,7 +35,7 @@ class Rates:
     files: tuple[FileStamp, ...]
 
 
-def read_rates(place: Path, problems: Sequence[Asked], partition: str = "train") -> Rates:
+def read_rates(place: Path, problems: Sequence[Wanted], partition: str = "train") -> Rates:
     """The success rates of problems.
 
     Args:
@@ -54,7 +54,7 @@ _KEYS = ("id", "extra_info.id", "index", "extra_info.index", "problem")
 _VALUES = ("success_rates", "success_rate", "correct", "score")
 
 
-def _from_file(path: Path, problems: Sequence[Asked]) -> Rates:
+def _from_file(path: Path, problems: Sequence[Wanted]) -> Rates:
     file = open_file(path)
     key = next((name for name in _KEYS if name in file.columns), None)
     value = next((name for name in _VALUES if name in file.columns), None)
@@ -127,11 +127,11 @@ def _curves(visits: Mapping[str, Mapping[int, Sequence[float]]]) -> dict[str, Cu
     }
 
 
-def _from_dump(folder: Path, problems: Sequence[Asked], partition: str) -> Rates:
-    files = sorted(folder.glob(PATTERN))
+def _from_dump(folder: Path, problems: Sequence[Wanted], partition: str) -> Rates:
+    files = sorted(path for path in folder.glob(PATTERN) if path.parent.name == partition)
     if not files:
         raise FileError(
-            f"{folder} holds no trajectory dump; a run writes one with tir.dump_dir, and a file of rates ends in "
+            f"{folder} holds no {partition} trajectories; a run writes them with tir.dump_dir. A file of rates ends in "
             f"{', '.join(FORMATS)}"
         )
     finder = _QuestionFinder(problems)
@@ -148,7 +148,7 @@ def _from_dump(folder: Path, problems: Sequence[Asked], partition: str) -> Rates
     if not outcomes:
         raise FileError(
             f"{folder}: no {partition} trajectory of it is of a problem in this data; name the data that the run was "
-            "trained on, or the other partition: --partition val"
+            f"trained on, or the other partition: --partition {'train' if partition == 'val' else 'val'}"
         )
     visits: dict[str, dict[int, list[float]]] = {}
     for step in sorted(outcomes):
@@ -166,7 +166,7 @@ class _QuestionFinder:
     All prompts of a run have the same text around the question. Once it is known, finding one is a look-up.
     """
 
-    def __init__(self, problems: Iterable[Asked]) -> None:
+    def __init__(self, problems: Iterable[Wanted]) -> None:
         self._ids = {problem.question: problem.id for problem in problems}
         self._normal = {normalised(question): key for question, key in self._ids.items()}
         self._around: tuple[str, str] | None = None

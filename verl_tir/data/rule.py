@@ -12,6 +12,8 @@ class Rule(StrEnum):
     """The question is empty."""
     NO_ANSWER = "no_answer"
     r"""There is no ground truth, or no complete `\boxed{}` in the solution."""
+    LEVEL = "level"
+    """Its level is none of those that were named."""
     LONG_QUESTION = "long_question"
     """The question has more characters than `max_question_chars`."""
     LONG_ANSWER = "long_answer"

@@ -21,6 +21,8 @@ from verl_tir.reward.latex_text import compact, is_words, tidy
 class Limits:
     """The numbers that the rules go by."""
 
+    levels: tuple[int, ...] = ()
+    """Those that are wanted; all if none is named."""
     max_question_chars: int = 4_000
     max_answer_chars: int = 200
     near_overlap: float = 0.75
@@ -103,6 +105,12 @@ def _no_answer(problem: Problem, limits: Limits) -> str | None:
     return "the ground truth is empty" if problem.solution is None else r"the solution has no complete \boxed{}"
 
 
+def _level(problem: Problem, limits: Limits) -> str | None:
+    if not limits.levels or problem.level in limits.levels:
+        return None
+    return "no level" if problem.level is None else f"level {problem.level}"
+
+
 def _long_question(problem: Problem, limits: Limits) -> str | None:
     length = len(problem.question)
     return f"{length} characters" if length > limits.max_question_chars else None
@@ -125,13 +133,8 @@ def _proof(problem: Problem, limits: Limits) -> str | None:
 def _multiple_choice(problem: Problem, limits: Limits) -> str | None:
     if problem.asked is Asked.CHOICE:
         return "the data set says so"
-    letters = [next(filter(None, match.groups())) for match in _OPTION.finditer(problem.question)]
-    wanted = iter("ABC")
-    following = next(wanted)
-    for letter in letters:
-        if letter == following and (following := next(wanted, "")) == "":
-            return f"options {', '.join(dict.fromkeys(letters))}"
-    return None
+    letters = "".join(next(filter(None, match.groups())) for match in _OPTION.finditer(problem.question))
+    return f"options {', '.join(dict.fromkeys(letters))}" if re.search("A.*B.*C", letters) else None
 
 
 def _several_parts(problem: Problem, limits: Limits) -> str | None:
@@ -184,6 +187,7 @@ def _words(problem: Problem, limits: Limits) -> str | None:
 _CHECKS: tuple[tuple[Rule, Check], ...] = (
     (Rule.NO_QUESTION, _no_question),
     (Rule.NO_ANSWER, _no_answer),
+    (Rule.LEVEL, _level),
     (Rule.LONG_QUESTION, _long_question),
     (Rule.LONG_ANSWER, _long_answer),
     (Rule.PROOF, _proof),

@@ -16,7 +16,7 @@ from verl_tir.data.errors import DataError, FileError
 from verl_tir.data.files import stamp
 from verl_tir.data.manifest import manifest_path, refuse_foreign, select_manifest, write_manifest
 from verl_tir.data.progress import Progress
-from verl_tir.data.rates import Asked, Rates, read_rates
+from verl_tir.data.rates import Rates, Wanted, read_rates
 from verl_tir.data.reading import Reader
 from verl_tir.data.selection import Choice, select
 from verl_tir.data.verl_format import write_table
@@ -66,7 +66,7 @@ def select_files(request: Request, progress: Progress) -> Outcome:
     table = pq.read_table(request.data)
     ids = [problem.id for problem in reading.problems]
     asked = [
-        Asked(problem.id, index, problem.question)
+        Wanted(problem.id, index, problem.question)
         for problem, index in zip(reading.problems, _indices(table), strict=True)
     ]
     rates: Rates = read_rates(request.rates, asked, request.partition)

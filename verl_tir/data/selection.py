@@ -80,6 +80,7 @@ def select(ids: Sequence[str], curves: Mapping[str, Curve], choice: Choice) -> S
             assert choice.count is not None
             result = balanced(rates, choice.window, choice.count, choice.bins, choice.seed)
             chosen = result.chosen
+            counts["asked_for"] = choice.count
             figures = {"bins": {"available": list(result.available), "taken": list(result.taken)}}
         case Method.LIM:
             lim = alignment({key: known[key] for key in rates}, choice.epochs)

@@ -37,7 +37,7 @@ class Source:
     repository: str
     """On the Hugging Face hub."""
     files: tuple[str, ...]
-    """Patterns of its data files in the repository; the first one that matches anything is taken."""
+    """Patterns of its data files there: all are fetched, and the first that matches anything is read."""
     columns: Columns
     expected: int
     """Rows in the repository."""
@@ -58,7 +58,7 @@ SOURCES: tuple[Source, ...] = (
         title="MATH, levels 1 to 5",
         role=Role.TRAIN,
         repository="DigitalLearningGmbH/MATH-lighteval",
-        files=("data/train-*.parquet", "train*.parquet", "train*.jsonl"),
+        files=("data/train-*.parquet",),
         columns=Columns(
             question=("problem",), answer=(), solution=("solution",), level=("level",), subject=("type", "subject")
         ),
@@ -69,7 +69,7 @@ SOURCES: tuple[Source, ...] = (
         title="DeepScaleR preview",
         role=Role.TRAIN,
         repository="agentica-org/DeepScaleR-Preview-Dataset",
-        files=("deepscaler.json", "*.parquet"),
+        files=("deepscaler.json",),
         columns=Columns(question=("problem",), answer=("answer",)),
         expected=40_315,
     ),
@@ -102,7 +102,7 @@ SOURCES: tuple[Source, ...] = (
         title="SimpleRL-Zoo, levels 3 to 5",
         role=Role.TRAIN,
         repository="hkust-nlp/SimpleRL-Zoo-Data",
-        files=("simplelr_qwen_level3to5/train.parquet", "train.parquet"),
+        files=("simplelr_qwen_level3to5/train.parquet",),
         columns=Columns(
             question=("question", "extra_info.question"),
             answer=("gt_answer", "extra_info.answer", "answer"),
@@ -116,7 +116,7 @@ SOURCES: tuple[Source, ...] = (
         title="DAPO-Math-17k, duplicates removed",
         role=Role.TRAIN,
         repository="open-r1/DAPO-Math-17k-Processed",
-        files=("all/train-*.parquet", "train-*.parquet", "*.parquet"),
+        files=("all/train-*.parquet",),
         columns=Columns(question=("prompt",), answer=("solution", "reward_model.ground_truth")),
         expected=17_398,
         wrapper=_DAPO_WRAPPER,
@@ -126,7 +126,7 @@ SOURCES: tuple[Source, ...] = (
         title="AIME 2024, I and II",
         role=Role.BENCHMARK,
         repository="HuggingFaceH4/aime_2024",
-        files=("data/train-*.parquet", "*.parquet", "*.jsonl"),
+        files=("data/train-*.parquet", "*.parquet"),
         columns=_SOLVED,
         expected=30,
     ),
@@ -135,7 +135,7 @@ SOURCES: tuple[Source, ...] = (
         title="AIME 2025, I and II",
         role=Role.BENCHMARK,
         repository="math-ai/aime25",
-        files=("test.jsonl", "*.parquet", "*.jsonl"),
+        files=("test.jsonl", "*.parquet"),
         columns=Columns(question=("problem", "question"), answer=("answer",)),
         expected=30,
     ),
@@ -144,7 +144,7 @@ SOURCES: tuple[Source, ...] = (
         title="MATH500",
         role=Role.BENCHMARK,
         repository="HuggingFaceH4/MATH-500",
-        files=("test.jsonl", "*.parquet", "*.jsonl"),
+        files=("test.jsonl", "*.parquet"),
         columns=Columns(question=("problem",), answer=("answer",), level=("level",), subject=("subject",)),
         expected=500,
     ),
@@ -153,7 +153,7 @@ SOURCES: tuple[Source, ...] = (
         title="OlympiadBench, English, maths, text only",
         role=Role.BENCHMARK,
         repository="Hothan/OlympiadBench",
-        files=("*OE_TO_maths_en_COMP*.parquet", "*.parquet"),
+        files=("*OE_TO_maths_en_COMP.parquet",),
         columns=Columns(question=("question",), answer=("final_answer",), subject=("subfield",), context=("context",)),
         expected=674,
     ),
@@ -162,7 +162,7 @@ SOURCES: tuple[Source, ...] = (
         title="AMC 2023",
         role=Role.BENCHMARK,
         repository="math-ai/amc23",
-        files=("test-*.parquet", "*.parquet", "*.jsonl"),
+        files=("test-*.parquet", "*.parquet"),
         columns=Columns(question=("question", "problem"), answer=("answer",)),
         expected=40,
     ),
@@ -171,7 +171,7 @@ SOURCES: tuple[Source, ...] = (
         title="HMMT, February 2025",
         role=Role.BENCHMARK,
         repository="MathArena/hmmt_feb_2025",
-        files=("data/train-*.parquet", "*.parquet", "*.jsonl"),
+        files=("data/train-*.parquet", "*.parquet"),
         columns=Columns(question=("problem",), answer=("answer",), subject=("problem_type",)),
         expected=30,
     ),

@@ -1,8 +1,8 @@
 """A scoring worker: a process that compares answers one at a time, until its pool goes away.
 
 Protocol over one socket, a line of JSON each way: the worker sends `"ready"` once its imports are done and its limits
-are set, then answers each `[answer, accepted answers]` with a verdict. A worker that cannot go on dies, and the pool
-starts another.
+are set, then answers each `[answer, accepted answers]` with a verdict, and `[text, null]` with whether that reads as a
+value. A worker that cannot go on dies, and the pool starts another.
 """
 
 import argparse
@@ -64,20 +64,24 @@ def main(arguments: list[str] | None = None) -> None:
         for line in stream:
             answer, accepted = json.loads(line)
             signal.setitimer(signal.ITIMER_REAL, options.timeout + _ALARM_MARGIN)
-            verdict = judge(answer, accepted)
+            verdict = judge_reading(answer) if accepted is None else judge(answer, accepted)
             signal.setitimer(signal.ITIMER_REAL, 0)
             stream.write(json.dumps(verdict) + "\n")
             stream.flush()
 
 
-def judge(answer: str, accepted: list[str] | None) -> Verdict:
-    """Compare, or where `accepted` is None say whether `answer` reads as a value, under this process's limits.
-
-    Any other exception ends the process, which the pool reads as undecided.
-    """
+def judge(answer: str, accepted: list[str]) -> Verdict:
+    """Compare under this process's limits. Any other exception ends the process, which the pool reads as undecided."""
     try:
-        holds = is_readable(answer) if accepted is None else is_equivalent(answer, accepted)
-        return Verdict.of(holds)
+        return Verdict.of(is_equivalent(answer, accepted))
+    except (MemoryError, RecursionError):
+        return Verdict.UNDECIDED
+
+
+def judge_reading(text: str) -> Verdict:
+    """Whether `text` reads as a value, under the same limits."""
+    try:
+        return Verdict.of(is_readable(text))
     except (MemoryError, RecursionError):
         return Verdict.UNDECIDED
 
