@@ -6,8 +6,8 @@
 First the labelled pairs of the project, by kind: wrong answers that are accepted, right ones that are refused, by
 either side. With `--problems`, then each different ground truth of the file as its own answer, in a box as a response
 gives it, and against others of the file; then the ground truths rewritten by sympy (as Python prints them, expanded, as
-a float), which are right, and with one digit changed or rounded to three digits, which are wrong. Pairs on which ours is
-not what it should be are printed, and those of the file on which the two sides differ.
+a float), which are right, and with one digit changed or rounded to three digits, which are wrong. Pairs on which ours
+is not what it should be are printed, and those of the file on which the two sides differ.
 """
 
 from __future__ import annotations
