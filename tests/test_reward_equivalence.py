@@ -224,3 +224,18 @@ def test_importing_the_pure_modules_stays_light() -> None:
     path = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], env=path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("answer", "ground_truth"),
+    [
+        (r"{x}^{i} \mod \frac{e}{\infty}", "0"),
+        (r"\lim_{x\to \pi} \begin{pmatrix}1&2\\2&1\end{pmatrix}", "5"),
+        (r"\binom{x}{\infty} + \log_{1}(0)", "5"),
+        (r"\frac{\{1,2\}}{3}", r"\sqrt{2}"),
+        (r"\int_0^{x} \{1\} dx", "5"),
+    ],
+)
+def test_what_makes_no_sense_is_different(answer: str, ground_truth: str) -> None:
+    """sympy's own errors end no worker."""
+    assert not is_equivalent(answer, ground_truth)

@@ -1,8 +1,9 @@
 r"""Expressions compared by their values: read by math-verify's LaTeX parser, evaluated by sympy.
 
 Call this only inside a scoring worker: sympy can need unbounded time and memory for a short text. Running out of memory
-or stack is raised, never taken for a difference. Both libraries are imported at the first comparison, so that importing
-this module stays free of them.
+or stack is raised, never taken for a difference. Where sympy stumbles over an expression otherwise, math-verify's own
+comparison decides. Both libraries are imported at the first comparison, so that importing this module stays free of
+them.
 
 Two constants are the same when they agree to `DIGITS` digits behind the first (more where an integer has more).
 Two expressions in letters are the same when they agree, to that precision, at each of a few fixed points that no answer
@@ -30,9 +31,11 @@ _POINTS = (
     ("17/13", "29/19", "41/31", "23/37", "53/47", "61/59", "71/67", "83/79"),
     ("5/11", "31/23", "13/17", "47/43", "19/29", "73/61", "37/41", "97/89"),
     ("89/7", "101/9", "79/11", "103/13", "113/3", "127/21", "151/22", "163/31"),
+    # With negative values from here on.
     ("-19/7", "-43/37", "67/31", "-7/5", "59/53", "-11/3", "83/71", "-13/9"),
     ("-3/7", "11/5", "-29/13", "37/17", "-5/19", "47/23", "-61/29", "79/37"),
 )
+_FIRST_NEGATIVE = 3
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|\{\d+(?:\.\d+)?\})\s*\^\s*\{?\s*\\circ\s*\}?")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _BARE_FUNCTION = re.compile(r"(?<![\\A-Za-z])(sin|cos|tan|cot|sec|csc|ln|log|sqrt)(?=[\s({^_\d])")
@@ -94,13 +97,13 @@ def parsed(latex: str) -> "Basic | None":
             # An angle A and a side a are two letters.
             conversion_config=ConversionConfig(lowercase_symbols=False),
         )
+        # The parser has no imaginary unit.
+        return value.xreplace({Symbol("i", real=True): I}) if isinstance(value, Expr) else value
     except BaseException as error:
         # The parser raises bare Exception at what it cannot read, and sympy many kinds at what makes no sense.
         if isinstance(error, Exception) and not isinstance(error, MemoryError | RecursionError):
             return None
         raise
-    # The parser has no imaginary unit.
-    return value.xreplace({Symbol("i", real=True): I}) if isinstance(value, Expr) else value
 
 
 def _readings(latex: str) -> tuple[str, ...]:
@@ -120,6 +123,16 @@ def _same(answer: str, truth: str) -> bool:
         return False
     if not _is_expression(one) or not _is_expression(other):
         return SympyAlgebra().same_as_a_whole(answer, truth)
+    try:
+        return _same_values(answer, one, truth, other)  # type: ignore[arg-type]
+    except BaseException as error:
+        # What makes no sense (a limit of nothing, a sum over a matrix) raises errors of many kinds.
+        if isinstance(error, Exception) and not isinstance(error, MemoryError | RecursionError):
+            return SympyAlgebra().same_as_a_whole(answer, truth)
+        raise
+
+
+def _same_values(answer: str, one: "Expr", truth: str, other: "Expr") -> bool:
     for text, value in ((answer, other), (truth, one)):
         number = read_number(text)
         if number is not None and number.unit is not None and not value.free_symbols:
@@ -128,7 +141,7 @@ def _same(answer: str, truth: str) -> bool:
                 return False
             # What is known to `DIGITS` digits only cannot be exactly a decimal.
             return abs(number.value - exact) <= abs(exact) / 10**DIGITS or stands_for(number, exact)
-    return one == other or _same_expression(one, other)  # type: ignore[arg-type]
+    return one == other or _same_expression(one, other)
 
 
 def _same_expression(one: "Expr", other: "Expr") -> bool:
@@ -149,8 +162,7 @@ def _values_at_points(one: "Expr", other: "Expr") -> "Iterator[tuple[Expr, Expr]
     letters = sorted(one.free_symbols | other.free_symbols, key=str)
     for number, point in enumerate(_POINTS if letters else _POINTS[:1]):
         values = [_value(expression, letters, point) for expression in (one, other)]
-        has_negative = number > 2
-        if None in values or (has_negative and any(_is_not_real(value) for value in values)):
+        if None in values or (number >= _FIRST_NEGATIVE and any(_is_not_real(value) for value in values)):
             continue
         yield values[0], values[1]  # type: ignore[misc]
 

@@ -5,7 +5,7 @@ nesting, and both are bounded: what nests deeper than `MAX_DEPTH` is one express
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 MAX_DEPTH = 8
@@ -213,7 +213,7 @@ class _Parts:
     signs: list[str]
 
 
-def _split(text: str, at: "frozenset[str] | object") -> _Parts:
+def _split(text: str, at: Container[str]) -> _Parts:
     """Split at signs that stand in no bracket, environment or word."""
     parts, signs, depth, start, position = [], [], 0, 0, 0
     for token in _TOKEN.findall(text):
@@ -222,7 +222,7 @@ def _split(text: str, at: "frozenset[str] | object") -> _Parts:
             depth += 1
         elif token in _CLOSE or token.startswith(r"\end{"):
             depth = max(0, depth - 1)
-        elif depth == 0 and token in at:  # type: ignore[operator]
+        elif depth == 0 and token in at:
             parts.append(text[start:position])
             signs.append(token)
             start = end
