@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 import pandas
 import pytest
+from arithmetic import Problem, verl_row
 
+from verl_tir.demo.formats import Transcript
 from verl_tir.demo.processes import Launch, end_marked
-from verl_tir.demo.tasks import Problem, Transcript, verl_row
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
@@ -86,7 +87,8 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory) -> RunVerl:
         kill_when: Callable[[Path], bool] | None = None,
     ) -> VerlRun:
         # Both take seconds to import, which the tests that run no verl should not pay.
-        from verl_tir.demo.model import WarmStart, build
+        from verl_tir.demo.model import build
+        from verl_tir.demo.warm_start import WarmStart
 
         if after is None:
             folder, number = tmp_path_factory.mktemp("verl"), 0

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from arithmetic import split, transcripts
 from recordings import EngineCalls, Update, updates
 from transformers import AutoModelForCausalLM
-
-from verl_tir.demo.tasks import split, transcripts
 
 if TYPE_CHECKING:
     from conftest import RunVerl, VerlRun

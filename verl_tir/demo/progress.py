@@ -1,8 +1,7 @@
-"""What verl's trainer says of a run: its start-up phases from the log, its metrics from the file logger."""
+"""What verl's trainer says while it runs: its start-up phases from the log, its metrics from the file logger."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +63,7 @@ def step_cells(data: Mapping[str, Any]) -> list[str]:
     passed = data.get("tir/code_pass_ratio")
     return [
         f"{data['critic/rewards/mean']:.2f}",
+        f"{data['tir/correct_ratio']:.2f}",
         f"{data['tir/void_ratio']:.2f}",
         f"{data['tir/tool/calls/total']:.0f}",
         "-" if passed is None else f"{passed:.0%}",
@@ -73,16 +73,4 @@ def step_cells(data: Mapping[str, Any]) -> list[str]:
     ]
 
 
-STEP_COLUMNS = ("reward", "void", "tool calls", "passed", "turns", "grad norm", "seconds")
-
-
-def validation_accuracy(data: Mapping[str, Any]) -> float | None:
-    """Mean validation accuracy over the data sources, or None if the step had no validation."""
-    values = [value for key, value in data.items() if key.startswith("val-") and "/correct/mean@" in key]
-    return sum(values) / len(values) if values else None
-
-
-def parse_metrics(line: str) -> tuple[int, dict[str, Any]]:
-    """One line of verl's file logger: the step and its metrics."""
-    record = json.loads(line)
-    return record["step"], record["data"]
+STEP_COLUMNS = ("reward", "correct", "void", "tool calls", "passed", "turns", "grad norm", "seconds")

@@ -1,0 +1,75 @@
+"""Watching a run of verl's trainer: a line for each step as it comes, and the times of its phases."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from verl_tir.demo.processes import Launch
+from verl_tir.demo.progress import STEP_COLUMNS, StartUp, Tail, step_cells
+from verl_tir.demo.summary import success_by_kind
+
+_POLL_SECONDS = 0.3
+_WIDTHS = (5, *(max(7, len(name)) for name in STEP_COLUMNS))
+
+
+@dataclass(slots=True)
+class Timeline:
+    """When things happened, in seconds of wall time."""
+
+    start_up: StartUp = field(default_factory=StartUp)
+    steps: float = 0.0
+    """From the first line of metrics, that of the validation before training, to the last one."""
+    end: float = 0.0
+    """From the last line of metrics to the trainer's exit."""
+
+
+def follow(launch: Launch, metrics: Path, console: Console) -> Timeline:
+    """Show the run until it ends; its status is the launch's."""
+    times = Timeline()
+    log, lines = Tail(launch.log), Tail(metrics)
+    began = last = time.perf_counter()
+    first: float | None = None
+    step = 0
+    with console.status("") as status:
+        running = True
+        while running:
+            # Asked before the files are read, so that what was written last is not missed.
+            running = launch.poll() is None
+            now = time.perf_counter()
+            for line in log.lines():
+                times.start_up.read(line, now - began)
+            for line in lines.lines():
+                step = _show(line, console)
+                first, last = first or now, now
+            where = times.start_up.current if first is None else f"step {step + 1}"
+            status.update(f"{where} ... {now - last:.0f} s")
+            if running:
+                time.sleep(_POLL_SECONDS)
+    times.steps = last - (first or last)
+    times.end = time.perf_counter() - last
+    return times
+
+
+def _show(line: str, console: Console) -> int:
+    """Print a line of verl's file logger; returns its step."""
+    record = json.loads(line)
+    step, data = record["step"], record["data"]
+    is_training = "actor/grad_norm" in data
+    if is_training:
+        console.print(_aligned((str(step), *step_cells(data))))
+    by_kind = success_by_kind(data)
+    if by_kind:
+        success = sum(by_kind.values()) / len(by_kind)
+        console.print(f"[bold]validation at step {step}[/]: {success:.2f} of the problems solved")
+    if not is_training:
+        console.print(_aligned(("step", *STEP_COLUMNS)), style="bold")
+    return step
+
+
+def _aligned(cells: tuple[str, ...]) -> str:
+    return " ".join(cell.rjust(width) for cell, width in zip(cells, _WIDTHS, strict=True))

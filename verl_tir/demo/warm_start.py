@@ -1,0 +1,98 @@
+"""The supervised warm start of the tiny model: first what it can do, then what it is used to doing."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+from verl_tir.demo.formats import Transcript
+from verl_tir.demo.tokenizer import MESSAGE_END, MESSAGE_START
+
+_IGNORED = -100
+"""Label of a position where nothing is learned."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStart:
+    """How the tiny model is warmed up."""
+
+    steps: int
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+
+
+Progress = Callable[[int, float], None]
+"""`progress(step, loss)` after each step; the loss is in nats per token."""
+
+
+def warm_up(
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    warm_start: WarmStart,
+    stream: Iterator[Transcript],
+    progress: Progress = lambda step, loss: None,
+) -> None:
+    """Train the model on the stream's transcripts; one cosine from the learning rate to zero."""
+    # torch's threads wait for each other by spinning: on cores that others use too, half of them are faster than all.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    started = time.perf_counter()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=warm_start.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    warm_up = max(1, warm_start.steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * step / warm_start.steps))),
+    )
+    for step in range(warm_start.steps):
+        ids, labels = batch_of(list(itertools.islice(stream, warm_start.batch_size)), tokenizer)
+        # Only where something is learned: the vocabulary is the widest of the model's layers.
+        hidden = model.model(ids).last_hidden_state[:, :-1]
+        learned = labels[:, 1:] != _IGNORED
+        loss = cross_entropy(model.lm_head(hidden[learned]), labels[:, 1:][learned])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        progress(step + 1, loss.item())
+    logger.info("warm start of %d steps took %.1f s", warm_start.steps, time.perf_counter() - started)
+
+
+def batch_of(batch: list[Transcript], tokenizer: PreTrainedTokenizerFast) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and labels of shape (batch, longest); -100 where nothing is learned: prompt, tool output, padding.
+
+    Spans are tokenised one by one, as the rollout does it, so the model sees the same token boundaries.
+    """
+    pieces = [[(_prompt(item.question), False), *((span.text, span.trained) for span in item.spans)] for item in batch]
+    encoded = iter(tokenizer([text for row in pieces for text, _ in row], add_special_tokens=False)["input_ids"])
+    rows, label_rows = [], []
+    for item, row_pieces in zip(batch, pieces, strict=True):
+        row: list[int] = []
+        labels: list[int] = []
+        for _, trained in row_pieces:
+            ids = next(encoded)
+            row += ids
+            labels += ids if trained else [_IGNORED] * len(ids)
+        if item.ends:
+            row.append(tokenizer.eos_token_id)
+            labels.append(tokenizer.eos_token_id)
+        rows.append(torch.tensor(row))
+        label_rows.append(torch.tensor(labels))
+    ids = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
+    return ids, pad_sequence(label_rows, batch_first=True, padding_value=_IGNORED)
+
+
+def _prompt(question: str) -> str:
+    """As the tokenizer's chat template renders it, which takes longer than all of the tokenising."""
+    return f"{MESSAGE_START}user\n{question}{MESSAGE_END}\n{MESSAGE_START}assistant\n"
