@@ -23,9 +23,7 @@ class Timeline:
 
     start_up: StartUp = field(default_factory=StartUp)
     steps: float = 0.0
-    """From the first line of metrics, that of the validation before training, to the last one."""
-    end: float = 0.0
-    """From the last line of metrics to the trainer's exit."""
+    """From the end of the start-up to the last step's metrics."""
 
 
 def follow(launch: Launch, metrics: Path, console: Console) -> Timeline:
@@ -33,8 +31,7 @@ def follow(launch: Launch, metrics: Path, console: Console) -> Timeline:
     times = Timeline()
     log, lines = Tail(launch.log), Tail(metrics)
     began = last = time.perf_counter()
-    first: float | None = None
-    step = 0
+    step: int | None = None
     with console.status("") as status:
         running = True
         while running:
@@ -44,14 +41,12 @@ def follow(launch: Launch, metrics: Path, console: Console) -> Timeline:
             for line in log.lines():
                 times.start_up.read(line, now - began)
             for line in lines.lines():
-                step = _show(line, console)
-                first, last = first or now, now
-            where = times.start_up.current if first is None else f"step {step + 1}"
+                step, last = _show(line, console), now
+            where = times.start_up.current if step is None else f"step {step + 1}"
             status.update(f"{where} ... {now - last:.0f} s")
             if running:
                 time.sleep(_POLL_SECONDS)
-    times.steps = last - (first or last)
-    times.end = time.perf_counter() - last
+    times.steps = max(0.0, last - began - sum(times.start_up.seconds.values()))
     return times
 
 

@@ -17,7 +17,7 @@ from verl_tir.demo.warm_start import WarmStart, warm_up
 Progress = Callable[[int, int, float], None]
 """`progress(step, steps in all, loss)` after each step of the warm start; the loss is in nats per token."""
 
-CAPABILITY_STEPS, HABIT_STEPS = 450, 80
+CAPABILITY_STEPS, HABIT_STEPS = 500, 60
 
 
 def grow(folder: Path, recipe: str, seed: int, progress: Progress) -> None:
@@ -32,7 +32,7 @@ def grow(folder: Path, recipe: str, seed: int, progress: Progress) -> None:
     model = tiny_model(tokenizer)
     total = CAPABILITY_STEPS + HABIT_STEPS
     can = WarmStart(CAPABILITY_STEPS, batch_size=32)
-    is_used_to = WarmStart(HABIT_STEPS, batch_size=64, learning_rate=3e-4)
+    is_used_to = WarmStart(HABIT_STEPS, batch_size=48, learning_rate=3e-4, number_weight=1.0)
     warm_up(
         model, tokenizer, can, transcripts(good_walks(seed), recipe), lambda step, loss: progress(step, total, loss)
     )
@@ -77,6 +77,7 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
             # Short wavelengths: in conversations of 50 tokens a copying head forms several times sooner.
             rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
             tie_word_embeddings=True,
+            initializer_range=0.06,
             bos_token_id=tokenizer.convert_tokens_to_ids(END_OF_TEXT),
             eos_token_id=tokenizer.convert_tokens_to_ids(MESSAGE_END),
             pad_token_id=tokenizer.convert_tokens_to_ids(END_OF_TEXT),
@@ -85,9 +86,9 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
     )
     with torch.no_grad():
         for layer in model.model.layers:
-            # Values and outputs that undo each other: with tied embeddings a token that is looked at is written. Found
-            # by random search of gradient descent, this takes several times as many steps.
+            # Values and outputs that undo each other: with tied embeddings, what is looked at is what is written. To
+            # find this by gradient descent takes most of a warm start.
             value, output = layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight
-            torch.nn.init.orthogonal_(value, gain=0.5)
+            torch.nn.init.orthogonal_(value)
             output.copy_(value.T)
     return model

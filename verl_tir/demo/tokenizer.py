@@ -21,6 +21,7 @@ _QWEN2_SPLIT = (
 )
 """transformers forces Qwen2's own pre-tokenizer for model type qwen2, so the merges have to be learned with it."""
 
+DIGITS = [str(digit) for digit in range(10)]
 NUMBERS = [str(number).zfill(digits) for digits in (2, 3) for number in range(10**digits)]
 """As in Llama 3's tokenizer: a number of up to three digits is one token, which one attention head can copy."""
 

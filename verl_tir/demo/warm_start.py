@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from random import Random
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from verl_tir.demo.formats import Transcript
-from verl_tir.demo.tokenizer import MESSAGE_END, MESSAGE_START
+from verl_tir.demo.tokenizer import DIGITS, MESSAGE_END, MESSAGE_START, NUMBERS
 
 _IGNORED = -100
 """Label of a position where nothing is learned."""
@@ -30,7 +30,9 @@ class WarmStart:
 
     steps: int
     batch_size: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
+    number_weight: float = 4.0
+    """Weight of a number's loss; that of any other token is 1. Numbers have to be copied, which is learned last."""
 
 
 Progress = Callable[[int, float], None]
@@ -44,29 +46,44 @@ def warm_up(
     stream: Iterator[Transcript],
     progress: Progress = lambda step, loss: None,
 ) -> None:
-    """Train the model on the stream's transcripts; one cosine from the learning rate to zero."""
+    """Train the model on the stream's transcripts; the learning rate is constant at first, then falls to zero."""
     # torch's threads wait for each other by spinning: on cores that others use too, half of them are faster than all.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     started = time.perf_counter()
+    weights = torch.ones(len(tokenizer))
+    weights[tokenizer.convert_tokens_to_ids([*DIGITS, *NUMBERS])] = warm_start.number_weight
     optimizer = torch.optim.AdamW(model.parameters(), lr=warm_start.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    warm_up = max(1, warm_start.steps // 20)
+    steps = warm_start.steps
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * step / warm_start.steps))),
+        optimizer, lambda step: min((step + 1) / 20, 2 * (1 - step / steps) + 0.01, 1.0)
     )
-    for step in range(warm_start.steps):
-        ids, labels = batch_of(list(itertools.islice(stream, warm_start.batch_size)), tokenizer)
+    batches = _alike_in_length(stream, warm_start.batch_size)
+    for step in range(steps):
+        ids, labels = batch_of(next(batches), tokenizer)
         # Only where something is learned: the vocabulary is the widest of the model's layers.
         hidden = model.model(ids).last_hidden_state[:, :-1]
         learned = labels[:, 1:] != _IGNORED
-        loss = cross_entropy(model.lm_head(hidden[learned]), labels[:, 1:][learned])
+        loss = cross_entropy(model.lm_head(hidden[learned]), labels[:, 1:][learned], weight=weights)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         progress(step + 1, loss.item())
-    logger.info("warm start of %d steps took %.1f s", warm_start.steps, time.perf_counter() - started)
+    logger.info("warm start of %d steps took %.1f s", steps, time.perf_counter() - started)
+
+
+def _alike_in_length(stream: Iterator[Transcript], size: int) -> Iterator[list[Transcript]]:
+    """Batches with little padding: of several batches' transcripts, those of about one length together."""
+    rng = Random(0)
+    while True:
+        some = sorted(
+            itertools.islice(stream, size * 8),
+            key=lambda item: len(item.question) + sum(len(s.text) for s in item.spans),
+        )
+        batches = [some[begin : begin + size] for begin in range(0, len(some), size)]
+        rng.shuffle(batches)
+        yield from batches
 
 
 def batch_of(batch: list[Transcript], tokenizer: PreTrainedTokenizerFast) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,8 +16,8 @@ Kind = Callable[[Random], Problem]
 
 
 def arithmetic(rng: Random) -> Problem:
-    """Three operands, the largest of two to six digits."""
-    low, high = rng.choice([(10, 99), (100, 999), (1_000, 9_999), (100_000, 999_999)])
+    """Three operands, the largest of two to five digits."""
+    low, high = rng.choice([(10, 99), (100, 999), (1_000, 9_999), (10_000, 99_999)])
     a, b, c = rng.randint(low, high), rng.randint(10, 999), rng.randint(10, 99)
     sign = rng.choice("+-")
     expression = f"{a}*{b}{sign}{c}"
@@ -56,7 +56,7 @@ def counting(rng: Random) -> Problem:
 
 def sums(rng: Random) -> Problem:
     """Squares or cubes of a range, added up."""
-    start, stop = rng.randint(10, 99), rng.randint(100, 999)
+    start, stop = rng.randint(2, 29), rng.randint(30, 99)
     word, power = rng.choice([("squares", 2), ("cubes", 3)])
     values = [n**power for n in range(start, stop + 1)]
     return _one_program(
