@@ -14,7 +14,7 @@ from verl_tir.selection import selected
 _ISOLATION_KEY = "tir.sandbox.isolation"
 
 
-LEARNING_RATE = 3e-4
+LEARNING_RATE = 1e-4
 PROMPTS, SAMPLES = 16, 8
 """Problems of a step, and trajectories of each."""
 TEST_EVERY = 10

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,51 +13,39 @@ from transformers.utils.logging import disable_progress_bar
 from verl_tir.demo.formats import Transcript, transcripts
 from verl_tir.demo.tokenizer import END_OF_TEXT, MESSAGE_END, train_tokenizer
 from verl_tir.demo.transcripts import good_walks, walks
-from verl_tir.demo.warm_start import WarmStart, warm_up
+from verl_tir.demo.warm_start import Progress, WarmStart, warm_up
 
-Progress = Callable[[int, int, float], None]
-"""`progress(step, steps in all, loss)` after each step of the warm start; the loss is in nats per token."""
-
-CAPABILITY_STEPS, HABIT_STEPS = 500, 60
+WARM_START = WarmStart(steps=560, batch_size=32)
+SOLVED = 400 * WARM_START.batch_size
+"""Transcripts of solved problems before the first bad one."""
 
 
 def grow(folder: Path, recipe: str, seed: int, progress: Progress) -> None:
     """Write the demo's model for a recipe: able to solve the problems, and in the habit of seldom doing so.
 
-    First it only sees problems solved, and learns to copy numbers and to write programs. Then a few steps on good and
-    bad ways show it how often to do what. What is left to GRPO is to choose: a transformer of two layers has no time to
-    learn more in some minutes.
+    First it only sees problems solved, and learns to copy numbers and to write programs. Then good and bad ways show it
+    how often to do what. What is left to GRPO is to choose: a transformer of two layers learns no more in some minutes.
+    """
+    solved = transcripts(itertools.islice(good_walks(seed), SOLVED), recipe)
+    mixed = transcripts(walks(seed + 1), recipe)
+    build(folder, WARM_START, itertools.chain(solved, mixed), seed, progress)
+
+
+def build(
+    folder: Path,
+    warm_start: WarmStart,
+    stream: Iterator[Transcript],
+    seed: int = 0,
+    progress: Progress = lambda step, loss: None,
+) -> None:
+    """Write a model warmed up on the stream's transcripts, and its tokenizer, to `folder` in Hugging Face's format.
+
+    The same seed and the same stream give the same model.
     """
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(seed)
     model = tiny_model(tokenizer)
-    total = CAPABILITY_STEPS + HABIT_STEPS
-    can = WarmStart(CAPABILITY_STEPS, batch_size=32)
-    is_used_to = WarmStart(HABIT_STEPS, batch_size=48, learning_rate=3e-4, number_weight=1.0)
-    warm_up(
-        model, tokenizer, can, transcripts(good_walks(seed), recipe), lambda step, loss: progress(step, total, loss)
-    )
-    warm_up(
-        model,
-        tokenizer,
-        is_used_to,
-        transcripts(walks(seed + 1), recipe),
-        lambda step, loss: progress(CAPABILITY_STEPS + step, total, loss),
-    )
-    save(model, tokenizer, folder)
-
-
-def build(folder: Path, warm_start: WarmStart, stream: Iterator[Transcript], seed: int = 0) -> None:
-    """Write a model warmed up on the stream's transcripts to `folder`; the same seed and stream give the same model."""
-    torch.manual_seed(seed)
-    tokenizer = train_tokenizer(seed)
-    model = tiny_model(tokenizer)
-    warm_up(model, tokenizer, warm_start, stream)
-    save(model, tokenizer, folder)
-
-
-def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write both in Hugging Face's format."""
+    warm_up(model, tokenizer, warm_start, stream, progress)
     folder.mkdir(parents=True, exist_ok=True)
     disable_progress_bar()
     model.save_pretrained(folder)

@@ -30,7 +30,7 @@ from verl_tir.demo.follow import Timeline, follow
 from verl_tir.demo.formats import model_name
 from verl_tir.demo.processes import Launch
 from verl_tir.demo.show import show_curve, show_samples, show_times
-from verl_tir.demo.summary import Metrics, read_curve, step_seconds
+from verl_tir.demo.summary import Metrics, read_curve, step_seconds, success_by_kind
 from verl_tir.demo.tasks.data import split, verl_row
 from verl_tir.doctor import survey_quietly
 from verl_tir.sandbox_server.config import ServerConfig
@@ -144,8 +144,18 @@ def _run(settings: DemoSettings, run: RunFolder, console: Console) -> int:
     if status:
         _explain_failure(run.log, status, console)
         return status
+    _compare(run, logged, console)
     _finish(run, origin, _parts(clock.seconds, times, logged), console)
     return 0
+
+
+def _compare(run: RunFolder, logged: Metrics, console: Console) -> None:
+    """Say whether a resumed run began where the one before was: greedy answers do not depend on chance."""
+    again = success_by_kind(dict(logged).get(run.resumed_at, {})) if run.resumed_at is not None else {}
+    before = success_by_kind(dict(read_metrics(run.metrics)).get(run.resumed_at, {}))
+    if again and before:
+        verdict = "the same, kind by kind" if again == before else f"now {again}, before {before}"
+        console.print(f"\n[bold]resumed[/]: validation at step {run.resumed_at} before and after: {verdict}")
 
 
 def _parts(seconds: Mapping[str, float], times: Timeline, logged: Metrics) -> dict[str, float]:
@@ -190,19 +200,17 @@ def _warm_model(parent: Path, origin: Origin, console: Console) -> Path:
         console.print(f"[bold]model[/]: warmed up before, in {folder}")
         return folder
     # torch takes seconds to import, which a command line's help should not cost.
-    from verl_tir.demo.model import grow
+    from verl_tir.demo.model import WARM_START, grow
 
     columns = (TextColumn("[bold]model[/]: warm start"), BarColumn(), TextColumn("{task.fields[loss]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task("", total=None, loss="")
+        task = progress.add_task("", total=WARM_START.steps, loss="")
 
         grow(
             folder,
             origin.recipe,
             origin.seed,
-            lambda step, total, loss: progress.update(
-                task, completed=step, total=total, loss=f"loss {loss:.2f} nats/token"
-            ),
+            lambda step, loss: progress.update(task, completed=step, loss=f"loss {loss:.2f} nats/token"),
         )
     done.write_text(json.dumps({"recipe": origin.recipe, "seed": origin.seed}), encoding="utf-8")
     return folder
