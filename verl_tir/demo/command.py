@@ -14,11 +14,11 @@ from verl_tir.selection import selected
 _ISOLATION_KEY = "tir.sandbox.isolation"
 
 
-LEARNING_RATE = 1e-4
+LEARNING_RATE = 1.5e-4
 PROMPTS, SAMPLES = 16, 8
 """Problems of a step, and trajectories of each."""
-TEST_EVERY = 10
-"""Steps between validations, each with a checkpoint."""
+TEST_EVERY, SAVE_EVERY = 5, 10
+"""Steps between validations, and between checkpoints. What a run resumes from has been validated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def launch_command(
         "trainer.total_training_steps": steps,
         "trainer.total_epochs": 1000,
         "trainer.test_freq": TEST_EVERY,
-        "trainer.save_freq": TEST_EVERY,
+        "trainer.save_freq": SAVE_EVERY,
         "trainer.max_actor_ckpt_to_keep": 1,
         "trainer.default_local_dir": run.checkpoints,
         "hydra.run.dir": run.path / "hydra",
