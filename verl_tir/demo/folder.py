@@ -121,26 +121,27 @@ class RunFolder:
 
     def join_metrics(self, up_to: int | None = None) -> None:
         """Bring all parts together in `metrics.jsonl`, a step once: the later part's, without steps after `up_to`."""
-        parts = sorted(self.path.glob("metrics-from-*.jsonl"), key=lambda path: int(path.stem.rpartition("-")[2]))
-        steps: dict[int, str] = {}
-        for part in filter(Path.exists, (self.metrics, *parts)):
-            begin = 0 if part == self.metrics else int(part.stem.rpartition("-")[2]) + 1
-            steps = {step: line for step, line in steps.items() if step < begin or part == self.metrics}
-            steps |= {step: line for step, line in _lines_by_step(part) if step >= begin}
+        parts = {int(path.stem.rpartition("-")[2]): path for path in self.path.glob("metrics-from-*.jsonl")}
+        steps = dict(_lines_by_step(self.metrics))
+        for begin, part in sorted(parts.items()):
+            steps = {step: line for step, line in steps.items() if step <= begin}
+            steps |= {step: line for step, line in _lines_by_step(part) if step > begin}
         kept = [line for step, line in sorted(steps.items()) if up_to is None or step <= up_to]
         whole = self.metrics.with_suffix(".joined")
         whole.write_text("".join(kept), encoding="utf-8")
         whole.replace(self.metrics)
-        for part in parts:
+        for part in parts.values():
             part.unlink()
 
 
 def read_metrics(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """The steps of verl's file logger and their metrics."""
+    """The steps of verl's file logger and their metrics; none where verl did not get as far as to open its file."""
     return [(step, json.loads(line)["data"]) for step, line in _lines_by_step(path)]
 
 
 def _lines_by_step(path: Path) -> Iterator[tuple[int, str]]:
+    if not path.exists():
+        return
     with path.open(encoding="utf-8") as file:
         for line in file:
             # What a killed process left half written has no end.
