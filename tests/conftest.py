@@ -92,7 +92,7 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory) -> RunVerl:
 
         if after is None:
             folder, number = tmp_path_factory.mktemp("verl"), 0
-            build(folder / "model", WarmStart(steps=150), stream)
+            build(folder / "model", WarmStart(steps=150, number_weight=1.0), stream)
             rows = [verl_row(problem, index, "train") for index, problem in enumerate(problems)]
             pandas.DataFrame(rows).to_parquet(folder / "problems.parquet")
         else:

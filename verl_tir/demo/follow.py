@@ -1,10 +1,9 @@
-"""Watching a run of verl's trainer: a line for each step as it comes, and the times of its phases."""
+"""Watching a run of verl's trainer: a line for each step as it comes, and the times of its start-up."""
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -17,18 +16,9 @@ _POLL_SECONDS = 0.3
 _WIDTHS = (5, *(max(7, len(name)) for name in STEP_COLUMNS))
 
 
-@dataclass(slots=True)
-class Timeline:
-    """When things happened, in seconds of wall time."""
-
-    start_up: StartUp = field(default_factory=StartUp)
-    steps: float = 0.0
-    """From the end of the start-up to the last step's metrics."""
-
-
-def follow(launch: Launch, metrics: Path, console: Console) -> Timeline:
+def follow(launch: Launch, metrics: Path, console: Console) -> StartUp:
     """Show the run until it ends; its status is the launch's."""
-    times = Timeline()
+    start_up = StartUp()
     log, lines = Tail(launch.log), Tail(metrics)
     began = last = time.perf_counter()
     step: int | None = None
@@ -39,15 +29,14 @@ def follow(launch: Launch, metrics: Path, console: Console) -> Timeline:
             running = launch.poll() is None
             now = time.perf_counter()
             for line in log.lines():
-                times.start_up.read(line, now - began)
+                start_up.read(line, now - began)
             for line in lines.lines():
                 step, last = _show(line, console), now
-            where = times.start_up.current if step is None else f"step {step + 1}"
+            where = start_up.current if step is None else f"step {step + 1}"
             status.update(f"{where} ... {now - last:.0f} s")
             if running:
                 time.sleep(_POLL_SECONDS)
-    times.steps = max(0.0, last - began - sum(times.start_up.seconds.values()))
-    return times
+    return start_up
 
 
 def _show(line: str, console: Console) -> int:

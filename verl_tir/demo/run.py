@@ -26,9 +26,10 @@ from verl_tir.demo.command import (
     without_recipe,
 )
 from verl_tir.demo.folder import Origin, ResumeError, RunFolder, read_metrics
-from verl_tir.demo.follow import Timeline, follow
+from verl_tir.demo.follow import follow
 from verl_tir.demo.formats import model_name
 from verl_tir.demo.processes import Launch
+from verl_tir.demo.progress import StartUp
 from verl_tir.demo.show import show_curve, show_samples, show_times
 from verl_tir.demo.summary import Metrics, read_curve, step_seconds, success_by_kind
 from verl_tir.demo.tasks.data import split, verl_row
@@ -135,7 +136,7 @@ def _run(settings: DemoSettings, run: RunFolder, console: Console) -> int:
         clock.lap("problems, and the sandbox's start")
         try:
             with Launch(command, run.log, {"VERL_FILE_LOGGER_PATH": str(run.live_metrics)}) as launch:
-                times = follow(launch, run.live_metrics, console)
+                start_up = follow(launch, run.live_metrics, console)
                 status = launch.poll()
             logged = read_metrics(run.live_metrics)
         finally:
@@ -145,7 +146,7 @@ def _run(settings: DemoSettings, run: RunFolder, console: Console) -> int:
         _explain_failure(run.log, status, console)
         return status
     _compare(run, logged, console)
-    _finish(run, origin, _parts(clock.seconds, times, logged), console)
+    _finish(run, origin, _parts(clock.seconds, start_up, logged), console)
     return 0
 
 
@@ -158,11 +159,12 @@ def _compare(run: RunFolder, logged: Metrics, console: Console) -> None:
         console.print(f"\n[bold]resumed[/]: validation at step {run.resumed_at} before and after: {verdict}")
 
 
-def _parts(seconds: Mapping[str, float], times: Timeline, logged: Metrics) -> dict[str, float]:
-    """All laps, with that of verl in parts."""
-    parts = times.start_up.seconds | step_seconds(logged, times.steps)
+def _parts(seconds: Mapping[str, float], start_up: StartUp, logged: Metrics) -> dict[str, float]:
+    """All laps, with that of verl in parts; what no timer covers has a row, so that they sum up to the whole."""
+    parts = start_up.seconds | step_seconds(logged)
     rest = seconds["verl"] - sum(parts.values())
-    return {name: spent for name, spent in seconds.items() if name != "verl"} | parts | {"shutdown and the rest": rest}
+    laps = {name: spent for name, spent in seconds.items() if name != "verl"}
+    return laps | parts | {"metrics, logs and shutdown": rest}
 
 
 def _finish(run: RunFolder, origin: Origin, seconds: Mapping[str, float], console: Console) -> None:

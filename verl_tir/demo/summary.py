@@ -12,8 +12,6 @@ from statistics import fmean
 from typing import Any
 
 _SUCCESS = re.compile(r"val-aux/(?P<kind>.+)/correct/mean@\d+")
-_STEP_PARTS = ("gen", "old_log_prob", "adv", "update_actor", "save_checkpoint", "update_weights")
-"""verl's timers within a step."""
 _PART_NAMES = {
     "gen": "rollout, with programs",
     "old_log_prob": "log-probabilities",
@@ -22,6 +20,7 @@ _PART_NAMES = {
     "save_checkpoint": "checkpoints",
     "update_weights": "weights to vLLM",
 }
+"""verl's timers within a step."""
 
 Metrics = Sequence[tuple[int, Mapping[str, Any]]]
 """Steps and what verl logged of each; step 0 is the validation before training."""
@@ -82,14 +81,12 @@ def success_by_kind(data: Mapping[str, Any]) -> dict[str, float]:
     return {match["kind"]: value for name, value in data.items() if (match := _SUCCESS.fullmatch(name))}
 
 
-def step_seconds(metrics: Metrics, wall: float) -> dict[str, float]:
-    """Where the seconds of all steps went; they sum up to `wall`, from the first one's begin to the last one's end."""
+def step_seconds(metrics: Metrics) -> dict[str, float]:
+    """Where the seconds of all steps went, by verl's timers."""
     training = [data for _, data in metrics if "actor/grad_norm" in data]
-    spent = {_PART_NAMES[part]: sum(data.get(f"timing_s/{part}", 0.0) for data in training) for part in _STEP_PARTS}
-    steps = sum(data["timing_s/step"] for data in training)
-    spent["rest of the steps"] = steps - sum(spent.values())
+    spent = {_PART_NAMES[part]: sum(data.get(f"timing_s/{part}", 0.0) for data in training) for part in _PART_NAMES}
+    spent["rest of the steps"] = sum(data["timing_s/step"] for data in training) - sum(spent.values())
     spent["validations"] = sum(data.get("timing_s/testing", 0.0) for data in training)
-    spent["metrics and logs between steps"] = wall - steps - spent["validations"]
     return spent
 
 
