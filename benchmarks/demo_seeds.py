@@ -84,7 +84,7 @@ def run(seed: int, folder: Path, recipe: str, steps: int) -> Outcome:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--recipe", default="simpletir")
     parser.add_argument("--folder", type=Path, required=True, help="where the runs are kept, finished ones included")
     options = parser.parse_args()

@@ -44,7 +44,7 @@ def sandbox(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def demo(
     context: typer.Context,
-    steps: Annotated[int, typer.Option(min=1, help="GRPO steps in all.")] = 40,
+    steps: Annotated[int, typer.Option(min=1, help="GRPO steps in all.")] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the model, the data and the sampling.")] = 0,
     recipe: Annotated[str, typer.Option(help="simpletir, torl or hermes.")] = "simpletir",
     train: Annotated[Path | None, typer.Option(exists=True, help="Training problems, verl's parquet format.")] = None,

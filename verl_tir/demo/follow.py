@@ -31,6 +31,8 @@ def follow(launch: Launch, metrics: Path, console: Console) -> StartUp:
             for line in log.lines():
                 start_up.read(line, now - began)
             for line in lines.lines():
+                if step is None:
+                    console.print(_aligned(("step", *STEP_COLUMNS)), style="bold")
                 step, last = _show(line, console), now
             where = start_up.current if step is None else f"step {step + 1}"
             status.update(f"{where} ... {now - last:.0f} s")
@@ -43,15 +45,12 @@ def _show(line: str, console: Console) -> int:
     """Print a line of verl's file logger; returns its step."""
     record = json.loads(line)
     step, data = record["step"], record["data"]
-    is_training = "actor/grad_norm" in data
-    if is_training:
+    if "actor/grad_norm" in data:
         console.print(_aligned((str(step), *step_cells(data))))
     by_kind = success_by_kind(data)
     if by_kind:
         success = sum(by_kind.values()) / len(by_kind)
         console.print(f"[bold]validation at step {step}[/]: {success:.2f} of the problems solved")
-    if not is_training:
-        console.print(_aligned(("step", *STEP_COLUMNS)), style="bold")
     return step
 
 

@@ -15,8 +15,8 @@ from verl_tir.demo.tokenizer import END_OF_TEXT, MESSAGE_END, train_tokenizer
 from verl_tir.demo.transcripts import good_walks, walks
 from verl_tir.demo.warm_start import Progress, WarmStart, warm_up
 
-WARM_START = WarmStart(steps=560, batch_size=32)
-SOLVED = 400 * WARM_START.batch_size
+WARM_START = WarmStart(steps=600, batch_size=32)
+SOLVED = 440 * WARM_START.batch_size
 """Transcripts of solved problems before the first bad one."""
 
 

@@ -18,6 +18,9 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 from verl_tir.demo.formats import Transcript
 from verl_tir.demo.tokenizer import DIGITS, MESSAGE_END, MESSAGE_START, NUMBERS
 
+_TOKENS = 40
+"""Of the model in a transcript, about; weighted."""
+
 _IGNORED = -100
 """Label of a position where nothing is learned."""
 
@@ -63,13 +66,15 @@ def warm_up(
         # Only where something is learned: the vocabulary is the widest of the model's layers.
         hidden = model.model(ids).last_hidden_state[:, :-1]
         learned = labels[:, 1:] != _IGNORED
-        loss = cross_entropy(model.lm_head(hidden[learned]), labels[:, 1:][learned], weight=weights)
+        targets = labels[:, 1:][learned]
+        loss = cross_entropy(model.lm_head(hidden[learned]), targets, weight=weights, reduction="sum")
         optimizer.zero_grad()
-        loss.backward()
+        # A mean over tokens would give those of short transcripts, which share their batches, more weight than others.
+        (loss / (_TOKENS * warm_start.batch_size)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        progress(step + 1, loss.item())
+        progress(step + 1, loss.item() / weights[targets].sum().item())
     logger.info("warm start of %d steps took %.1f s", steps, time.perf_counter() - started)
 
 
