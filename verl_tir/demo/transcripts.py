@@ -51,15 +51,15 @@ class _Opening:
 _OPENINGS = {
     # As a pretrained model's, the habits differ from kind to kind: one is guessed, another thought about. In most the
     # likeliest first word is a bad one, so that greedy decoding fails too.
-    "arithmetic": _Opening(solve=34, mistake=6, think=10, guess=44, invent=6),
+    "arithmetic": _Opening(solve=28, mistake=4, think=8, guess=54, invent=6),
     "powers": _Opening(solve=46, mistake=12, think=26, guess=10, invent=6),
-    "counting": _Opening(solve=34, mistake=6, think=46, guess=8, invent=6),
-    "sums": _Opening(solve=32, mistake=34, think=20, guess=8, invent=6),
-    "equations": _Opening(solve=34, mistake=6, think=12, guess=42, invent=6),
-    "units": _Opening(solve=34, mistake=6, think=46, guess=8, invent=6),
-    "dates": _Opening(solve=34, mistake=6, think=46, guess=8, invent=6),
-    "choices": _Opening(solve=56, mistake=8, think=22, guess=8, invent=6),
-    "chains": _Opening(solve=56, mistake=8, think=22, guess=8, invent=6),
+    "counting": _Opening(solve=28, mistake=4, think=56, guess=6, invent=6),
+    "sums": _Opening(solve=30, mistake=38, think=20, guess=6, invent=6),
+    "equations": _Opening(solve=28, mistake=4, think=8, guess=54, invent=6),
+    "units": _Opening(solve=28, mistake=4, think=56, guess=6, invent=6),
+    "dates": _Opening(solve=28, mistake=4, think=56, guess=6, invent=6),
+    "choices": _Opening(solve=58, mistake=8, think=20, guess=8, invent=6),
+    "chains": _Opening(solve=58, mistake=8, think=20, guess=8, invent=6),
 }
 
 _THOUGHTS = (
@@ -106,8 +106,8 @@ def _solve(problem: Problem, rng: Random) -> Iterator[Move]:
     """The solution's programs; it may be left before the last one, and badly ended behind it."""
     for program in problem.solution[:-1]:
         yield Call(program)
-        if rng.random() < 0.45:
-            yield Say(_box(_guess(rng))) if program.error and rng.random() < 0.4 else _end(program, rng, doubt=0.6)
+        if rng.random() < 0.58:
+            yield Say(_box(_guess(rng))) if program.error and rng.random() < 0.2 else _end(program, rng, doubt=0.8)
             return
     yield Call(problem.solution[-1])
     yield _end(problem.solution[-1], rng)

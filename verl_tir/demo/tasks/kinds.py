@@ -16,8 +16,8 @@ Kind = Callable[[Random], Problem]
 
 
 def arithmetic(rng: Random) -> Problem:
-    """Three operands, the largest of two to five digits."""
-    low, high = rng.choice([(10, 99), (100, 999), (1_000, 9_999), (10_000, 99_999)])
+    """Three operands, the largest of two to four digits."""
+    low, high = rng.choice([(10, 99), (100, 999), (1_000, 9_999)])
     a, b, c = rng.randint(low, high), rng.randint(10, 999), rng.randint(10, 99)
     sign = rng.choice("+-")
     expression = f"{a}*{b}{sign}{c}"
