@@ -95,6 +95,14 @@ def test_the_recipe_comes_from_the_option_or_an_override(tmp_path: Path) -> None
     assert words[-1] == "tir.rollout.max_turns=2"
 
 
+def test_an_unknown_recipe_is_named_before_anything_is_grown(tmp_path: Path) -> None:
+    """With those that there are."""
+    console = Console(record=True, width=300)
+    assert run_demo(DemoSettings(tmp_path, steps=1, recipe="simpletr"), console) == 2
+    assert "--recipe simpletr: there are hermes, simpletir, simpletir_long, torl" in console.export_text()
+    assert not list(tmp_path.iterdir())
+
+
 def logged() -> list[tuple[int, dict[str, Any]]]:
     """Two steps, with validations before and after."""
     step = {"actor/grad_norm": 1.0, "timing_s/step": 5.0, "timing_s/gen": 3.0, "timing_s/update_actor": 1.0}

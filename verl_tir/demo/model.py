@@ -40,7 +40,7 @@ def build(
 ) -> None:
     """Write a model warmed up on the stream's transcripts, and its tokenizer, to `folder` in Hugging Face's format.
 
-    The same seed and the same stream give the same model.
+    The same seed and the same stream give the same model, but for rounding.
     """
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(seed)

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+import verl_tir.recipes
 from verl_tir.demo.command import (
     PROMPTS,
     REAL,
@@ -72,6 +73,10 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
         isolation_of(settings.overrides)
     except ValueError as error:
         console.print(f"tir.sandbox.isolation: {error}", style="red")
+        return 2
+    recipes = {path.stem for folder in verl_tir.recipes.__path__ for path in Path(folder, "tir").glob("*.yaml")}
+    if settings.recipe not in recipes:
+        console.print(f"--recipe {settings.recipe}: there are {', '.join(sorted(recipes))}", style="red")
         return 2
     try:
         if settings.resume is None:
