@@ -3,10 +3,9 @@
     python benchmarks/tool_call_budget.py
     python benchmarks/tool_call_budget.py --calls 0 1 2 5 --steps 10 --rounds 3 --learning
 
-Each C is a run of `verl-tir demo +tir=torl tir.rollout.max_tool_calls=C` with the same warmed-up model, of whose
-transcripts a quarter has two calls, half one and a quarter none. The learning rate is 0 unless `--learning` is given:
-every C meets the same policy. The first step, in which everything is used for the first time, is left out; of the
-others, over all rounds, the median is taken.
+Each C is a run of `verl-tir demo --recipe torl tir.rollout.max_tool_calls=C` with the same warmed-up model, which calls
+not at all, once or twice. The learning rate is 0 unless `--learning` is given: every C meets the same policy. The first
+step, in which everything is used for the first time, is left out; of the others, over all rounds, the median is taken.
 """
 
 from __future__ import annotations
@@ -39,7 +38,8 @@ class Step:
 
 def measure(folder: Path, calls: int, steps: int, learning: bool) -> list[Step]:
     """The steps of one run but the first."""
-    command = [sys.executable, "-m", "verl_tir", "demo", f"--steps={steps + 1}", f"--folder={folder}", "+tir=torl"]
+    command = [sys.executable, "-m", "verl_tir", "demo", f"--steps={steps + 1}", f"--folder={folder}", "--recipe=torl"]
+    command += ["trainer.save_freq=-1"]
     command += [f"tir.rollout.max_tool_calls={calls}", "trainer.val_before_train=False", "trainer.test_freq=-1"]
     command += [] if learning else ["actor_rollout_ref.actor.optim.lr=0"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

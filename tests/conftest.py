@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import pandas
 import pytest
+from arithmetic import Problem, verl_row
 
-from verl_tir.demo.tasks import Problem, Transcript, verl_row
+from verl_tir.demo.formats import Transcript
 from verl_tir.processes import Launch, end_marked
 
 
@@ -90,11 +91,12 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory) -> RunVerl:
         kill_when: Callable[[Path], bool] | None = None,
     ) -> VerlRun:
         # Both take seconds to import, which the tests that run no verl should not pay.
-        from verl_tir.demo.model import WarmStart, build
+        from verl_tir.demo.model import build
+        from verl_tir.demo.warm_start import WarmStart
 
         if after is None:
             folder, number = tmp_path_factory.mktemp("verl"), 0
-            build(folder / "model", WarmStart(steps=150), stream)
+            build(folder / "model", WarmStart(steps=150, number_weight=1.0), stream)
             rows = [verl_row(problem, index, "train") for index, problem in enumerate(problems)]
             pandas.DataFrame(rows).to_parquet(folder / "problems.parquet")
         else:

@@ -54,7 +54,7 @@ from pathlib import Path
 from rich.console import Console
 from verl_tir.demo.run import DemoSettings, run_demo
 folder, *overrides = json.loads(sys.argv[1])
-settings = DemoSettings(Path(folder), 1, 0, None, None, tuple(overrides))
+settings = DemoSettings(Path(folder), steps=1, overrides=tuple(overrides))
 sys.exit(run_demo(settings, Console(width=200)))
 """
 )
@@ -228,8 +228,8 @@ def test_the_demo_refuses_what_cannot_be_had(tmp_path: Path) -> None:
 
 def test_the_demo_goes_on_with_what_there_is(tmp_path: Path) -> None:
     """It says what is missing, and verl is launched; here with a wrong setting, so that it ends at once."""
-    (tmp_path / "model-seed0").mkdir()
-    (tmp_path / "model-seed0" / "warm_start.json").write_text("{}")
+    (tmp_path / "model-simpletir-seed0").mkdir()
+    (tmp_path / "model-simpletir-seed0" / "warm_start.json").write_text("{}")
     done = denied(DEMO, json.dumps([str(tmp_path), "tir.rollout.max_turns=0"]))
     assert Protection.NO_NETWORK in done.stdout, done
     assert "tir.sandbox.isolation=best-effort" in done.stdout
@@ -241,6 +241,6 @@ def test_the_demo_goes_on_with_what_there_is(tmp_path: Path) -> None:
 def test_the_demo_names_a_wrong_value(tmp_path: Path) -> None:
     """Before anything is grown or started."""
     console = Console(width=200, record=True)
-    settings = DemoSettings(tmp_path, 1, 0, None, None, ("tir.sandbox.isolation=some",))
+    settings = DemoSettings(tmp_path, steps=1, overrides=("tir.sandbox.isolation=some",))
     assert run_demo(settings, console) == 2
     assert "'some'" in console.export_text()

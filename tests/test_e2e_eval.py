@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas
 import pytest
+from arithmetic import split, transcripts, verl_row
 
-from verl_tir.demo.tasks import split, transcripts, verl_row
 from verl_tir.evaluation.cost import read_attempts
 from verl_tir.processes import end_marked
 
@@ -45,11 +45,12 @@ class Evaluated:
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     """A tiny model on two benchmarks, one trajectory at a time, killed as soon as some of them are finished."""
-    from verl_tir.demo.model import WarmStart, build
+    from verl_tir.demo.model import build
+    from verl_tir.demo.warm_start import WarmStart
 
     root = tmp_path_factory.mktemp("eval")
     problems, _ = split(seed=0, train=PROBLEMS, validation=1)
-    build(root / "model", WarmStart(steps=150), transcripts(0, itertools.cycle(problems)))
+    build(root / "model", WarmStart(steps=150, number_weight=1.0), transcripts(0, itertools.cycle(problems)))
     rows = [verl_row(problem, number, "test") for number, problem in enumerate(problems)]
     half = PROBLEMS // 2
     pandas.DataFrame(rows[:half]).to_parquet(root / "first.parquet")
@@ -111,7 +112,7 @@ def test_each_sample_of_each_problem_is_there_once(evaluated: Evaluated) -> None
     """Of the problem that was asked: its ground truth is the value of the expression in the dumped prompt."""
     found = Counter((line["benchmark"], line["problem"], line["sample"]) for line in evaluated.samples)
     half = PROBLEMS // 2
-    expected = {("verl_tir_demo", str(i), j) for i in range(half) for j in range(SAMPLES)}
+    expected = {("arithmetic", str(i), j) for i in range(half) for j in range(SAMPLES)}
     expected |= {("second", str(i), j) for i in range(half, PROBLEMS) for j in range(SAMPLES)}
     assert found == Counter(expected)
     truths = {problem: line["ground_truth"] for line in evaluated.samples for problem in [line["problem"]]}

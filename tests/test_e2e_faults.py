@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from arithmetic import split, transcripts
 from background import Background, background
 from faulty_proxy import FaultyProxy, Spoil, sometimes
 from observations import check_observations
 
-from verl_tir.demo.tasks import split, transcripts
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox

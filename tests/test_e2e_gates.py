@@ -8,8 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from verl_tir.demo.tasks import split, transcripts
+from arithmetic import split, transcripts
 
 if TYPE_CHECKING:
     from conftest import RunVerl, VerlRun

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from arithmetic import split, transcripts
 from recordings import EngineCalls, Update, updates
 from transformers import AutoModelForCausalLM
 
-from verl_tir.demo.tasks import split, transcripts
 from verl_tir.evaluation.checkpoint import CheckpointKind, find_checkpoint
 from verl_tir.evaluation.launch import MergeError, merged
 

@@ -7,9 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from verl_tir.demo.formats import hermes_transcripts, torl_transcripts
-from verl_tir.demo.tasks import split
+from arithmetic import calling_transcripts, split
 
 if TYPE_CHECKING:
     from conftest import RunVerl, VerlRun
@@ -21,10 +19,9 @@ PROMPTS, SAMPLES, STEPS = 4, 8, 2
 
 def _run(run_verl: RunVerl, recipe: str, **overrides: Any) -> VerlRun:
     problems, _ = split(seed=0, train=PROMPTS, validation=1)
-    grow = {"torl": torl_transcripts, "hermes": hermes_transcripts}[recipe]
     run = run_verl(
         problems,
-        grow(0, itertools.cycle(problems)),
+        calling_transcripts(recipe, 0, itertools.cycle(problems)),
         {
             "+tir": recipe,
             # The tiny model was warmed up on chat messages.

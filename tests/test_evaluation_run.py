@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas
 import pytest
+from arithmetic import split, verl_row
 from typer.testing import CliRunner, Result
 
 from verl_tir import doctor
 from verl_tir.cli import app
 from verl_tir.config import SandboxConfig
-from verl_tir.demo.tasks import split, verl_row
 from verl_tir.evaluation import launch
 from verl_tir.evaluation.folder import FolderInUseError, in_folder, noted
 from verl_tir.processes import Launch
@@ -113,7 +113,7 @@ def test_interrupted_and_gone_on_with(world: Path) -> None:
     done = command("--compare", "simpletir-7b")
     assert done.exit_code == 0, done.output
     found = samples(world)
-    wanted = {(name, str(i), j) for name in ("verl_tir_demo", "math-ai/aime25") for i in range(3) for j in range(4)}
+    wanted = {(name, str(i), j) for name in ("arithmetic", "math-ai/aime25") for i in range(3) for j in range(4)}
     assert Counter((line["benchmark"], line["problem"], line["sample"]) for line in found) == Counter(wanted)
     record = json.loads((world / "out" / "results.json").read_text())
     for benchmark in record["benchmarks"]:

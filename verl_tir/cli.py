@@ -48,16 +48,20 @@ def sandbox(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON)
 def demo(
     context: typer.Context,
-    steps: Annotated[int, typer.Option(min=1, help="GRPO steps.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="GRPO steps in all.")] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the model, the data and the sampling.")] = 0,
+    recipe: Annotated[str, typer.Option(help="simpletir, torl or hermes.")] = "simpletir",
     train: Annotated[Path | None, typer.Option(exists=True, help="Training problems, verl's parquet format.")] = None,
     val: Annotated[Path | None, typer.Option(exists=True, help="Validation problems, verl's parquet format.")] = None,
-    folder: Annotated[Path, typer.Option(help="Where runs and the warmed-up model are kept.")] = Path("runs"),
+    folder: Annotated[Path, typer.Option(help="Where runs and the warmed-up models are kept.")] = Path("runs"),
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on up to --steps with this run: its folder's name, or `last`.")
+    ] = None,
 ) -> None:
     """Train a tiny model with stock verl, vLLM and FSDP on this machine's CPU; more overrides may follow."""
     from verl_tir.demo.run import DemoSettings, run_demo
 
-    settings = DemoSettings(folder.resolve(), steps, seed, train, val, tuple(context.args))
+    settings = DemoSettings(folder.resolve(), steps, seed, recipe, train, val, tuple(context.args), resume)
     raise typer.Exit(run_demo(settings, Console()))
 
 

@@ -23,13 +23,14 @@ from pandas import DataFrame
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
+from arithmetic import split, transcripts, verl_row  # noqa: E402
 from background import background  # noqa: E402
 from faulty_proxy import FaultyProxy, Spoil, sometimes  # noqa: E402
 
 from verl_tir.demo.command import TOY, launch_command  # noqa: E402
-from verl_tir.demo.formats import transcripts_for  # noqa: E402
-from verl_tir.demo.model import WarmStart, build  # noqa: E402
-from verl_tir.demo.tasks import split, verl_row  # noqa: E402
+from verl_tir.demo.folder import Origin, RunFolder  # noqa: E402
+from verl_tir.demo.model import build  # noqa: E402
+from verl_tir.demo.warm_start import WarmStart  # noqa: E402
 from verl_tir.processes import Launch  # noqa: E402
 from verl_tir.report.metrics_log import MetricsLog  # noqa: E402
 from verl_tir.report.status import EXIT_STATUS_FILE  # noqa: E402
@@ -79,7 +80,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     model = options.model or options.work / "model-seed0"
     if not model.exists():
-        build(model, WarmStart(seed=0), transcripts_for("simpletir", 0))
+        build(model, WarmStart(steps=500, number_weight=1.0), transcripts(0))
     for name in options.only or RUNS:
         folder = options.work / name
         began = time.monotonic()
@@ -104,14 +105,13 @@ def make(folder: Path, recipe: Recipe, model: Path) -> int:
         serving = proxy.running()
         loop.run(serving.__aenter__())
         command = launch_command(
-            recipe="simpletir",
-            run=folder,
+            RunFolder(folder),
+            origin=Origin("simpletir", 0, None, None, ()),
             model=model,
             train=folder / "train.parquet",
             val=folder / "val.parquet",
             endpoint=proxy.endpoint,
             steps=STEPS,
-            seed=0,
             sizes=TOY,
         )
         command += [f"{key}={value}" for key, value in recipe.overrides.items()]

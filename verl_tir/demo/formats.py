@@ -1,65 +1,86 @@
-"""Transcripts for the tiny model in the formats of the other turn rules: what `demo.tasks` has for SimpleTIR's."""
+"""Walks as transcripts of a recipe's turn rule: the text and who wrote it."""
 
 from __future__ import annotations
 
-import itertools
 import json
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
-from verl_tir.demo.tasks import Problem, Span, Transcript, problems, transcripts
-from verl_tir.rollout.observation import ObservationRule, ProgramRun, observe
+from verl_tir.demo.tasks.problem import Program
+from verl_tir.demo.transcripts import Call, Walk
+from verl_tir.rollout.observation import SIMPLETIR_FRAME, ObservationRule, ProgramRun, observe
 from verl_tir.rollout.turn_rules import torl
 from verl_tir.rollout.turn_rules.hermes import CALL_END, CALL_START
 from verl_tir.trajectory import Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a transcript."""
+
+    text: str
+    trained: bool
+    """False for what the tool wrote: as in the rollout, the model does not learn to write it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A question and a response as the trainer of the warm start takes them."""
+
+    question: str
+    spans: tuple[Span, ...]
+    """The response without its end-of-message token."""
+    ends: bool = True
+    """Whether the model ends the message; after an answer in the tool's output the loop does."""
+
+
+def transcript(walk: Walk, recipe: str) -> Transcript:
+    """A walk in the format of a recipe's turn rule; SimpleTIR's where there is no other."""
+    call = CALLS.get(recipe, CALLS["simpletir"])
+    spans: list[Span] = []
+    for move in walk.moves:
+        spans += call(move.program) if isinstance(move, Call) else [Span(move.text, True)]
+    return Transcript(walk.problem.question, tuple(spans))
+
+
+def transcripts(stream: Iterator[Walk], recipe: str) -> Iterator[Transcript]:
+    """See `transcript`."""
+    return (transcript(walk, recipe) for walk in stream)
+
+
 def model_name(recipe: str, seed: int) -> str:
     """Folder of the model warmed up for a recipe; those in SimpleTIR's format share one."""
-    return f"model-{recipe}-seed{seed}" if recipe in _CALLS else f"model-seed{seed}"
+    return f"model-{recipe}-seed{seed}" if recipe in CALLS else f"model-simpletir-seed{seed}"
 
 
-def transcripts_for(recipe: str, seed: int) -> Iterator[Transcript]:
-    """An endless stream of good and bad transcripts in a recipe's format; SimpleTIR's where there is no other."""
-    call = _CALLS.get(recipe)
-    return transcripts(seed) if call is None else _stream(call, seed, problems(seed + 1))
+def _run(program: Program) -> ProgramRun:
+    outcome = Outcome.FAILED if program.error else Outcome.SUCCESS
+    return ProgramRun(outcome, program.stdout, program.error, 1 if program.error else 0)
 
 
-def torl_transcripts(seed: int, stream: Iterator[Problem]) -> Iterator[Transcript]:
-    """Of these problems."""
-    return _stream(_torl_call, seed, stream)
+def _simpletir_call(program: Program) -> list[Span]:
+    shown = observe(_run(program), ObservationRule.RESULT, 512, SIMPLETIR_FRAME).text
+    # The newline that begins an observation is trained too: the rollout stops generating at the newline behind a fence
+    # and cuts it off, and the observation brings its own.
+    return [Span(f"```py\n{program.code}\n```", True), Span(shown[:1], True), Span(shown[1:], False)]
 
 
-def hermes_transcripts(seed: int, stream: Iterator[Problem]) -> Iterator[Transcript]:
-    """Of these problems."""
-    return _stream(_hermes_call, seed, stream)
+def _torl_call(program: Program) -> list[Span]:
+    shown = observe(_run(program), ObservationRule.TORL, 256, torl.FRAME).text
+    return [Span(f"```python\n{program.code}\n```\n{torl.REQUEST}", True), Span(shown, False)]
 
 
-_Call = Callable[[str, str], tuple[Span, Span]]
-"""Code and what it prints, as the model's call and the tool's observation."""
-
-
-def _stream(call: _Call, seed: int, stream: Iterator[Problem]) -> Iterator[Transcript]:
-    rng = random.Random(seed)
-    for problem in stream:
-        value = problem.answer
-        calls = rng.choices((0, 1, 2), (1, 2, 1))[0]
-        spans = itertools.chain(*(call(f"print({problem.expression})", f"{value}\n") for _ in range(calls)))
-        end = f"\\boxed{{{value}}}" if calls and rng.random() < 0.8 else rng.choice(["\\boxed{7}", "It is 7."])
-        yield Transcript(problem, (*spans, Span(end, True)), ends=True)
-
-
-def _torl_call(code: str, stdout: str) -> tuple[Span, Span]:
-    run = ProgramRun(Outcome.SUCCESS, stdout, "", 0)
-    shown = observe(run, ObservationRule.TORL, 256, torl.FRAME)
-    return Span(f"```python\n{code}\n```\n{torl.REQUEST}", True), Span(shown.text, False)
-
-
-def _hermes_call(code: str, stdout: str) -> tuple[Span, Span]:
-    body = json.dumps({"name": "code_interpreter", "arguments": {"code": code}})
+def _hermes_call(program: Program) -> list[Span]:
+    body = json.dumps({"name": "code_interpreter", "arguments": {"code": program.code}})
     # As the tiny tokenizer's chat template writes a tool's message and the next turn's beginning.
-    shown = f"<|im_end|>\n<|im_start|>tool\n{stdout}<|im_end|>\n<|im_start|>assistant\n"
-    return Span(f"{CALL_START}\n{body}\n{CALL_END}", True), Span(shown, False)
+    result = program.stdout or program.error
+    shown = f"<|im_end|>\n<|im_start|>tool\n{result}<|im_end|>\n<|im_start|>assistant\n"
+    return [Span(f"{CALL_START}\n{body}\n{CALL_END}", True), Span(shown, False)]
 
 
-_CALLS: dict[str, _Call] = {"torl": _torl_call, "hermes": _hermes_call}
+CALLS: Mapping[str, Callable[[Program], list[Span]]] = {
+    "simpletir": _simpletir_call,
+    "torl": _torl_call,
+    "hermes": _hermes_call,
+}
+"""A call and the tool's answer, by the recipe that has a format of its own."""

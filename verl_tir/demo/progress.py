@@ -1,4 +1,4 @@
-"""What verl's file logger says of the demo's run."""
+"""A step of verl's trainer as a line of figures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ def step_cells(data: Mapping[str, Any]) -> list[str]:
     passed = data.get("tir/code_pass_ratio")
     return [
         f"{data['critic/rewards/mean']:.2f}",
+        f"{data['tir/correct_ratio']:.2f}",
         f"{data['tir/void_ratio']:.2f}",
         f"{data['tir/tool/calls/total']:.0f}",
         "-" if passed is None else f"{passed:.0%}",
@@ -20,10 +21,4 @@ def step_cells(data: Mapping[str, Any]) -> list[str]:
     ]
 
 
-STEP_COLUMNS = ("reward", "void", "tool calls", "passed", "turns", "grad norm", "seconds")
-
-
-def validation_accuracy(data: Mapping[str, Any]) -> float | None:
-    """Mean validation accuracy over the data sources, or None if the step had no validation."""
-    values = [value for key, value in data.items() if key.startswith("val-") and "/correct/mean@" in key]
-    return sum(values) / len(values) if values else None
+STEP_COLUMNS = ("reward", "correct", "void", "tool calls", "passed", "turns", "grad norm", "seconds")

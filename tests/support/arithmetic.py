@@ -1,13 +1,16 @@
-"""The demo's problems and the transcripts that the tiny model is warmed up on, good and bad ones."""
+"""One kind of problem and transcripts of it, good and bad ones: a tiny model knows a few by heart in seconds."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from verl_tir.demo.formats import CALLS, Span, Transcript
+from verl_tir.demo.tasks.problem import Program
 from verl_tir.rollout.observation import PREFIX, SUFFIX, TIMEOUT_TEXT
 
 
@@ -18,24 +21,6 @@ class Problem:
     question: str
     expression: str
     answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of a transcript."""
-
-    text: str
-    trained: bool
-    """False for what the tool wrote: as in the rollout, the model does not learn to write it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    problem: Problem
-    spans: tuple[Span, ...]
-    """The response without its end-of-message token."""
-    ends: bool
-    """Whether the model ends the message; after an answer in the tool's output the loop does."""
 
 
 def problems(seed: int) -> Iterator[Problem]:
@@ -63,7 +48,7 @@ def split(seed: int, train: int, validation: int) -> tuple[list[Problem], list[P
 def verl_row(problem: Problem, index: int, part: str) -> dict[str, object]:
     """A problem in the format of verl's data files."""
     return {
-        "data_source": "verl_tir_demo",
+        "data_source": "arithmetic",
         "prompt": [{"role": "user", "content": problem.question}],
         "ability": "math",
         "reward_model": {"style": "rule", "ground_truth": problem.answer},
@@ -83,6 +68,18 @@ def transcripts(seed: int, stream: Iterator[Problem] | None = None) -> Iterator[
         yield rng.choices(kinds, weights)[0](problem, rng)
 
 
+def calling_transcripts(recipe: str, seed: int, stream: Iterator[Problem]) -> Iterator[Transcript]:
+    """Transcripts in the format of a recipe's calls, with none, one or two of them."""
+    rng = random.Random(seed)
+    for problem in stream:
+        value = problem.answer
+        calls = rng.choices((0, 1, 2), (1, 2, 1))[0]
+        program = Program(f"print({problem.expression})", f"{value}\n")
+        spans = itertools.chain(*(CALLS[recipe](program) for _ in range(calls)))
+        end = f"\\boxed{{{value}}}" if calls and rng.random() < 0.8 else rng.choice(["\\boxed{7}", "It is 7."])
+        yield Transcript(problem.question, (*spans, Span(end, True)))
+
+
 def _transcript(problem: Problem, *parts: str, ends: bool = True) -> Transcript:
     """Parts alternate between the model and the tool, the model first.
 
@@ -92,7 +89,7 @@ def _transcript(problem: Problem, *parts: str, ends: bool = True) -> Transcript:
     spans: list[Span] = []
     for index, text in enumerate(parts):
         spans += [Span(text, True)] if index % 2 == 0 else [Span(text[:1], True), Span(text[1:], False)]
-    return Transcript(problem, tuple(spans), ends)
+    return Transcript(problem.question, tuple(spans), ends)
 
 
 def _observation(text: str) -> str:

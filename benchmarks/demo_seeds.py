@@ -1,0 +1,99 @@
+"""Whether the demo learns whatever the seed: `verl-tir demo` for some seeds, one after the other, and their table.
+
+    python benchmarks/demo_seeds.py --folder runs/seeds
+    python benchmarks/demo_seeds.py --folder runs/seeds --seeds 0 1 2 --steps 40 --recipe torl
+
+Each seed has a folder of its own, so nothing is warmed up before. A seed that has finished there is not run again: a
+measurement that was interrupted goes on where it was. The rows are Markdown, for the README.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GOAL = 0.9
+"""Share of the validation problems that greedy decoding is to solve at the end."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run."""
+
+    seed: int
+    summary: dict[str, Any]
+    """The run's `summary.json`."""
+    seconds: float
+    """Wall time of the command, warm start and shutdown included."""
+
+    def success(self, at: int) -> float:
+        by_kind = self.summary["validations"][at]["by_kind"]
+        return sum(by_kind.values()) / len(by_kind)
+
+    def cells(self) -> list[str]:
+        """A row of the table."""
+        validations = self.summary["validations"]
+        reached = [item["step"] for at, item in enumerate(validations) if self.success(at) >= GOAL]
+        sampled, void = self.summary["correct"], self.summary["void"]
+        return [
+            f"{self.seed}",
+            f"{self.success(0):.2f} -> {self.success(-1):.2f}",
+            f"{validations[0]['void_ratio']:.2f} -> {validations[-1]['void_ratio']:.2f}",
+            f"{sampled[0]:.2f} -> {sampled[-1]:.2f}",
+            f"{void[0]:.2f} -> {void[-1]:.2f}",
+            f"{reached[0]}" if reached else "never",
+            f"{self.seconds:.0f}",
+        ]
+
+
+COLUMNS = (
+    "seed",
+    "greedy success",
+    "greedy void ratio",
+    "sampled success, first and last step",
+    "sampled void ratio",
+    f"validated step with {GOAL:.0%}",
+    "seconds",
+)
+
+
+def run(seed: int, folder: Path, recipe: str, steps: int) -> Outcome:
+    """One seed's demo, or what is there of it from before."""
+    place = folder / f"{recipe}-seed{seed}"
+    done = place / "seconds.json"
+    if not done.exists():
+        command = [sys.executable, "-m", "verl_tir", "demo", f"--recipe={recipe}", f"--seed={seed}", f"--steps={steps}"]
+        # A model or a run that an interrupted measurement left would make this one shorter.
+        for left in place.rglob("warm_start.json"):
+            left.unlink()
+        started = time.perf_counter()
+        status = subprocess.run([*command, f"--folder={place}"]).returncode
+        if status:
+            sys.exit(f"seed {seed} ended with status {status}: {' '.join(command)} --folder={place}")
+        done.write_text(json.dumps(time.perf_counter() - started))
+    newest = max(place.glob("demo-*/summary.json"), key=lambda path: path.stat().st_mtime)
+    return Outcome(seed, json.loads(newest.read_text()), json.loads(done.read_text()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--recipe", default="simpletir")
+    parser.add_argument("--folder", type=Path, required=True, help="where the runs are kept, finished ones included")
+    options = parser.parse_args()
+    outcomes = [run(seed, options.folder.resolve(), options.recipe, options.steps) for seed in options.seeds]
+    for row in (COLUMNS, ("---",) * len(COLUMNS), *(outcome.cells() for outcome in outcomes)):
+        print("| " + " | ".join(row) + " |")
+    good = sum(outcome.success(-1) >= GOAL for outcome in outcomes)
+    print(f"\n{good} of {len(outcomes)} seeds end with at least {GOAL:.0%} of the validation problems solved")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""A demo run's folder, its resuming, its figures, and the launch command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from verl_tir.demo.command import TOY, launch_command, recipe_of
+from verl_tir.demo.folder import Origin, ResumeError, RunFolder, read_metrics
+from verl_tir.demo.run import DemoSettings, run_demo
+from verl_tir.demo.summary import read_curve, sparkline, step_seconds
+
+ORIGIN = Origin("torl", 3, None, None, ("tir.rollout.max_turns=2",))
+
+
+def write(path: Path, steps: range, tag: str, tail: str = "") -> None:
+    """Metrics as verl's file logger writes them."""
+    path.write_text("".join(json.dumps({"step": step, "data": {"of": tag}}) + "\n" for step in steps) + tail)
+
+
+def checkpoint(run: RunFolder, step: int) -> None:
+    run.checkpoints.mkdir(exist_ok=True)
+    (run.checkpoints / "latest_checkpointed_iteration.txt").write_text(str(step))
+
+
+def curve_of(run: RunFolder) -> list[tuple[int, str]]:
+    return [(step, data["of"]) for step, data in read_metrics(run.metrics)]
+
+
+def test_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
+    """The steps behind the checkpoint are those of the later part, also where it was killed and resumed again."""
+    first = RunFolder.new(tmp_path, ORIGIN)
+    write(first.live_metrics, range(8), "first", tail='{"step": 8, "da')
+    checkpoint(first, 5)
+    second = RunFolder.resume(tmp_path, "last", steps=20)
+    assert second.resumed_at == 5
+    assert second.origin == ORIGIN
+    assert curve_of(second) == [(step, "first") for step in range(6)]
+    write(second.live_metrics, range(5, 13), "second")
+    checkpoint(second, 10)
+    third = RunFolder.resume(tmp_path, first.path.name, steps=20)
+    write(third.live_metrics, range(10, 21), "third")
+    third.join_metrics()
+    expected = [*((s, "first") for s in range(6)), *((s, "second") for s in range(6, 11))]
+    assert curve_of(third) == [*expected, *((step, "third") for step in range(11, 21))]
+    assert [path.name for path in first.path.glob("metrics*")] == ["metrics.jsonl"]
+    assert len({first.log, second.log, third.log, first.command, second.command}) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpointed", "message"),
+    [
+        ("last", None, "has no checkpoint yet"),
+        ("last", 20, "at step 20 already; go on with --steps above 20"),
+        ("demo-none", 5, "no such run"),
+        (".", 5, "not a run of the demo"),
+    ],
+)
+def test_what_cannot_be_resumed_says_why(
+    tmp_path: Path, name: str, checkpointed: int | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is started."""
+    run = RunFolder.new(tmp_path, ORIGIN)
+    if checkpointed is not None:
+        checkpoint(run, checkpointed)
+        write(run.metrics, range(checkpointed + 1), "first")
+    with pytest.raises(ResumeError, match=message):
+        RunFolder.resume(tmp_path, name, steps=20)
+    console = Console(record=True, width=300)
+    assert run_demo(DemoSettings(tmp_path, steps=20, resume=name), console) == 2
+    assert message in console.export_text()
+
+
+def test_the_recipe_comes_from_the_option_or_an_override(tmp_path: Path) -> None:
+    """An override wins, and is named once in the launch command, behind which the others stand."""
+    assert recipe_of((), "torl") == "torl"
+    settings = DemoSettings(tmp_path, steps=5, recipe="simpletir", overrides=("+tir=torl", "tir.rollout.max_turns=2"))
+    origin = settings.origin()
+    assert origin == Origin("torl", 0, None, None, ("tir.rollout.max_turns=2",))
+    words = launch_command(
+        RunFolder.new(tmp_path, origin),
+        origin=origin,
+        model=Path("m"),
+        train=Path("t"),
+        val=Path("v"),
+        endpoint="http://127.0.0.1:1",
+        steps=5,
+        sizes=TOY,
+    )
+    assert [word for word in words if word.startswith("+tir=")] == ["+tir=torl"]
+    assert words[-1] == "tir.rollout.max_turns=2"
+
+
+def test_an_unknown_recipe_is_named_before_anything_is_grown(tmp_path: Path) -> None:
+    """With those that there are."""
+    console = Console(record=True, width=300)
+    assert run_demo(DemoSettings(tmp_path, steps=1, recipe="simpletr"), console) == 2
+    assert "--recipe simpletr: there are hermes, simpletir, simpletir_long, torl" in console.export_text()
+    assert not list(tmp_path.iterdir())
+
+
+def logged() -> list[tuple[int, dict[str, Any]]]:
+    """Two steps, with validations before and after."""
+    step = {"actor/grad_norm": 1.0, "timing_s/step": 5.0, "timing_s/gen": 3.0, "timing_s/update_actor": 1.0}
+    before = {
+        "val-aux/sums/correct/mean@1": 0.25,
+        "val-aux/units/correct/mean@1": 0.75,
+        "val-core/sums/reward/mean@1": 1,
+    }
+    after = {"val-aux/sums/correct/mean@1": 1.0, "val-aux/units/correct/mean@1": 0.5, "timing_s/testing": 2.0}
+    return [
+        (0, before),
+        (1, {**step, "tir/correct_ratio": 0.5, "tir/void_ratio": 0.25}),
+        (2, {**step, **after, "tir/correct_ratio": 0.75, "tir/void_ratio": 0.0}),
+    ]
+
+
+def test_the_curve_is_read_from_metrics_and_dump(tmp_path: Path) -> None:
+    """Success by kind from verl's metrics, the void ratio of a validation from its dumped trajectories."""
+    (tmp_path / "val").mkdir()
+    lines = [json.dumps({"stop_reason": reason}) + "\n" for reason in ("void", "answer", "answer", "void")]
+    (tmp_path / "val" / "000000.jsonl").write_text("".join(lines))
+    curve = read_curve(logged(), tmp_path)
+    assert curve.steps == (1, 2)
+    assert curve.correct == (0.5, 0.75)
+    first, last = curve.validations
+    assert (first.step, first.by_kind, first.success, first.void_ratio) == (0, {"sums": 0.25, "units": 0.75}, 0.5, 0.5)
+    assert (last.step, last.success, last.void_ratio) == (2, 0.75, None)
+    assert curve.steps_to(0.7) == 2
+    assert curve.steps_to(0.9) is None
+
+
+def test_the_seconds_are_those_of_verls_timers() -> None:
+    """Nothing is counted twice: what no part covers has a row, and validations lie outside of the steps."""
+    seconds = step_seconds(logged())
+    assert sum(seconds.values()) == pytest.approx(12.0)
+    assert seconds["rollout, with programs"] == 6.0
+    assert seconds["rest of the steps"] == 2.0
+    assert seconds["validations"] == 2.0
+
+
+def test_a_sparkline_goes_from_low_to_high() -> None:
+    """Long series are averaged into the width."""
+    assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
+    assert sparkline([]) == ""
+    assert sparkline([index / 199 for index in range(200)], width=8) == "▁▂▃▄▅▆▇█"

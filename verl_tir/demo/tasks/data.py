@@ -1,0 +1,43 @@
+"""Streams of problems, disjoint splits of them, and verl's data format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+from verl_tir.demo.tasks.kinds import KINDS
+from verl_tir.demo.tasks.problem import Problem
+
+
+def problems(seed: int) -> Iterator[Problem]:
+    """An endless stream of problems, the kinds in turn; the same for the same seed."""
+    rng = Random(seed)
+    while True:
+        for kind in KINDS.values():
+            problem = kind(rng)
+            # A mistake that is right by chance teaches that it is none.
+            while problem.mistake.stdout.strip() == problem.answer:
+                problem = kind(rng)
+            yield problem
+
+
+def split(seed: int, train: int, validation: int) -> tuple[list[Problem], list[Problem]]:
+    """Two disjoint lists of distinct problems, with all kinds in each."""
+    seen: dict[str, Problem] = {}
+    stream = problems(seed)
+    while len(seen) < train + validation:
+        problem = next(stream)
+        seen.setdefault(problem.question, problem)
+    chosen = list(seen.values())
+    return chosen[:train], chosen[train:]
+
+
+def verl_row(problem: Problem, index: int, part: str) -> dict[str, object]:
+    """A problem in the format of verl's data files."""
+    return {
+        "data_source": problem.kind,
+        "prompt": [{"role": "user", "content": problem.question}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": problem.answer},
+        "extra_info": {"split": part, "index": index},
+    }
