@@ -38,6 +38,8 @@ _POINTS = (
 _FIRST_NEGATIVE = 3
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|\{\d+(?:\.\d+)?\})\s*\^\s*\{?\s*\\circ\s*\}?")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+# The parser takes 2(3) for two and three together, as in a mixed number.
+_PRODUCT = re.compile(r"(?<![\w^_{}.\\])(\d+(?:\.\d+)?)\s*(?=\()|(\))\s*(?=\()")
 _BARE_FUNCTION = re.compile(r"(?<![\\A-Za-z])(sin|cos|tan|cot|sec|csc|ln|log|sqrt)(?=[\s({^_\d])")
 
 
@@ -89,6 +91,7 @@ def parsed(latex: str) -> "Basic | None":
     if _TRIGONOMETRIC.search(latex):
         latex = _DEGREES.sub(r"(\1 \\cdot \\frac{\\pi}{180})", latex)
     latex = _BARE_FUNCTION.sub(r"\\\1", latex)
+    latex = _PRODUCT.sub(r"\1\2 \\cdot ", latex)
     try:
         value = latex2sympy(
             latex,
@@ -97,8 +100,9 @@ def parsed(latex: str) -> "Basic | None":
             # An angle A and a side a are two letters.
             conversion_config=ConversionConfig(lowercase_symbols=False),
         )
-        # The parser has no imaginary unit.
-        return value.xreplace({Symbol("i", real=True): I}) if isinstance(value, Expr) else value
+        # The parser has no imaginary unit; the index of a sum is none.
+        letter = Symbol("i", real=True)
+        return value.xreplace({letter: I}) if isinstance(value, Expr) and letter in value.free_symbols else value
     except BaseException as error:
         # The parser raises bare Exception at what it cannot read, and sympy many kinds at what makes no sense.
         if isinstance(error, Exception) and not isinstance(error, MemoryError | RecursionError):
@@ -220,10 +224,10 @@ def _same_to_the_last_digit(one: "Expr", other: "Expr") -> bool:
 
 
 def _fraction(value: "Expr") -> Fraction | None:
-    """A real constant to `DIGITS` digits."""
-    from sympy import Rational
+    """A real constant to `DIGITS` digits; decimals in it are what they say."""
+    from sympy import Float, Rational
 
-    number = _value(value, [], ())
+    number = _value(value.xreplace({item: Rational(str(item)) for item in value.atoms(Float)}), [], ())
     if number is None or _is_not_real(number):
         return None
     ratio = Rational(number)

@@ -48,6 +48,7 @@ _SINGLE_BRACED = re.compile(r"([_^])\{(\w)\}")
 _SPACE_THAT_JOINS_NOTHING = re.compile(r"(?<!\w) | (?!\w)")
 _CHOICE = re.compile(r"\(([A-Za-z])\)")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:[, _]\d{3})+(?:\.\d+)?")
+_NUMBER_FIRST = re.compile(r"\s*[-+\\$]*\d")
 _BOLD = re.compile(r"\*\*(.+)\*\*", re.DOTALL)
 _SIGNS = str.maketrans(
     {
@@ -102,6 +103,8 @@ def tidy(text: str) -> str:
     text = _unquoted(text.strip()).translate(_SIGNS)
     if bold := _BOLD.fullmatch(text):
         text = bold[1]
+    if (wrapped := _WRAPPED_TEXT.fullmatch(text)) and _NUMBER_FIRST.match(wrapped[1]):
+        text = wrapped[1]
     for pattern, replacement in _TIDY_RULES:
         text = pattern.sub(replacement, text)
     text = _unquoted(text.strip().rstrip(".,;").strip())
