@@ -90,8 +90,6 @@ def test_what_needs_no_algebra_needs_no_process() -> None:
     "answer",
     [
         HANGING,
-        "9**9**9**9",
-        "100000!!",
         "(10^9)!",
         "{" * 10_000 + "1" + "}" * 10_000,
         "(" * 900 + "1" + ")" * 900,
@@ -100,8 +98,6 @@ def test_what_needs_no_algebra_needs_no_process() -> None:
         r"\sqrt{" * 200 + "2" + "}" * 200,
         "100000!!!",
         r"\sum_{n=1}^{10^{10}} \frac{1}{n^n}",
-        r"\prod_{n=1}^{10^{9}} \sin n",
-        r"\int_0^1 x^{x^{x^x}} dx",
         "x^{99999} - (x+1)^{99999}",
         "9" * 100_000,
         "9" * 1_500 + "!",

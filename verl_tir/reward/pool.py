@@ -77,6 +77,7 @@ class ScoringPool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._ending = False
         self._known = VerdictCache()
 
     @property
@@ -155,7 +156,8 @@ class ScoringPool:
             worker = await self._free.get()
             return await self._compare_with(worker, answer, accepted)
         except asyncio.CancelledError:
-            if self._closed:
+            # Whoever cancelled a comparison of his own does not wait for an error.
+            if self._ending:
                 raise PoolClosedError("the scoring pool was closed during the comparison") from None
             raise
         finally:
@@ -213,6 +215,7 @@ class ScoringPool:
         worker.end()
 
     async def _end_all(self) -> None:
+        self._ending = True
         comparisons = tuple(self._comparisons)
         for comparison in comparisons:
             comparison.cancel()
