@@ -27,20 +27,20 @@ class Outcome:
     """A finished run."""
 
     seed: int
-    summary: dict[str, Any]
-    """The run's `summary.json`."""
+    curve: dict[str, Any]
+    """Of the run's `summary.json`."""
     seconds: float
     """Wall time of the command, warm start and shutdown included."""
 
     def success(self, at: int) -> float:
-        by_kind = self.summary["validations"][at]["by_kind"]
+        by_kind = self.curve["validations"][at]["by_kind"]
         return sum(by_kind.values()) / len(by_kind)
 
     def cells(self) -> list[str]:
         """A row of the table."""
-        validations = self.summary["validations"]
+        validations = self.curve["validations"]
         reached = [item["step"] for at, item in enumerate(validations) if self.success(at) >= GOAL]
-        sampled, void = self.summary["correct"], self.summary["void"]
+        sampled, void = self.curve["correct"], self.curve["void"]
         return [
             f"{self.seed}",
             f"{self.success(0):.2f} -> {self.success(-1):.2f}",
@@ -78,7 +78,7 @@ def run(seed: int, folder: Path, recipe: str, steps: int) -> Outcome:
             sys.exit(f"seed {seed} ended with status {status}: {' '.join(command)} --folder={place}")
         done.write_text(json.dumps(time.perf_counter() - started))
     newest = max(place.glob("demo-*/summary.json"), key=lambda path: path.stat().st_mtime)
-    return Outcome(seed, json.loads(newest.read_text()), json.loads(done.read_text()))
+    return Outcome(seed, json.loads(newest.read_text())["curve"], json.loads(done.read_text()))
 
 
 def main() -> None:

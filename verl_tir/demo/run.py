@@ -179,7 +179,7 @@ def _parts(seconds: Mapping[str, float], start_up: StartUp, logged: Metrics) -> 
 
 def _finish(run: RunFolder, origin: Origin, seconds: Mapping[str, float], console: Console) -> None:
     curve = read_curve(read_metrics(run.metrics), run.trajectories)
-    found = {"recipe": origin.recipe, "seed": origin.seed, "seconds": seconds, **asdict(curve)}
+    found = {"recipe": origin.recipe, "seed": origin.seed, "seconds": dict(seconds), "curve": asdict(curve)}
     run.summary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     show_curve(curve, console)
     show_times(seconds, console)
