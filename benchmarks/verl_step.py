@@ -41,6 +41,8 @@ from verl_tir.demo.tokenizer import train_tokenizer
 from verl_tir.trajectory import StopReason, Trajectory, Turn, TurnEnd
 
 EOS = 2
+VOCABULARY = 340
+"""So few that a random model's log-probabilities are about those that the stored trajectories claim."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,10 @@ class StoredTrajectory:
 
 
 def write_model(folder: Path, *, hidden: int, layers: int, seed: int) -> None:
-    """A random Qwen2 with the demo's tokenizer."""
+    """A random Qwen2 that knows the first tokens of the demo's tokenizer."""
     torch.manual_seed(seed)
-    tokenizer = train_tokenizer(0)
     config = Qwen2Config(
-        vocab_size=len(tokenizer),
+        vocab_size=VOCABULARY,
         hidden_size=hidden,
         intermediate_size=3 * hidden,
         num_hidden_layers=layers,
@@ -114,7 +115,7 @@ def write_model(folder: Path, *, hidden: int, layers: int, seed: int) -> None:
         dtype="float32",
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    train_tokenizer(0).save_pretrained(folder)
 
 
 def launch_config(overrides: Mapping[str, Any]) -> DictConfig:
