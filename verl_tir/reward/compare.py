@@ -271,6 +271,11 @@ def _same_time(one: "re.Match[str]", other: "re.Match[str]") -> bool:
     return times[0] == times[1] and len(halves | ({"p"} if late else set())) == 1
 
 
+def is_time_or_ratio(text: str) -> bool:
+    """Whether the text is compared as a time of the day or as a ratio: `4:30 p.m.`, `3:2`."""
+    return _CLOCK.fullmatch(text.replace(" ", "")) is not None or _RATIO.fullmatch(text) is not None
+
+
 def _cannot_be_read(value: str) -> bool:
     """Whether a parser of LaTeX would make of it what it is not: words a product, two numbers a sum."""
     text = compact(value)

@@ -5,7 +5,9 @@ Call this only inside a scoring worker, for the same reasons as `equivalence`.
 
 import re
 
-from verl_tir.reward.latex_text import compact, has_numbers_side_by_side, tidy
+from verl_tir.reward.algebra import parsed
+from verl_tir.reward.compare import is_time_or_ratio
+from verl_tir.reward.latex_text import compact, has_numbers_side_by_side, is_words, tidy
 from verl_tir.reward.python_text import python_to_latex
 
 MAX_CHARS = 2_000
@@ -26,13 +28,15 @@ def is_readable(text: str) -> bool:
     tidied = tidy(python_to_latex(text) or text)
     if not 0 < len(tidied) <= MAX_CHARS or has_numbers_side_by_side(compact(tidied)):
         return False
+    if is_time_or_ratio(tidied):
+        return True
     # Its percent sign is looked for outside of the dollar signs. Timeouts are the pool's.
     body, percent = (tidied[:-1].rstrip(), "%") if tidied.endswith("%") else (tidied, "")
-    parsed = parse(f"${body}${percent}", [LatexExtractionConfig(boxed_match_priority=-1)], parsing_timeout=None)
-    # What it cannot read it gives back as text.
-    values = [value for value in parsed if not isinstance(value, str)]
+    found = parse(f"${body}${percent}", [LatexExtractionConfig(boxed_match_priority=-1)], parsing_timeout=None)
+    # What it cannot read it gives back as text; some of that the scorer's own reading makes a value of.
+    values = [value for value in found if not isinstance(value, str)]
     if not values:
-        return False
+        return not is_words(compact(tidied)) and parsed(body) is not None
     if _GROWS.search(tidied):
         verify(values, parse("$12345.678$", parsing_timeout=None), timeout_seconds=None, allow_set_relation_comp=True)
     return verify(values, values, timeout_seconds=None, allow_set_relation_comp=True)
