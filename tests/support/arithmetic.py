@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from verl_tir.demo.formats import CALLS, Span, Transcript
+from verl_tir.demo.tasks.data import distinct
 from verl_tir.demo.tasks.problem import Program
 from verl_tir.rollout.observation import PREFIX, SUFFIX, TIMEOUT_TEXT
 
@@ -36,13 +37,7 @@ def problems(seed: int) -> Iterator[Problem]:
 
 def split(seed: int, train: int, validation: int) -> tuple[list[Problem], list[Problem]]:
     """Two disjoint lists of distinct problems."""
-    seen: dict[str, Problem] = {}
-    stream = problems(seed)
-    while len(seen) < train + validation:
-        problem = next(stream)
-        seen.setdefault(problem.question, problem)
-    chosen = list(seen.values())
-    return chosen[:train], chosen[train:]
+    return distinct(problems(seed), train, validation)
 
 
 def verl_row(problem: Problem, index: int, part: str) -> dict[str, object]:

@@ -7,11 +7,9 @@ import re
 
 from verl_tir.reward.algebra import parsed
 from verl_tir.reward.compare import is_time_or_ratio
+from verl_tir.reward.equivalence import MAX_PARSED_CHARS
 from verl_tir.reward.latex_text import compact, has_numbers_side_by_side, is_words, tidy
 from verl_tir.reward.python_text import python_to_latex
-
-MAX_CHARS = 2_000
-"""Longer texts are only ever compared as text."""
 
 _GROWS = re.compile(r"[\^!]|\\(?:[dt]?binom|choose|sum|prod|int)(?![a-z])")
 """What can make a short text a huge number; without it a comparison is quick, and need not be tried."""
@@ -26,7 +24,7 @@ def is_readable(text: str) -> bool:
     from math_verify import LatexExtractionConfig, parse, verify
 
     tidied = tidy(python_to_latex(text) or text)
-    if not 0 < len(tidied) <= MAX_CHARS or has_numbers_side_by_side(compact(tidied)):
+    if not 0 < len(tidied) <= MAX_PARSED_CHARS or has_numbers_side_by_side(compact(tidied)):
         return False
     if is_time_or_ratio(tidied):
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from typing import Protocol, TypeVar
 
 from verl_tir.demo.tasks.kinds import KINDS
 from verl_tir.demo.tasks.problem import Problem
@@ -23,13 +24,25 @@ def problems(seed: int) -> Iterator[Problem]:
 
 def split(seed: int, train: int, validation: int) -> tuple[list[Problem], list[Problem]]:
     """Two disjoint lists of distinct problems, with all kinds in each."""
-    seen: dict[str, Problem] = {}
-    stream = problems(seed)
-    while len(seen) < train + validation:
+    return distinct(problems(seed), train, validation)
+
+
+class _Asked(Protocol):
+    @property
+    def question(self) -> str: ...
+
+
+_P = TypeVar("_P", bound=_Asked)
+
+
+def distinct(stream: Iterator[_P], first: int, second: int) -> tuple[list[_P], list[_P]]:
+    """The stream's first problems, in two lists; none whose question was there before."""
+    seen: dict[str, _P] = {}
+    while len(seen) < first + second:
         problem = next(stream)
         seen.setdefault(problem.question, problem)
     chosen = list(seen.values())
-    return chosen[:train], chosen[train:]
+    return chosen[:first], chosen[first:]
 
 
 def verl_row(problem: Problem, index: int, part: str) -> dict[str, object]:
