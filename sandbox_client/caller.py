@@ -10,7 +10,7 @@ from typing import TypeVar
 from sandbox_client.balance import Balancer
 from sandbox_client.config import RetryPolicy, Timeouts
 from sandbox_client.endpoint import Endpoint
-from sandbox_client.errors import SandboxFault, SandboxProtocolError, SandboxUnavailable
+from sandbox_client.errors import SandboxFault, SandboxUnavailable
 from sandbox_client.exchange import Exchange
 from sandbox_client.stats import Recorder
 from sandbox_client.timing import Timed, stamp
@@ -106,23 +106,26 @@ class Caller:
         endpoint.faulted(fault, self._retry.wait_max)
         self._recorder.fault(fault)
         course.failed_at = endpoint
-        pause = self._pause(fault, course)
+        pause = self._pause(fault, endpoint, course)
         if pause is not None:
             logger.debug("attempt %d failed, the next in %.2f s: %s", course.attempts, pause, fault)
             endpoint.retried()
         return pause
 
-    def _pause(self, fault: SandboxFault, course: _Course) -> float | None:
+    def _pause(self, fault: SandboxFault, endpoint: Endpoint, course: _Course) -> float | None:
         """Seconds to pause before the next attempt; None when there shall be none."""
         retry = self._retry
         if course.attempts >= retry.attempts:
             return None
-        another = self._balancer.has_another(course.failed_at)
+        another = self._balancer.has_another(endpoint)
         if not fault.retryable:
-            elsewhere = isinstance(fault, SandboxProtocolError) and fault.blames_endpoint
-            if not elsewhere or not another or course.misunderstood:
+            if not fault.blames_endpoint:
                 return None
-            course.misunderstood = True
+            # From a sandbox that has run programs it is a proxy's page or a route that is gone for a while: an outage.
+            if not endpoint.proven:
+                if course.misunderstood or not another:
+                    return None
+                course.misunderstood = True
         # The bound on the exponent keeps the power finite, however many attempts are allowed.
         wait = retry.wait_initial * 2.0 ** min(course.attempts - 1, 60)
         # What one endpoint asks for need not hold up a call that another one takes.

@@ -38,6 +38,8 @@ class Endpoint:
         """When it last answered anything, or last went from idle to busy, or was last probed."""
         self.answered_at = float("-inf")
         """When it last answered anything."""
+        self.proven = False
+        """Whether it has ever run a program: then it is a sandbox, and whoever answers otherwise in its place is not."""
         self.probing = False
         """Whether a probe is under way."""
         self.removed = False
@@ -73,6 +75,7 @@ class Endpoint:
         """An attempt brought a result."""
         now = time.monotonic()
         self.silent_since = self.answered_at = now
+        self.proven = True
         self.breaker.succeeded(now)
 
     def faulted(self, fault: SandboxFault, longest_wait: float) -> None:
@@ -124,6 +127,7 @@ class Endpoint:
     def probe_succeeded(self) -> None:
         """The probe of an open endpoint ran."""
         self.alive()
+        self.proven = True
         self.breaker.probe_succeeded()
         logger.info("sandbox %s takes calls again, after %.1f s", self.base, time.monotonic() - self._opened_at)
         self._on_change()

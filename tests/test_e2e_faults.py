@@ -108,7 +108,7 @@ def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, tmp_path: Path, 
     assert len(run.metrics) == STEPS
     for metrics in run.metrics:
         for name in ("tir/aborted_ratio", "tir/tool/fault/total", "tir/filter/dropped_rows/total"):
-            assert metrics[name] == 0, name
+            assert metrics[name] == 0, (name, [line["fault"] for line in run.dump if line["fault"]])
         assert metrics["tir/trajectories/total"] == PROMPTS * SAMPLES
     assert sum(metrics["tir/sandbox/retries/total"] for metrics in run.metrics) > 0
     # Somebody waited for the outage to end.

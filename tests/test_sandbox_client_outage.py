@@ -48,7 +48,10 @@ def scaled_defaults():
 
 @pytest.mark.parametrize(
     ("mode", "callers"),
-    [("stopped", 1), ("stopped", 8), ("resets", 1), ("hangs", 1), ("hangs", 8), (500, 1), (502, 8), (503, 1), (503, 8)],
+    [
+        *[("stopped", 1), ("stopped", 8), ("resets", 1), ("hangs", 1), ("hangs", 8)],
+        *[(500, 1), (502, 8), (503, 1), (503, 8), (404, 1), ("HTML", 1), ("HTML", 8)],
+    ],
 )
 def test_an_outage_of_everything_loses_no_call(mode, callers):
     """Everything is gone for 30 s in the middle of a run, at a 30th of the default times: every call has its result."""
@@ -146,6 +149,27 @@ def test_a_misconfigured_endpoint_loses_no_call():
     calls, sent, stats = run(scenario)
     assert {call.status for call in calls} == {ExecutionStatus.SUCCESS}
     assert sent == stats.protocol_error == 3
+
+
+def test_a_page_in_place_of_a_sandbox_that_has_worked_is_an_outage():
+    """While the only other endpoint is out, HTML with 200 from one that has run programs does not end the call."""
+
+    async def scenario():
+        async with FakeSandbox() as works, FakeSandbox() as out, SandboxClient([works.url, out.url], **QUICK) as client:
+            for _ in range(2):
+                await program(client)
+            await out.stop()
+            await asyncio.gather(*(program(client) for _ in range(20)))
+            assert [one.state for one in client.snapshot().endpoints] == [BreakerState.CLOSED, BreakerState.OPEN]
+            works.mode = "HTML"
+            call = asyncio.create_task(program(client))
+            await until(lambda: client.stats.protocol_error)
+            works.mode = "works"
+            return await call, works.url
+
+    execution, url = run(scenario)
+    assert (execution.status, execution.endpoint) == (ExecutionStatus.SUCCESS, url)
+    assert execution.attempts > 1
 
 
 def test_a_protocol_error_everywhere_is_raised_after_one_more_try():
