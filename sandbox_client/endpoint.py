@@ -39,7 +39,7 @@ class Endpoint:
         self.answered_at = float("-inf")
         """When it last answered anything."""
         self.proven = False
-        """Whether it has ever run a program: then it is a sandbox, and whoever answers otherwise in its place is not."""
+        """Whether it has ever run a program: then it is a sandbox, and what answers otherwise in its place is not."""
         self.probing = False
         """Whether a probe is under way."""
         self.removed = False

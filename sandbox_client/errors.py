@@ -14,11 +14,11 @@
     TokenError (a ValueError)           the same, of the bearer token
     TlsError (a ValueError)             the same, of the TLS files
 
-The first four are retried. So is a SandboxProtocolError of an endpoint that has run a program before: it is a sandbox, and
-the answer is that of a proxy before it, or of a route that is lost for a while. From an endpoint that never ran one, it is
-retried once, at another endpoint if there is one: what such a server does not understand now, it will not understand
-later, but its neighbour may be the one that is set up right. The last two are not retried. All faults can be pickled, so
-that they cross process boundaries.
+The first four are retried. So is a SandboxProtocolError of an endpoint that has run a program before: it is a sandbox,
+and the answer is that of a proxy before it, or of a route that is lost for a while. From an endpoint that never ran one
+it is retried once, at another endpoint if there is one: what such a server does not understand now, it will not
+understand later, but its neighbour may be the one that is set up right. The last two are not retried. All faults can be
+pickled, so that they cross process boundaries.
 """
 
 from collections.abc import Callable
