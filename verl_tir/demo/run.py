@@ -119,7 +119,7 @@ def _run(settings: DemoSettings, run: RunFolder, console: Console) -> int:
     server = ServerConfig(port=0, isolation=isolation_of(origin.overrides))
     _tell_isolation(server, console)
     clock.lap("look at the sandbox's isolation")
-    model = _warm_model(settings.folder, origin, console)
+    model = warm_model(settings.folder, origin, console)
     clock.lap("model warm start")
     train, val = _problems(origin, run)
     toy = TOOL_MESSAGES if origin.recipe == "hermes" else TOY
@@ -203,7 +203,7 @@ def _tell_isolation(server: ServerConfig, console: Console) -> None:
     )
 
 
-def _warm_model(parent: Path, origin: Origin, console: Console) -> Path:
+def warm_model(parent: Path, origin: Origin, console: Console) -> Path:
     """The warmed-up model, from an earlier run of the same seed or grown now."""
     folder = parent / model_name(origin.recipe, origin.seed)
     done = folder / "warm_start.json"

@@ -1,0 +1,196 @@
+"""SimpleTIR's ablation (arXiv 2509.02479) on the demo's small model, made hard: what void turns do to training.
+
+    python benchmarks/ablation.py --folder runs/ablation
+    python benchmarks/ablation.py --folder runs/gentle --seeds 0 1 2 --learning-rate 1.5e-4 --mini-batch 16 --talk 0
+
+Every arm is a run of `verl-tir demo`, whole verl, vLLM and FSDP, with `+ablation=NAME`; the arms of a seed begin with
+the same model and meet the same problems. What makes it hard: half of the programs print a preamble before their result
+that the model never saw, more turns with more room, a high learning rate, and several updates per batch, so that the
+policy moves away from the one that sampled. A run that has finished in the folder is not run again: what was broken off
+goes on where it was. The rows are Markdown; an interval is of 95%, over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+
+from ablation_outcome import WINDOW, Outcome, against_first, by_turn, table
+from ablation_sandbox import talkative
+from rich.console import Console
+
+from verl_tir.demo.folder import Origin, read_metrics
+from verl_tir.demo.run import warm_model
+from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.isolation import IsolationPolicy
+from verl_tir.sandbox_server.launcher import EmbeddedSandbox
+
+ARMS = {
+    "SimpleTIR": None,
+    "naive multi-turn": "naive_multi_turn",
+    "stop, no filter": "stop_without_filter",
+    "low-probability mask": "low_probability_mask",
+    "high-ratio mask": "high_ratio_mask",
+}
+"""The paper's grid: names, and those of `recipes/ablation`."""
+WARM_START, RUN = 90.0, 330.0
+"""Seconds on two cores, for the estimate until runs of this folder say better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the arms share."""
+
+    steps: int
+    learning_rate: float
+    mini_batch: int
+    """Problems per update; a step has 16."""
+    turns: int
+    talk: float
+    """Share of the programs that print a preamble."""
+
+    def overrides(self, endpoint: str) -> list[str]:
+        """Of the demo's launch command."""
+        return [
+            f"tir.sandbox.endpoints=[{endpoint}]",
+            f"tir.rollout.max_turns={self.turns}",
+            "tir.rollout.max_turn_tokens=96",
+            "tir.dump_token_log_probs=false",
+            "data.max_response_length=320",
+            f"actor_rollout_ref.actor.optim.lr={self.learning_rate}",
+            f"actor_rollout_ref.actor.ppo_mini_batch_size={self.mini_batch}",
+            "trainer.save_freq=-1",
+            "trainer.test_freq=10",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run, in a folder of its own."""
+
+    arm: str
+    seed: int
+    folder: Path
+
+    @property
+    def done(self) -> Path:
+        """Holds the seconds that it took; not there before it has finished."""
+        return self.folder / "seconds.json"
+
+    def run(self, setting: Setting, endpoint: str, model: Path) -> None:
+        """Run it, from the warmed-up model. Raises RuntimeError when verl fails."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(model, self.folder / model.name)
+        command = [sys.executable, "-m", "verl_tir", "demo", f"--folder={self.folder}", f"--seed={self.seed}"]
+        command += [f"--steps={setting.steps}", *setting.overrides(endpoint)]
+        if (name := ARMS[self.arm]) is not None:
+            command.append(f"+ablation={name}")
+        began = time.perf_counter()
+        with (self.folder / "demo.log").open("w", encoding="utf-8") as log:
+            status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
+        if status:
+            raise RuntimeError(f"{self.arm}, seed {self.seed} ended with status {status}: {log.name}")
+        self.done.write_text(json.dumps(time.perf_counter() - began), encoding="utf-8")
+
+    def outcome(self) -> Outcome:
+        """What a finished run came to."""
+        (metrics,) = self.folder.glob("demo-*/metrics.jsonl")
+        return Outcome.of([data for _, data in read_metrics(metrics)])
+
+
+def settle(folder: Path, setting: Setting) -> None:
+    """Keep the folder to one setting: runs of two would make one table. Exits where it has another."""
+    file = folder / "setting.json"
+    wanted = json.dumps(asdict(setting), indent=1)
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(wanted, encoding="utf-8")
+    elif (found := file.read_text(encoding="utf-8")) != wanted:
+        sys.exit(f"--folder {folder} holds runs of another setting; name another folder. There: {found}")
+
+
+def tell_estimate(open_jobs: Sequence[Job], jobs: Sequence[Job], parallel: int) -> None:
+    """Say how long it will take, by the runs that are there."""
+    known = [json.loads(job.done.read_text(encoding="utf-8")) for job in jobs if job.done.exists()]
+    each = median(known) if known else RUN * (1 if parallel == 1 else 1.6)
+    seeds = {job.seed for job in open_jobs}
+    seconds = each * -(-len(open_jobs) // parallel) + (0 if known else WARM_START * len(seeds))
+    print(
+        f"{len(open_jobs)} of {len(jobs)} runs to go, {parallel} at a time: about {timedelta(seconds=round(seconds))}"
+    )
+
+
+def run_all(open_jobs: Sequence[Job], folder: Path, setting: Setting, parallel: int) -> None:
+    """All that is open; the first run that fails ends it when those under way are over."""
+    models = {}
+    for seed in sorted({job.seed for job in open_jobs}):
+        models[seed] = warm_model(folder, Origin("simpletir", seed, None, None, ()), Console())
+    server = ServerConfig(port=0, isolation=IsolationPolicy.BEST_EFFORT)
+    with (
+        EmbeddedSandbox(server) as sandbox,
+        talkative(sandbox.endpoint, setting.talk) as endpoint,
+        ThreadPoolExecutor(parallel) as pool,
+    ):
+        futures = [(job, pool.submit(job.run, setting, endpoint, models[job.seed])) for job in open_jobs]
+        try:
+            for job, future in futures:
+                future.result()
+                print(f"{time.strftime('%X')} {job.arm}, seed {job.seed}: {job.outcome()}", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def show(rows: Sequence[Sequence[str]]) -> None:
+    """As Markdown."""
+    for row in (rows[0], ("---",) * len(rows[0]), *rows[1:]):
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="where the runs are kept, finished ones included")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help=", ".join(ARMS))
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--learning-rate", type=float, default=6e-4, help="the demo's is 1.5e-4")
+    parser.add_argument("--mini-batch", type=int, default=4, help="problems per update; a step has 16")
+    parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--talk", type=float, default=0.5, help="share of the programs that print a preamble")
+    parser.add_argument("--parallel", type=int, default=2, help="runs at a time")
+    options = parser.parse_args()
+    if options.steps < WINDOW:
+        parser.error(f"--steps {options.steps}: at least {WINDOW}, over which success is averaged")
+    setting = Setting(options.steps, options.learning_rate, options.mini_batch, options.turns, options.talk)
+    folder = options.folder.resolve()
+    settle(folder, setting)
+    jobs = [
+        Job(arm, seed, folder / f"{(ARMS[arm] or 'simpletir')}-seed{seed}")
+        for seed in options.seeds
+        for arm in options.arms
+    ]
+    open_jobs = [job for job in jobs if not job.done.exists()]
+    if open_jobs:
+        tell_estimate(open_jobs, jobs, options.parallel)
+        run_all(open_jobs, folder, setting, options.parallel)
+    arms = {arm: [job.outcome() for job in jobs if job.arm == arm] for arm in options.arms}
+    show(table(arms))
+    print("Lowest first percentile of log-probabilities over the run, nats, by turn:\n")
+    show(by_turn(arms))
+    if len(arms) > 1:
+        show(against_first(arms))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The ablation benchmark: what it makes of a run's metrics, its intervals, and the sandbox that talks too much."""
+
+import json
+import math
+import urllib.request
+
+import pytest
+from ablation import ARMS, Job, Setting, settle, tell_estimate
+from ablation_outcome import WINDOW, Interval, Outcome, against_first, by_turn, share_words, table
+from ablation_sandbox import preamble, talkative
+
+from verl_tir.compose import compose_launch
+from verl_tir.launch import register_search_path
+from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.isolation import IsolationPolicy
+from verl_tir.sandbox_server.launcher import EmbeddedSandbox
+
+SETTING = Setting(steps=30, learning_rate=6e-4, mini_batch=4, turns=8, talk=0.5)
+
+
+def steps(correct, grad_norm=1.0, **more):
+    """Metrics of training steps that solved these shares, and a validation before and after them."""
+    training = [
+        {
+            "tir/correct_ratio": value,
+            "tir/void_ratio": 0.25,
+            "actor/grad_norm": grad_norm,
+            "actor/importance_ratio_max": 1.5,
+            **more,
+        }
+        for value in correct
+    ]
+    return [validation(0.1), *training[:-1], training[-1] | validation(0.8)]
+
+
+def validation(success):
+    return {f"val-aux/{kind}/correct/mean@1": success + off for kind, off in (("a", -0.1), ("b", 0.1))}
+
+
+def outcome(**fields):
+    known = {"greedy": 0.9, "best": 0.8, "last": 0.8, "void": 0.0, "grad_norm": 1.0, "ratio": 1.0}
+    return Outcome(**{**known, "log_prob": (-1.0, -2.0, None, None), **fields})
+
+
+def test_a_run_is_read_from_what_verl_logged():
+    learned = Outcome.of(steps([0.2] * 5 + [0.9] * 5))
+    assert learned.greedy == pytest.approx(0.8)
+    assert (learned.best, learned.last, learned.void) == pytest.approx((0.9, 0.9, 0.25))
+    assert (learned.ratio, learned.collapsed) == (1.5, False)
+
+
+def test_what_was_learned_and_lost_is_a_collapse():
+    """Half of the best window is the bound; a dip in the middle is none."""
+    assert Outcome.of(steps([0.8] * 5 + [0.39] * 5)).collapsed
+    assert not Outcome.of(steps([0.8] * 5 + [0.41] * 5)).collapsed
+    assert not Outcome.of(steps([0.8] * 5 + [0.0] * 5 + [0.8] * 5)).collapsed
+
+
+def test_a_number_that_is_none_is_seen():
+    """NaN is neither passed over as the largest nor taken for success."""
+    broken = steps([0.5] * 10)
+    broken[3]["actor/grad_norm"] = math.nan
+    assert math.isnan(Outcome.of(broken).grad_norm)
+    assert Outcome.of(steps([0.8] * 5 + [math.nan] * 5)).collapsed
+
+
+def test_a_turn_that_nobody_reached_has_no_log_probability():
+    found = Outcome.of(steps([0.5] * 5, **{"tir/turn/1/log_prob/p1": -3.0, "tir/turn/2/log_prob/p1": -7.5}))
+    assert found.log_prob == (-3.0, -7.5, None, None)
+
+
+def test_too_short_a_run_is_refused():
+    with pytest.raises(ValueError, match=f"at least {WINDOW}"):
+        Outcome.of(steps([0.5] * (WINDOW - 1)))
+
+
+def test_intervals_over_seeds():
+    """Against t tables: 4.303 for two degrees of freedom; and the rule of three's exact form for 0 of 3."""
+    interval = Interval.of([1.0, 2.0, 3.0])
+    assert interval.mean == 2.0
+    assert interval.half == pytest.approx(4.303 / math.sqrt(3), abs=1e-3)
+    assert Interval.of([1.0]).words() == "1.00"
+    assert share_words(0, 3) == f"0 of 3 [0.00, {1 - 0.025 ** (1 / 3):.2f}]"
+
+
+def test_tables():
+    arms = {
+        "full": [outcome(), outcome(greedy=0.7)],
+        "naive": [outcome(greedy=0.5, last=0.2), outcome(greedy=0.3, log_prob=(-1.0, -4.0, -9.0, None))],
+    }
+    head, full, naive = table(arms)
+    assert head[0] == "arm"
+    assert (full[1], naive[1]) == ("0.80 ± 1.27", "0.40 ± 1.27")
+    assert (full[-1], naive[-1]) == ("0 of 2 [0.00, 0.84]", "1 of 2 [0.01, 0.99]")
+    assert by_turn(arms)[2] == ("naive", "-1.0 ± 0.0", "-3.0 ± 12.7", "-9.0", "none")
+    # Seed by seed the difference is the same, whatever the seeds' own.
+    assert against_first(arms)[1][:2] == ("naive", "0.40 ± 0.00")
+
+
+def test_a_folder_holds_one_setting(tmp_path):
+    folder = tmp_path / "runs"
+    settle(folder, SETTING)
+    settle(folder, SETTING)
+    with pytest.raises(SystemExit, match="another setting"):
+        settle(folder, Setting(steps=30, learning_rate=1e-4, mini_batch=4, turns=8, talk=0.5))
+    assert json.loads((folder / "setting.json").read_text())["learning_rate"] == 6e-4
+
+
+def test_the_estimate_is_by_the_runs_that_are_there(tmp_path, capsys):
+    jobs = [Job("SimpleTIR", seed, tmp_path / f"{seed}") for seed in range(5)]
+    for job in jobs[:2]:
+        job.folder.mkdir()
+        job.done.write_text("100.0")
+    tell_estimate(jobs[2:], jobs, 2)
+    assert capsys.readouterr().out == "3 of 5 runs to go, 2 at a time: about 0:03:20\n"
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_each_arm_composes(arm):
+    """With verl's own configuration; the arms differ by their ablation only."""
+    register_search_path()
+    overrides = ["+tir=simpletir", *SETTING.overrides("http://127.0.0.1:1")]
+    config = compose_launch([*overrides, *([] if ARMS[arm] is None else [f"+ablation={ARMS[arm]}"])])
+    assert config.tir.rollout.max_turns == 8
+    assert config.actor_rollout_ref.actor.ppo_mini_batch_size == 4
+    assert config.tir.filter.void == ("mask" if arm == "SimpleTIR" else "off")
+
+
+def test_a_program_always_prints_the_same_preamble():
+    """About the asked share of the programs, each of the kinds, and none where none is asked for."""
+    programs = [f"print({number})" for number in range(400)]
+    found = [preamble(code, 0.5) for code in programs]
+    assert found == [preamble(code, 0.5) for code in programs]
+    assert 160 < sum(map(bool, found)) < 240
+    assert {text.strip()[:4] for text in found if text} >= {"/opt", "x   ", "20%|"}
+    assert not any(preamble(code, 0.0) for code in programs)
+
+
+def test_the_result_stays_the_last_line():
+    """Through a real server: the preamble comes before what was printed, and an error has none."""
+    config = ServerConfig(port=0, isolation=IsolationPolicy.BEST_EFFORT)
+    with EmbeddedSandbox(config) as server, talkative(server.endpoint, 1.0) as endpoint:
+        printed, failed = (ask(endpoint, code) for code in ("print(6 * 7)", "1/0"))
+    assert printed["status"] == "Success"
+    assert printed["run_result"]["stdout"] == preamble("print(6 * 7)", 1.0) + "42\n"
+    assert (failed["status"], failed["run_result"]["stdout"]) == ("Failed", "")
+
+
+def ask(endpoint, code):
+    body = json.dumps({"code": code, "language": "python", "run_timeout": 5}).encode()
+    request = urllib.request.Request(f"{endpoint}/run_code", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
