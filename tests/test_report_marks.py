@@ -177,6 +177,7 @@ def test_a_rule_fires(changes: dict[str, Values], name: str, level: Level, words
 OPEN = RunStatus(RunState.OPEN, STEPS, None, None, None)
 
 QUIET: dict[str, dict[str, Values]] = {
+    "a late turn of a handful": {"tir/turn/2/log_prob/p1": rising(-3, -9), "tir/turn/2/reached_ratio": 0.02},
     "healthy": {},
     "void rising a little": {"tir/void_ratio": rising(0.1, 0.18)},
     "only what follows a void turn is cut": {"dump/void_trained": 0.3, "tir/filter/trimmed_rows/total": 40},

@@ -52,12 +52,15 @@ class LateTurnsImprobable:
     name: ClassVar[str] = "improbable late turns"
     fall: float = 2.0
     """Nats that the lowest 1% of a late turn's log-probabilities fell by."""
+    reached: float = 0.05
+    """Least share of trajectories that have such a turn: 1% of a handful's tokens is one token."""
 
     def look(self, history: History) -> Finding | None:
         """Of turns from the second on."""
         falls = []
         for turn in (*map(str, range(2, 9)), "9plus"):
-            found = trend(history.series(f"tir/turn/{turn}/log_prob/p1"))
+            few = {p.step for p in history.series(f"tir/turn/{turn}/reached_ratio") if p.value < self.reached}
+            found = trend(tuple(p for p in history.series(f"tir/turn/{turn}/log_prob/p1") if p.step not in few))
             if found is not None and found.change < -self.fall and len(history.training_steps) >= 6:
                 falls.append((found.change, turn, found))
         if not falls:
