@@ -4,7 +4,8 @@
     python benchmarks/demo_seeds.py --folder runs/seeds --seeds 0 1 2 --steps 40 --recipe torl
 
 Each seed has a folder of its own, so nothing is warmed up before. A seed that has finished there is not run again: a
-measurement that was interrupted goes on where it was. The rows are Markdown, for the README.
+measurement that was broken off goes on where it was. The rows are Markdown, for the README: the seeds' ends, their greedy
+success from validation to validation, and where the seconds went.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 GOAL = 0.9
@@ -29,6 +32,8 @@ class Outcome:
     seed: int
     curve: dict[str, Any]
     """Of the run's `summary.json`."""
+    parts: dict[str, float]
+    """The same: what the seconds were spent on."""
     seconds: float
     """Wall time of the command, warm start and shutdown included."""
 
@@ -50,6 +55,10 @@ class Outcome:
             f"{reached[0]}" if reached else "never",
             f"{self.seconds:.0f}",
         ]
+
+    def greedy(self) -> list[str]:
+        """A row of greedy success by validated step."""
+        return [f"{self.seed}", *(f"{self.success(at):.2f}" for at in range(len(self.curve["validations"])))]
 
 
 COLUMNS = (
@@ -78,7 +87,15 @@ def run(seed: int, folder: Path, recipe: str, steps: int) -> Outcome:
             sys.exit(f"seed {seed} ended with status {status}: {' '.join(command)} --folder={place}")
         done.write_text(json.dumps(time.perf_counter() - started))
     newest = max(place.glob("demo-*/summary.json"), key=lambda path: path.stat().st_mtime)
-    return Outcome(seed, json.loads(newest.read_text())["curve"], json.loads(done.read_text()))
+    summary = json.loads(newest.read_text())
+    return Outcome(seed, summary["curve"], summary["seconds"], json.loads(done.read_text()))
+
+
+def show(*rows: Sequence[str]) -> None:
+    """As Markdown, the first row as head."""
+    for row in (rows[0], ("---",) * len(rows[0]), *rows[1:]):
+        print("| " + " | ".join(row) + " |")
+    print()
 
 
 def main() -> None:
@@ -89,10 +106,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the runs are kept, finished ones included")
     options = parser.parse_args()
     outcomes = [run(seed, options.folder.resolve(), options.recipe, options.steps) for seed in options.seeds]
-    for row in (COLUMNS, ("---",) * len(COLUMNS), *(outcome.cells() for outcome in outcomes)):
-        print("| " + " | ".join(row) + " |")
+    show(COLUMNS, *(outcome.cells() for outcome in outcomes))
+    steps = [f"{item['step']}" for item in outcomes[0].curve["validations"]]
+    show(("greedy success at step", *steps), *(outcome.greedy() for outcome in outcomes))
+    parts = {part: [outcome.parts[part] for outcome in outcomes] for part in outcomes[0].parts}
+    spent = [(part, f"{fmean(seconds):.1f}") for part, seconds in parts.items()]
+    show(("what the time went into", "seconds, mean of the seeds"), *spent)
     good = sum(outcome.success(-1) >= GOAL for outcome in outcomes)
-    print(f"\n{good} of {len(outcomes)} seeds end with at least {GOAL:.0%} of the validation problems solved")
+    print(f"{good} of {len(outcomes)} seeds end with at least {GOAL:.0%} of the validation problems solved")
 
 
 if __name__ == "__main__":
