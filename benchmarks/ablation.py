@@ -1,7 +1,7 @@
 """SimpleTIR's ablation (arXiv 2509.02479) on the demo's small model, made hard: what void turns do to training.
 
     python benchmarks/ablation.py --folder runs/ablation
-    python benchmarks/ablation.py --folder runs/gentle --seeds 0 1 2 --learning-rate 1.5e-4 --mini-batch 16 --talk 0
+    python benchmarks/ablation.py --folder runs/gentle --learning-rate 1.5e-4 --problems 16 --mini-batch 16 --talk 0
 
 Every arm is a run of `verl-tir demo`, whole verl, vLLM and FSDP, with `+ablation=NAME`; the arms of a seed begin with
 the same model and meet the same problems. What makes it hard: half of the programs print a preamble before their result
@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
@@ -30,6 +30,7 @@ from ablation_sandbox import talkative
 from rich.console import Console
 
 from verl_tir.demo.folder import Origin, read_metrics
+from verl_tir.demo.formats import model_name
 from verl_tir.demo.run import warm_model
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.isolation import IsolationPolicy
@@ -53,8 +54,10 @@ class Setting:
 
     steps: int
     learning_rate: float
+    problems: int
+    """Of a step, each sampled 8 times."""
     mini_batch: int
-    """Problems per update; a step has 16."""
+    """Problems per update."""
     turns: int
     talk: float
     """Share of the programs that print a preamble."""
@@ -67,6 +70,7 @@ class Setting:
             "tir.rollout.max_turn_tokens=96",
             "tir.dump_token_log_probs=false",
             "data.max_response_length=320",
+            f"data.train_batch_size={self.problems}",
             f"actor_rollout_ref.actor.optim.lr={self.learning_rate}",
             f"actor_rollout_ref.actor.ppo_mini_batch_size={self.mini_batch}",
             "trainer.save_freq=-1",
@@ -119,12 +123,11 @@ def settle(folder: Path, setting: Setting) -> None:
         sys.exit(f"--folder {folder} holds runs of another setting; name another folder. There: {found}")
 
 
-def tell_estimate(open_jobs: Sequence[Job], jobs: Sequence[Job], parallel: int) -> None:
-    """Say how long it will take, by the runs that are there."""
+def tell_estimate(open_jobs: Sequence[Job], jobs: Sequence[Job], parallel: int, cold: int) -> None:
+    """Say how long it will take, by the runs that are there; `cold` seeds' models have to be grown first."""
     known = [json.loads(job.done.read_text(encoding="utf-8")) for job in jobs if job.done.exists()]
     each = median(known) if known else RUN * (1 if parallel == 1 else 1.6)
-    seeds = {job.seed for job in open_jobs}
-    seconds = each * -(-len(open_jobs) // parallel) + (0 if known else WARM_START * len(seeds))
+    seconds = each * -(-len(open_jobs) // parallel) + WARM_START * cold
     print(
         f"{len(open_jobs)} of {len(jobs)} runs to go, {parallel} at a time: about {timedelta(seconds=round(seconds))}"
     )
@@ -164,15 +167,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help=", ".join(ARMS))
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--learning-rate", type=float, default=6e-4, help="the demo's is 1.5e-4")
-    parser.add_argument("--mini-batch", type=int, default=4, help="problems per update; a step has 16")
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="the demo's is 1.5e-4")
+    parser.add_argument("--problems", type=int, default=8, help="of a step, each sampled 8 times")
+    parser.add_argument("--mini-batch", type=int, default=2, help="problems per update")
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--talk", type=float, default=0.5, help="share of the programs that print a preamble")
     parser.add_argument("--parallel", type=int, default=2, help="runs at a time")
     options = parser.parse_args()
     if options.steps < WINDOW:
         parser.error(f"--steps {options.steps}: at least {WINDOW}, over which success is averaged")
-    setting = Setting(options.steps, options.learning_rate, options.mini_batch, options.turns, options.talk)
+    setting = Setting(**{field.name: getattr(options, field.name) for field in fields(Setting)})
     folder = options.folder.resolve()
     settle(folder, setting)
     jobs = [
@@ -182,8 +186,13 @@ def main() -> None:
     ]
     open_jobs = [job for job in jobs if not job.done.exists()]
     if open_jobs:
-        tell_estimate(open_jobs, jobs, options.parallel)
-        run_all(open_jobs, folder, setting, options.parallel)
+        seeds = {job.seed for job in open_jobs}
+        cold = sum(not (folder / model_name("simpletir", seed)).exists() for seed in seeds)
+        tell_estimate(open_jobs, jobs, options.parallel, cold)
+        try:
+            run_all(open_jobs, folder, setting, options.parallel)
+        except RuntimeError as error:
+            sys.exit(f"{error}; what has finished is kept, the same command goes on")
     arms = {arm: [job.outcome() for job in jobs if job.arm == arm] for arm in options.arms}
     show(table(arms))
     print("Lowest first percentile of log-probabilities over the run, nats, by turn:\n")

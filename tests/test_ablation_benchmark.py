@@ -3,6 +3,7 @@
 import json
 import math
 import urllib.request
+from dataclasses import replace
 
 import pytest
 from ablation import ARMS, Job, Setting, settle, tell_estimate
@@ -15,7 +16,7 @@ from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox
 
-SETTING = Setting(steps=30, learning_rate=6e-4, mini_batch=4, turns=8, talk=0.5)
+SETTING = Setting(steps=30, learning_rate=1e-3, problems=8, mini_batch=2, turns=8, talk=0.5)
 
 
 def steps(correct, grad_norm=1.0, **more):
@@ -102,8 +103,8 @@ def test_a_folder_holds_one_setting(tmp_path):
     settle(folder, SETTING)
     settle(folder, SETTING)
     with pytest.raises(SystemExit, match="another setting"):
-        settle(folder, Setting(steps=30, learning_rate=1e-4, mini_batch=4, turns=8, talk=0.5))
-    assert json.loads((folder / "setting.json").read_text())["learning_rate"] == 6e-4
+        settle(folder, replace(SETTING, learning_rate=1e-4))
+    assert json.loads((folder / "setting.json").read_text())["learning_rate"] == 1e-3
 
 
 def test_the_estimate_is_by_the_runs_that_are_there(tmp_path, capsys):
@@ -111,8 +112,8 @@ def test_the_estimate_is_by_the_runs_that_are_there(tmp_path, capsys):
     for job in jobs[:2]:
         job.folder.mkdir()
         job.done.write_text("100.0")
-    tell_estimate(jobs[2:], jobs, 2)
-    assert capsys.readouterr().out == "3 of 5 runs to go, 2 at a time: about 0:03:20\n"
+    tell_estimate(jobs[2:], jobs, 2, cold=1)
+    assert capsys.readouterr().out == "3 of 5 runs to go, 2 at a time: about 0:04:50\n"
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -122,7 +123,7 @@ def test_each_arm_composes(arm):
     overrides = ["+tir=simpletir", *SETTING.overrides("http://127.0.0.1:1")]
     config = compose_launch([*overrides, *([] if ARMS[arm] is None else [f"+ablation={ARMS[arm]}"])])
     assert config.tir.rollout.max_turns == 8
-    assert config.actor_rollout_ref.actor.ppo_mini_batch_size == 4
+    assert config.actor_rollout_ref.actor.ppo_mini_batch_size == 2
     assert config.tir.filter.void == ("mask" if arm == "SimpleTIR" else "off")
 
 
