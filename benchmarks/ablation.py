@@ -44,7 +44,7 @@ ARMS = {
     "high-ratio mask": "high_ratio_mask",
 }
 """The paper's grid: names, and those of `recipes/ablation`."""
-WARM_START, RUN = 90.0, 330.0
+WARM_START, RUN = 90.0, 220.0
 """Seconds on two cores, for the estimate until runs of this folder say better."""
 
 
@@ -74,7 +74,7 @@ class Setting:
             f"actor_rollout_ref.actor.optim.lr={self.learning_rate}",
             f"actor_rollout_ref.actor.ppo_mini_batch_size={self.mini_batch}",
             "trainer.save_freq=-1",
-            "trainer.test_freq=10",
+            f"trainer.test_freq={self.steps}",
         ]
 
 
@@ -166,11 +166,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the runs are kept, finished ones included")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help=", ".join(ARMS))
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="the demo's is 1.5e-4")
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="the demo's is 1.5e-4")
     parser.add_argument("--problems", type=int, default=8, help="of a step, each sampled 8 times")
     parser.add_argument("--mini-batch", type=int, default=2, help="problems per update")
-    parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--talk", type=float, default=0.5, help="share of the programs that print a preamble")
     parser.add_argument("--parallel", type=int, default=2, help="runs at a time")
     options = parser.parse_args()
