@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import pandas
 import pytest
 from arithmetic import Problem, verl_row
+from ray_start import RAY_ATTEMPTS, ray_did_not_start
 
 from verl_tir.demo.formats import Transcript
 from verl_tir.processes import Launch, end_marked
@@ -134,13 +135,16 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory) -> RunVerl:
         }
         command = [sys.executable, "-m", "verl.trainer.main_ppo", *(f"{key}={value}" for key, value in words.items())]
         log = folder / f"verl{number}.log"
-        with Launch(command, log, environment, folder) as launch:
-            while kill_when is not None and launch.poll() is None:
-                if kill_when(folder):
-                    end_marked(launch.mark)
-                time.sleep(0.05)
-            status = launch.wait(600)
-        return VerlRun(folder, status, log.read_text(errors="replace"), number)
+        for _ in RAY_ATTEMPTS:
+            with Launch(command, log, environment, folder) as launch:
+                while kill_when is not None and launch.poll() is None:
+                    if kill_when(folder):
+                        end_marked(launch.mark)
+                    time.sleep(0.05)
+                status = launch.wait(600)
+            if not ray_did_not_start(output := log.read_text(errors="replace")):
+                break
+        return VerlRun(folder, status, output, number)
 
     return run
 

@@ -21,7 +21,7 @@ from verl_tir.processes import end_marked
 
 pytestmark = pytest.mark.e2e
 
-PROBLEMS, SAMPLES = 16, 2
+PROBLEMS, SAMPLES = 12, 2
 
 
 @dataclass(frozen=True)
