@@ -13,6 +13,7 @@ goes on where it was. The rows are Markdown; an interval is of 95%, over seeds.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
+from typing import IO
 
 from ablation_outcome import WINDOW, Outcome, against_first, by_turn, table
 from ablation_sandbox import talkative
@@ -123,6 +125,20 @@ def settle(folder: Path, setting: Setting) -> None:
         sys.exit(f"--folder {folder} holds runs of another setting; name another folder. There: {found}")
 
 
+def lock(folder: Path) -> None:
+    """Keep the folder for this process, to its end. Exits where another one makes runs in it."""
+    file = (folder / "lock").open("w", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"--folder {folder}: another process makes its runs; --finished shows what there is")
+    _held.append(file)
+
+
+_held: list[IO[str]] = []
+"""A file that is closed is no longer locked."""
+
+
 def tell_estimate(open_jobs: Sequence[Job], jobs: Sequence[Job], parallel: int, cold: int) -> None:
     """Say how long it will take, by the runs that are there; `cold` seeds' models have to be grown first."""
     known = [json.loads(job.done.read_text(encoding="utf-8")) for job in jobs if job.done.exists()]
@@ -173,6 +189,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--talk", type=float, default=0.5, help="share of the programs that print a preamble")
     parser.add_argument("--parallel", type=int, default=2, help="runs at a time")
+    parser.add_argument("--finished", action="store_true", help="run nothing: the tables of the seeds that are whole")
     options = parser.parse_args()
     if options.steps < WINDOW:
         parser.error(f"--steps {options.steps}: at least {WINDOW}, over which success is averaged")
@@ -185,7 +202,13 @@ def main() -> None:
         for arm in options.arms
     ]
     open_jobs = [job for job in jobs if not job.done.exists()]
-    if open_jobs:
+    if options.finished:
+        whole = {job.seed for job in jobs} - {job.seed for job in open_jobs}
+        if not whole:
+            sys.exit(f"--finished: no seed has all of its arms in {folder} yet")
+        jobs = [job for job in jobs if job.seed in whole]
+    elif open_jobs:
+        lock(folder)
         seeds = {job.seed for job in open_jobs}
         cold = sum(not (folder / model_name("simpletir", seed)).exists() for seed in seeds)
         tell_estimate(open_jobs, jobs, options.parallel, cold)

@@ -6,7 +6,7 @@ import urllib.request
 from dataclasses import replace
 
 import pytest
-from ablation import ARMS, Job, Setting, settle, tell_estimate
+from ablation import ARMS, Job, Setting, lock, main, settle, tell_estimate
 from ablation_outcome import WINDOW, Interval, Outcome, against_first, by_turn, share_words, table
 from ablation_sandbox import preamble, talkative
 
@@ -105,6 +105,29 @@ def test_a_folder_holds_one_setting(tmp_path):
     with pytest.raises(SystemExit, match="another setting"):
         settle(folder, replace(SETTING, learning_rate=1e-4))
     assert json.loads((folder / "setting.json").read_text())["learning_rate"] == 1e-3
+
+
+def test_two_processes_do_not_make_runs_in_one_folder(tmp_path):
+    """The second one would delete what the first one is at."""
+    lock(tmp_path)
+    with pytest.raises(SystemExit, match="--finished"):
+        lock(tmp_path)
+
+
+def test_what_is_finished_is_shown_and_nothing_is_run(tmp_path, monkeypatch, capsys):
+    """Only seeds that have all arms: a mean over other seeds than its neighbour's says nothing."""
+    settle(tmp_path, Setting(steps=20, learning_rate=4e-4, problems=8, mini_batch=2, turns=6, talk=0.5))
+    for arm, seed in [("simpletir", 0), ("naive_multi_turn", 0), ("simpletir", 1)]:
+        run = tmp_path / f"{arm}-seed{seed}" / "demo-1"
+        run.mkdir(parents=True)
+        lines = [json.dumps({"step": at, "data": data}) + "\n" for at, data in enumerate(steps([0.5] * 6))]
+        (run / "metrics.jsonl").write_text("".join(lines))
+        (run.parent / "seconds.json").write_text("1.0")
+    arms = ["--arms", "SimpleTIR", "naive multi-turn"]
+    monkeypatch.setattr("sys.argv", ["ablation.py", f"--folder={tmp_path}", "--seeds", "0", "1", *arms, "--finished"])
+    main()
+    shown = capsys.readouterr().out
+    assert "| naive multi-turn | 0.80 | 0.50 | 0.50 | 0.25 | 1.00 | 1.50 | 0 of 1" in shown
 
 
 def test_the_estimate_is_by_the_runs_that_are_there(tmp_path, capsys):
