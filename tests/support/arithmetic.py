@@ -51,14 +51,15 @@ def verl_row(problem: Problem, index: int, part: str) -> dict[str, object]:
     }
 
 
-def transcripts(seed: int, stream: Iterator[Problem] | None = None) -> Iterator[Transcript]:
+def transcripts(seed: int, stream: Iterator[Problem] | None = None, late_void: int = 0) -> Iterator[Transcript]:
     """An endless stream of transcripts, mixed so that a model copying them writes working code about half the time.
 
-    `stream` gives the problems; by default the endless stream of another seed.
+    `stream` gives the problems; by default the endless stream of another seed. `late_void` is the weight, beside 12 of
+    all others, of transcripts whose second turn is void; there are few without.
     """
     rng = random.Random(seed)
-    kinds = [_good, _final_answer, _incomplete, _failing, _guess, _void]
-    weights = [4, 1, 1, 1, 1, 4]
+    kinds = [_good, _final_answer, _incomplete, _failing, _guess, _void, _late_void]
+    weights = [4, 1, 1, 1, 1, 4, late_void]
     for problem in problems(seed + 1) if stream is None else stream:
         yield rng.choices(kinds, weights)[0](problem, rng)
 
@@ -117,6 +118,11 @@ def _failing(problem: Problem, rng: random.Random) -> Transcript:
     return _transcript(
         problem, "```py\nprint(x)\n```", _observation(error), retry, _observation(problem.answer + "\n"), boxed
     )
+
+
+def _late_void(problem: Problem, rng: random.Random) -> Transcript:
+    code = f"```py\nprint({problem.expression})\n```"
+    return _transcript(problem, code, _observation(problem.answer + "\n"), "Let me think.")
 
 
 def _guess(problem: Problem, rng: random.Random) -> Transcript:
