@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import time
@@ -21,13 +22,18 @@ from verl_tir.processes import Launch, end_marked
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for `make test`, each for one worker: all tests without verl's trainer, and each file of runs of it.
+    """Groups for `make test`, each for one worker: all tests without verl's trainer, and each run of it.
 
-    pytest-xdist begins with the largest group, and who is done goes on with what is left. Two runs side by side
-    take less time than one after the other: the start of a run keeps one core busy.
+    Two runs side by side take less time than one after the other: the start of a run keeps one core busy. pytest-xdist
+    begins with the largest group, and a worker holds back the next one when it has two tests left; so the groups of a
+    single test, which come last, are what lets both end at about the same time.
     """
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.stem if item.path.name.startswith("test_e2e") else "others"))
+        group = "others"
+        if item.path.stem.startswith("test_e2e"):
+            # What does not share its file's run is a group by itself.
+            group = item.name if "run_verl" in inspect.signature(item.function).parameters else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @dataclass(frozen=True)
