@@ -25,8 +25,9 @@ from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
-from typing import IO
+from typing import IO, Any
 
+from ablation_chain import Links, chain
 from ablation_outcome import WINDOW, Outcome, against_first, by_turn, table
 from ablation_sandbox import talkative
 from rich.console import Console
@@ -34,6 +35,7 @@ from rich.console import Console
 from verl_tir.demo.folder import Origin, read_metrics
 from verl_tir.demo.formats import model_name
 from verl_tir.demo.run import warm_model
+from verl_tir.filters.dumped import read_dump
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox
@@ -110,8 +112,17 @@ class Job:
 
     def outcome(self) -> Outcome:
         """What a finished run came to."""
+        return Outcome.of(self._steps())
+
+    def links(self) -> Links:
+        """The paper's chain in a finished run."""
+        (dump,) = self.folder.glob("demo-*/trajectories")
+        sampled = (line.trajectory for line in read_dump(dump) if line.partition == "train")
+        return Links.of(sampled, self._steps())
+
+    def _steps(self) -> list[dict[str, Any]]:
         (metrics,) = self.folder.glob("demo-*/metrics.jsonl")
-        return Outcome.of([data for _, data in read_metrics(metrics)])
+        return [data for _, data in read_metrics(metrics)]
 
 
 def settle(folder: Path, setting: Setting) -> None:
@@ -180,7 +191,7 @@ def show(rows: Sequence[Sequence[str]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where the runs are kept, finished ones included")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help=", ".join(ARMS))
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--learning-rate", type=float, default=4e-4, help="the demo's is 1.5e-4")
@@ -220,6 +231,8 @@ def main() -> None:
     show(table(arms))
     print("Lowest first percentile of log-probabilities over the run, nats, by turn:\n")
     show(by_turn(arms))
+    print("Share of the turns with a token below 1%, by where they stand; correlation over the steps:\n")
+    show(chain({arm: [job.links() for job in jobs if job.arm == arm] for arm in options.arms}))
     if len(arms) > 1:
         show(against_first(arms))
 

@@ -7,14 +7,18 @@ from dataclasses import replace
 
 import pytest
 from ablation import ARMS, Job, Setting, lock, main, settle, tell_estimate
+from ablation_chain import Links, chain
 from ablation_outcome import WINDOW, Interval, Outcome, against_first, by_turn, share_words, table
 from ablation_sandbox import preamble, talkative
+from trajectories import line, trajectory, turn
 
 from verl_tir.compose import compose_launch
 from verl_tir.launch import register_search_path
+from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.sandbox_server.config import ServerConfig
 from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox
+from verl_tir.trajectory import Outcome as Ran
 
 SETTING = Setting(steps=30, learning_rate=1e-3, problems=8, mini_batch=2, turns=8, talk=0.5)
 
@@ -98,6 +102,36 @@ def test_tables():
     assert against_first(arms)[1][:2] == ("naive", "0.40 ± 0.00")
 
 
+def of(*turns):
+    """A trajectory of sound turns, and of void ones, which have a token below 1%."""
+    improbable = reduce_log_probs([-0.1, math.log(0.009)])
+    kinds = {"sound": turn(Ran.SUCCESS), "void": turn(void=True, log_probs=improbable), "empty": turn(log_probs=None)}
+    return trajectory(*(kinds[name] for name in turns))
+
+
+def test_turns_are_counted_where_they_stand():
+    """By the first void turn: what is sampled behind it is no longer a turn among others."""
+    sampled = [of("sound", "sound", "void", "sound", "void"), of("void"), of("sound"), of("empty", "void")]
+    found = Links.of(sampled, steps([0.5] * 5)).improbable
+    assert found == {"first turn": 0.0, "later turn": 0.0, "void turn": 1.0, "behind a void turn": 0.5}
+    assert Links.of([trajectory(turn(Ran.SUCCESS, log_probs=reduce_log_probs([math.log(0.011)])))], []).improbable == {
+        "first turn": 0.0
+    }
+
+
+def test_void_steps_and_gradients_are_correlated_over_the_steps_of_training():
+    """A constant has no correlation, and neither has a run without a step."""
+    rising = [{"tir/void_ratio": at / 4, "actor/grad_norm": 2.0 + at} for at in range(4)]
+    assert Links.of([], [validation(0.1), *rising]).gradient == pytest.approx(1.0)
+    assert Links.of([], rising[:1]).gradient is None
+    assert Links.of([], steps([0.5] * 5)).gradient is None
+
+
+def test_the_table_of_the_chain():
+    arms = {"full": [Links({"first turn": 0.25}, None)], "naive": [Links({"void turn": 0.5}, -0.25)]}
+    assert chain(arms)[1:] == [("full", "0.25", *["none"] * 4), ("naive", "none", "none", "0.50", "none", "-0.25")]
+
+
 def test_a_folder_holds_one_setting(tmp_path):
     folder = tmp_path / "runs"
     settle(folder, SETTING)
@@ -122,12 +156,15 @@ def test_what_is_finished_is_shown_and_nothing_is_run(tmp_path, monkeypatch, cap
         run.mkdir(parents=True)
         lines = [json.dumps({"step": at, "data": data}) + "\n" for at, data in enumerate(steps([0.5] * 6))]
         (run / "metrics.jsonl").write_text("".join(lines))
+        (run / "trajectories" / "train").mkdir(parents=True)
+        (run / "trajectories" / "train" / "000001.jsonl").write_text(json.dumps(line([], of("sound", "void"))) + "\n")
         (run.parent / "seconds.json").write_text("1.0")
     arms = ["--arms", "SimpleTIR", "naive multi-turn"]
     monkeypatch.setattr("sys.argv", ["ablation.py", f"--folder={tmp_path}", "--seeds", "0", "1", *arms, "--finished"])
     main()
     shown = capsys.readouterr().out
     assert "| naive multi-turn | 0.80 | 0.50 | 0.50 | 0.25 | 1.00 | 1.50 | 0 of 1" in shown
+    assert "| naive multi-turn | 0.00 | none | 1.00 | none | none |" in shown
 
 
 def test_the_estimate_is_by_the_runs_that_are_there(tmp_path, capsys):
