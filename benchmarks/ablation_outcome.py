@@ -36,6 +36,8 @@ class Outcome:
     """Sampled success of the last window."""
     void: float
     """Share of void trajectories in the last window."""
+    turns: float
+    """Of a trajectory, mean over the run: what the arm pays for its rollouts."""
     grad_norm: float
     """The largest step's. verl averages over the step's updates, and takes the norm before it is clipped."""
     ratio: float
@@ -69,6 +71,7 @@ class Outcome:
             best=max(windows),
             last=windows[-1],
             void=fmean(data["tir/void_ratio"] for data in training[-WINDOW:]),
+            turns=fmean(data["tir/turns/mean"] for data in training),
             grad_norm=_highest(data["actor/grad_norm"] for data in training),
             ratio=_highest(data["actor/importance_ratio_max"] for data in training),
             log_prob=tuple(
@@ -113,6 +116,7 @@ COLUMNS: Mapping[str, Callable[[Outcome], float]] = {
     "sampled success, best": lambda outcome: outcome.best,
     "sampled, last": lambda outcome: outcome.last,
     "void ratio, last": lambda outcome: outcome.void,
+    "turns": lambda outcome: outcome.turns,
     "largest grad norm": lambda outcome: outcome.grad_norm,
     "largest ratio": lambda outcome: outcome.ratio,
 }

@@ -29,6 +29,7 @@ def steps(correct, grad_norm=1.0, **more):
         {
             "tir/correct_ratio": value,
             "tir/void_ratio": 0.25,
+            "tir/turns/mean": 2.5,
             "actor/grad_norm": grad_norm,
             "actor/importance_ratio_max": 1.5,
             **more,
@@ -43,7 +44,7 @@ def validation(success):
 
 
 def outcome(**fields):
-    known = {"greedy": 0.9, "best": 0.8, "last": 0.8, "void": 0.0, "grad_norm": 1.0, "ratio": 1.0}
+    known = {"greedy": 0.9, "best": 0.8, "last": 0.8, "void": 0.0, "turns": 2.0, "grad_norm": 1.0, "ratio": 1.0}
     return Outcome(**{**known, "log_prob": (-1.0, -2.0, None, None), **fields})
 
 
@@ -163,7 +164,7 @@ def test_what_is_finished_is_shown_and_nothing_is_run(tmp_path, monkeypatch, cap
     monkeypatch.setattr("sys.argv", ["ablation.py", f"--folder={tmp_path}", "--seeds", "0", "1", *arms, "--finished"])
     main()
     shown = capsys.readouterr().out
-    assert "| naive multi-turn | 0.80 | 0.50 | 0.50 | 0.25 | 1.00 | 1.50 | 0 of 1" in shown
+    assert "| naive multi-turn | 0.80 | 0.50 | 0.50 | 0.25 | 2.50 | 1.00 | 1.50 | 0 of 1" in shown
     assert "| naive multi-turn | 0.00 | none | 1.00 | none | none |" in shown
 
 
