@@ -92,8 +92,9 @@ _NUMBERS = {
     )
 }
 _MONTHS = frozenset(name.casefold() for name in calendar.month_name[1:])
+# A run of digits is one number: if it could be read in pieces as well, a long one would take for ever.
 _DATE = re.compile(
-    rf"(?:(?:{'|'.join(calendar.month_name[1:])})|\d{{1,4}}(?:st|nd|rd|th)?|of|the|[ ,.])+", re.IGNORECASE
+    rf"(?:(?:{'|'.join(calendar.month_name[1:])})|(?<!\d)\d{{1,4}}(?!\d)(?:st|nd|rd|th)?|of|the|[ ,.])++", re.IGNORECASE
 )
 _BASE = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2}|[a-z]+)\}*")
 
