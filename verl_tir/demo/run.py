@@ -15,16 +15,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import verl_tir.recipes
-from verl_tir.demo.command import (
-    PROMPTS,
-    REAL,
-    SAMPLES,
-    TOOL_MESSAGES,
-    TOY,
-    isolation_of,
-    launch_command,
-    recipe_of,
-)
+from verl_tir.demo.command import REAL, TOOL_MESSAGES, TOY, isolation_of, launch_command, recipe_of
 from verl_tir.demo.folder import Origin, ResumeError, RunFolder, read_metrics
 from verl_tir.demo.follow import follow
 from verl_tir.demo.formats import model_name
@@ -137,8 +128,8 @@ def _run(settings: DemoSettings, run: RunFolder, console: Console) -> int:
         run.command.write_text(" \\\n  ".join(command) + "\n", encoding="utf-8")
         begin = "" if run.resumed_at is None else f", from the checkpoint of step {run.resumed_at}"
         console.print(
-            f"[bold]verl[/]: {settings.steps} GRPO steps with {origin.recipe}{begin}, {PROMPTS} problems x {SAMPLES} "
-            f"samples each; log: {run.log}"
+            f"[bold]verl[/]: {settings.steps} GRPO steps with {origin.recipe}{begin}; what is run: {run.command}; its "
+            f"log: {run.log}"
         )
         clock.lap("problems, and the sandbox's start")
         try:
