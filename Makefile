@@ -9,7 +9,8 @@ TORCH := $(shell sed -n '/^torch==/p' $(PINS))
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 VERSION_OK := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(VERSION_OK)' 2>/dev/null && echo $$p && exit; done; echo python3)
-PIP := $(PY) -m pip install --quiet --no-deps --disable-pip-version-check
+# Compiled afterwards, on all cores: pip compiles on one, which takes longer than its downloads.
+PIP := $(PY) -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 ARGS ?=
 
 .PHONY: help setup demo test test-fast lint wheel clean
@@ -40,6 +41,7 @@ $(VENV)/.pins: $(PINS) | $(PY)
 	  || { echo "make setup: torch's CPU build $(TORCH) was found neither on pip's configured indexes and wheel folders nor at $(TORCH_INDEX); put its wheel into a folder and run 'make setup PIP_FIND_LINKS=/that/folder', or name an index that has it: 'make setup TORCH_INDEX=...' (pip's messages: $(LOG))" >&2; exit 1; }
 	@echo "setup: $$(grep -c '^[^#].*==' $(PINS)) pinned packages, about 490 MB; two minutes on a fast network"
 	@$(PIP) -r $(PINS) >>$(LOG) 2>&1 || { tail -n 5 $(LOG) >&2; echo "make setup: pip could not install $(PINS) (all its messages: $(LOG))" >&2; exit 1; }
+	@$(PY) -m compileall -q -j 0 $(VENV)/lib >>$(LOG) 2>&1 || true  # some packages ship templates that are no Python
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.pins pyproject.toml setup.cfg

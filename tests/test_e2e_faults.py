@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from verl_tir.sandbox_server.isolation import IsolationPolicy
 from verl_tir.sandbox_server.launcher import EmbeddedSandbox
 
 if TYPE_CHECKING:
-    from conftest import RunVerl, VerlRun
+    from conftest import RunVerl
 
 pytestmark = pytest.mark.e2e
 
@@ -64,24 +63,6 @@ class Outage:
         self.over = True
 
 
-def train(run_verl: RunVerl, folder: Path, endpoints: list[str], overrides: dict[str, Any]) -> VerlRun:
-    """Two steps with a sandbox behind `endpoints`."""
-    (folder / "token").write_text(TOKEN)
-    problems, _ = split(seed=0, train=PROMPTS, validation=1)
-    return run_verl(
-        problems,
-        transcripts(0, itertools.cycle(problems)),
-        {
-            "tir.sandbox.endpoints": f"[{','.join(endpoints)}]",
-            "tir.sandbox.token_file": folder / "token",
-            "actor_rollout_ref.rollout.n": SAMPLES,
-            "actor_rollout_ref.actor.ppo_mini_batch_size": PROMPTS,
-            "trainer.total_training_steps": STEPS,
-            **overrides,
-        },
-    )
-
-
 def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, tmp_path: Path, loop: Background) -> None:
     """With the recipe's settings nothing is aborted, and every result is the program's own."""
     outage = Outage(after=25)
@@ -99,7 +80,19 @@ def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, tmp_path: Path, 
         outage.proxies = [FaultyProxy(server.endpoint, choose(seed)) for seed in range(2)]
         running = [proxy.running() for proxy in outage.proxies]
         endpoints = [loop.run(one.__aenter__()).endpoint for one in running]
-        run = train(run_verl, tmp_path, endpoints, {})
+        (tmp_path / "token").write_text(TOKEN)
+        problems, _ = split(seed=0, train=PROMPTS, validation=1)
+        run = run_verl(
+            problems,
+            transcripts(0, itertools.cycle(problems)),
+            {
+                "tir.sandbox.endpoints": f"[{','.join(endpoints)}]",
+                "tir.sandbox.token_file": tmp_path / "token",
+                "actor_rollout_ref.rollout.n": SAMPLES,
+                "actor_rollout_ref.actor.ppo_mini_batch_size": PROMPTS,
+                "trainer.total_training_steps": STEPS,
+            },
+        )
         for one in running:
             loop.run(one.__aexit__(None, None, None))
     assert run.status == 0, run.log[-6000:]
@@ -115,43 +108,3 @@ def test_a_run_outlasts_faults_and_an_outage(run_verl: RunVerl, tmp_path: Path, 
     assert max(metrics["tir/sandbox/latency/max"] for metrics in run.metrics) > OUTAGE_SECONDS / 3
     assert check_observations(run.dump) >= 20
     assert TOKEN not in run.log
-
-
-def test_aborted_groups_are_replaced_and_count_for_nothing(run_verl: RunVerl, tmp_path: Path, loop: Background) -> None:
-    """Without retries trajectories abort: their groups are rolled out anew, and none of their rows is trained."""
-    with EmbeddedSandbox(SERVER, token=TOKEN) as server:
-        proxy = FaultyProxy(server.endpoint, sometimes(0.12, 0, *KINDS))
-        running = proxy.running()
-        run = train(
-            run_verl,
-            tmp_path,
-            [loop.run(running.__aenter__()).endpoint],
-            {
-                "tir.sandbox.retry_attempts": 1,
-                "tir.filter.min_sound_ratio": 1.0,
-                "tir.filter.max_aborted_ratio": 0.9,
-            },
-        )
-        loop.run(running.__aexit__(None, None, None))
-    assert run.status == 0, run.log[-6000:]
-    lines = run.dump
-    aborted = [line for line in lines if line["stop_reason"] == "sandbox_fault"]
-    assert len(aborted) >= 3
-    assert {line["fate"] for line in aborted} <= {"drop", "evicted"}
-    evicted = {line["key"].split("_")[0] for line in lines if line["fate"] == "evicted"}
-    assert len(evicted) == sum(metrics["tir/filter/evicted_groups/unsound/total"] for metrics in run.metrics)
-    assert evicted
-    groups = defaultdict(list)
-    for line in lines:
-        groups[line["step"], line["key"].split("_")[0]].append(line)
-    # What verl trained on: whole batches of other groups, and of these the sound rows only.
-    kept = [group for (_, uid), group in groups.items() if uid not in evicted]
-    assert len(kept) == STEPS * PROMPTS
-    sound = [line for group in kept for line in group if line["stop_reason"] != "sandbox_fault"]
-    assert len(sound) == STEPS * PROMPTS * SAMPLES
-    ids = [tuple(batch["input_ids"][i]) for batch in run.records("trained") for i in range(len(batch["input_ids"]))]
-    rolled = {tuple(item["prompt"] + item["response"]) for item in run.records("rolled_out")}
-    masked = [line for line in sound if line["fate"] == "mask"]
-    assert sum(row in rolled for row in ids) == len(sound) - len(masked)
-    assert sum(len(row) == 2 for row in ids) == len(masked), "masked rows are cut to two tokens"
-    check_observations(run.dump)

@@ -1,4 +1,7 @@
-"""Stock verl trains through the gates: groups without a spread are replaced, and only what the rules leave trains."""
+"""Stock verl trains through the gates: groups that a sandbox failed and groups without a spread are replaced.
+
+Of the others only what the rules leave trains.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from arithmetic import split, transcripts
+from background import background
+from faulty_proxy import FaultyProxy, Spoil, sometimes
+from observations import check_observations
+
+from verl_tir.sandbox_server.config import ServerConfig
+from verl_tir.sandbox_server.isolation import IsolationPolicy
+from verl_tir.sandbox_server.launcher import EmbeddedSandbox
 
 if TYPE_CHECKING:
     from conftest import RunVerl, VerlRun
@@ -19,42 +29,88 @@ pytestmark = pytest.mark.e2e
 STEPS, PROMPTS, SAMPLES = 2, 10, 3
 IMPROBABLE = 0.2
 """So high that a good part of the trajectories has such a token."""
+# A call that hangs is waited for: what its end looks like is tested with shorter times elsewhere.
+KINDS = (Spoil.RESET, Spoil.HALF, Spoil.ERROR_500, Spoil.ERROR_503, Spoil.WRONG_JSON)
+SERVER = ServerConfig(port=0, isolation=IsolationPolicy.BEST_EFFORT)
 
 
 @pytest.fixture(scope="module")
 def run(run_verl: RunVerl) -> VerlRun:
-    """Two steps of two mini-batches, with the recipe's gate, the suffix rule and the token rule."""
+    """Two steps of two mini-batches, with the recipe's gate, the suffix rule and the token rule.
+
+    Of the sandbox's answers 12% are spoilt, and nothing is retried, so that trajectories abort.
+    """
     problems, _ = split(seed=0, train=PROMPTS, validation=1)
-    done = run_verl(
-        problems,
-        transcripts(0, itertools.cycle(problems), late_void=4),
-        {
-            "tir.filter.min_reward_std": 1e-3,
-            "tir.filter.void": "suffix",
-            "tir.filter.min_token_probability": IMPROBABLE,
-            "tir.filter.max_importance_ratio": 1.05,
-            "actor_rollout_ref.actor.ppo_mini_batch_size": PROMPTS // 2,
-            "actor_rollout_ref.rollout.n": SAMPLES,
-            "trainer.total_training_steps": STEPS,
-        },
-    )
+    with background() as loop, EmbeddedSandbox(SERVER) as server:
+        proxy = FaultyProxy(server.endpoint, sometimes(0.12, 0, *KINDS))
+        running = proxy.running()
+        done = run_verl(
+            problems,
+            transcripts(0, itertools.cycle(problems), late_void=4),
+            {
+                "tir.sandbox.endpoints": f"[{loop.run(running.__aenter__()).endpoint}]",
+                "tir.sandbox.retry_attempts": 1,
+                "tir.filter.min_sound_ratio": 1.0,
+                "tir.filter.max_aborted_ratio": 0.9,
+                "tir.filter.min_reward_std": 1e-3,
+                "tir.filter.void": "suffix",
+                "tir.filter.min_token_probability": IMPROBABLE,
+                "tir.filter.max_importance_ratio": 1.05,
+                "actor_rollout_ref.actor.ppo_mini_batch_size": PROMPTS // 2,
+                "actor_rollout_ref.rollout.n": SAMPLES,
+                "trainer.total_training_steps": STEPS,
+            },
+        )
+        loop.run(running.__aexit__(None, None, None))
     assert done.status == 0, done.log[-6000:]
     return done
 
 
-def test_groups_without_a_spread_are_replaced(run: VerlRun) -> None:
-    """Every group of a batch has rewards that differ, every batch is whole, and what was evicted is counted."""
-    groups = defaultdict(list)
+Group = list[dict[str, Any]]
+
+
+def groups(run: VerlRun) -> tuple[list[Group], list[Group]]:
+    """The dump's groups: those that verl trained on, and those that a gate refused."""
+    found: dict[tuple[int, str], Group] = defaultdict(list)
     for line in run.dump:
-        groups[line["step"], line["key"].split("_")[0], line["fate"] == "evicted"].append(line["reward"])
-    kept = {key: rewards for key, rewards in groups.items() if not key[2]}
-    evicted = {key: rewards for key, rewards in groups.items() if key[2]}
+        found[line["step"], line["key"].split("_")[0]].append(line)
+    refused = [group for group in found.values() if {line["fate"] for line in group} == {"evicted"}]
+    return [group for group in found.values() if group not in refused], refused
+
+
+def test_refused_groups_are_replaced(run: VerlRun) -> None:
+    """Every group of a batch is whole and sound and has rewards that differ; what was refused is counted, by reason."""
+    kept, refused = groups(run)
     assert len(kept) == STEPS * PROMPTS
-    assert all(len(rewards) == SAMPLES and len(set(rewards)) > 1 for rewards in kept.values())
-    assert evicted, "no group agreed, so that nothing was tested"
-    assert all(len(set(rewards)) == 1 for rewards in evicted.values())
-    counted = sum(metrics["tir/filter/evicted_groups/zero_variance/total"] for metrics in run.metrics)
-    assert counted == len(evicted) == sum(metrics["tir/filter/refills/total"] for metrics in run.metrics)
+    for group in kept:
+        assert len(group) == SAMPLES
+        assert len({line["reward"] for line in group}) > 1
+        assert not any(line["stop_reason"] == "sandbox_fault" for line in group)
+    by_reason = {
+        reason: [group for group in refused if group[0]["reason"] == reason] for reason in ("unsound", "zero_variance")
+    }
+    assert all(by_reason.values()), "one of the gates had nothing to refuse, so that it was not tested"
+    for group in by_reason["unsound"]:
+        assert any(line["stop_reason"] == "sandbox_fault" for line in group)
+    for group in by_reason["zero_variance"]:
+        assert len({line["reward"] for line in group}) == 1
+    for reason, those in by_reason.items():
+        assert len(those) == sum(metrics[f"tir/filter/evicted_groups/{reason}/total"] for metrics in run.metrics)
+    assert len(refused) == sum(map(len, by_reason.values()))
+    assert len(refused) == sum(metrics["tir/filter/refills/total"] for metrics in run.metrics)
+
+
+def test_nothing_of_a_refused_group_is_trained(run: VerlRun) -> None:
+    """verl's rows are those of the kept groups, each once; one without a token for the loss is cut to two."""
+    kept, _ = groups(run)
+    lines = [line for group in kept for line in group]
+    masked = [line for line in lines if line["fate"] == "mask"]
+    rolled = {tuple(item["prompt"] + item["response"]) for item in run.records("rolled_out")}
+    ids = [tuple(row["input_ids"]) for row in rows(run)]
+    assert sum(row in rolled for row in ids) == len(lines) - len(masked)
+    assert sum(len(row) == 2 for row in ids) == len(masked)
+    assert len(ids) == len(lines)
+    check_observations(run.dump)
 
 
 def test_the_rules_reach_the_loss(run: VerlRun) -> None:
