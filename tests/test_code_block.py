@@ -115,7 +115,7 @@ def test_block_holds_whatever_surrounds_it(text: str, more: str) -> None:
     if block is None:
         return
     kept = text[: block.end]
-    assert re.search(r"```(python|py)?[ \t]*\r?\n", kept, re.IGNORECASE)
+    assert re.search(r"```[ \t]*(python|py)?[ \t]*\r?\n", kept, re.IGNORECASE)
     assert kept.splitlines()[-1].strip().strip("`") == ""
     assert block.code.strip()
     assert f"\n{block.code}\n" in kept.replace("\r\n", "\n")
