@@ -14,10 +14,15 @@ from typing import Any, Protocol
 import pandas
 import pytest
 from arithmetic import Problem, verl_row
+from hypothesis import settings
 from ray_start import RAY_ATTEMPTS, ray_did_not_start
 
 from verl_tir.demo.formats import Transcript
 from verl_tir.processes import Launch, end_marked
+
+# An example's time says what else the machine does. `--hypothesis-profile=ci` has none either.
+settings.register_profile("search", deadline=None)
+settings.load_profile("search")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
