@@ -126,8 +126,8 @@ class VoidTrained:
             "Void trajectories are trained on",
             f"Up to {share(worst)} of a step's trajectories had a turn with neither code nor an answer and were in the "
             f"loss all the same ({steps(span)}): the void filter was off.",
-            "If that is not the experiment, leave out tir.filter.void=off (or the ablation): the default, mask, keeps "
-            "their reward in the baseline and their tokens out of the loss.",
+            "ToRL does so by its own rule. If that is not the experiment, leave out tir.filter.void=off (or the "
+            "ablation): the default, mask, keeps their reward in the baseline and their tokens out of the loss.",
             "fate",
             span,
         )
