@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from arithmetic import split, transcripts
 from background import background
-from faulty_proxy import FaultyProxy, Spoil, sometimes
+from faulty_proxy import ANSWERED, FaultyProxy, sometimes
 from observations import check_observations
 
 from verl_tir.sandbox_server.config import ServerConfig
@@ -29,8 +29,6 @@ pytestmark = pytest.mark.e2e
 STEPS, PROMPTS, SAMPLES = 2, 10, 3
 IMPROBABLE = 0.2
 """So high that a good part of the trajectories has such a token."""
-# A call that hangs is waited for: what its end looks like is tested with shorter times elsewhere.
-KINDS = (Spoil.RESET, Spoil.HALF, Spoil.ERROR_500, Spoil.ERROR_503, Spoil.WRONG_JSON)
 SERVER = ServerConfig(port=0, isolation=IsolationPolicy.BEST_EFFORT)
 
 
@@ -42,7 +40,7 @@ def run(run_verl: RunVerl) -> VerlRun:
     """
     problems, _ = split(seed=0, train=PROMPTS, validation=1)
     with background() as loop, EmbeddedSandbox(SERVER) as server:
-        proxy = FaultyProxy(server.endpoint, sometimes(0.12, 0, *KINDS))
+        proxy = FaultyProxy(server.endpoint, sometimes(0.12, 0, *ANSWERED))
         running = proxy.running()
         done = run_verl(
             problems,

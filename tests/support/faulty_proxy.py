@@ -32,6 +32,9 @@ def _http(status: str, body: bytes) -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
+ANSWERED = tuple(kind for kind in Spoil if kind is not Spoil.HANG)
+"""Without the one that is waited for to its end."""
+
 _ANSWERS = {
     Spoil.ERROR_500: _http("500 Internal Server Error", b'{"detail": "spoilt"}'),
     Spoil.ERROR_503: _http("503 Service Unavailable", b'{"detail": "spoilt"}'),
