@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 
 from verl_tir.config import TirConfig, TirConfigError
 from verl_tir.filters.config import FilterConfig
+from verl_tir.filters.estimators import estimator_problems
 from verl_tir.selection import RECIPE_VARIABLE
 
 logger = logging.getLogger(__name__)
@@ -108,9 +109,7 @@ def validate(config: DictConfig) -> str:
             "tir.dump_token_log_probs=True: it needs the log-probabilities of the rollout; set "
             "actor_rollout_ref.rollout.calculate_log_probs=true"
         )
-    rollout_n = config.actor_rollout_ref.rollout.n
-    if config.algorithm.adv_estimator == "grpo" and rollout_n < 2:
-        problems.append(f"actor_rollout_ref.rollout.n={rollout_n}: GRPO's baseline needs at least 2 samples a prompt")
+    problems += estimator_problems(config)
     actor = config.actor_rollout_ref.actor
     if (
         tir.filter.cut_masked_rows
