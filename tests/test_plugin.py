@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from ray_start import RAY_ATTEMPTS, ray_did_not_start
 from verl_tir.plugin import StopLaunch, activate
 from verl_tir.processes import Launch
 from verl_tir.selection import selected
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,106 @@ def test_a_broken_plugin_does_not_disturb_a_launch_without_it(tmp_path: Path) ->
     assert "stays out of this run" in done.stdout
 
 
+MINE = """
+hydra:
+  searchpath: [pkg://verl.trainer.config]
+defaults:
+  - ppo_trainer
+  - _self_
+"""
+"""A user's own primary configuration."""
+
+
+def broken_installation(folder: Path, *missing: str) -> Path:
+    """A copy of the plugin with its entry point, for PYTHONPATH, without these parts of the recipes."""
+    for package in ("verl_tir", "sandbox_client"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    shutil.copytree(ROOT / "recipes", folder / "verl_tir" / "recipes")
+    for part in missing:
+        path = folder / "verl_tir" / "recipes" / part
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    # An editable installation would lend the copy its recipes.
+    (folder / "sitecustomize.py").write_text(
+        "import sys\nsys.meta_path = [finder for finder in sys.meta_path if '__editable__' not in str(finder)]\n"
+    )
+    metadata = folder / "verl_tir-0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: verl-tir\nVersion: 0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[verl.plugins]\ntir = verl_tir.plugin\n"
+        "[vllm.general_plugins]\nverl_tir_cpu = verl_tir.cpu.vllm_weights:register\n"
+    )
+    return folder
+
+
+NO_GROUP = "it has no config group"
+BROKEN = {
+    "no recipes": ([""], ["+tir=simpletir"], NO_GROUP),
+    "no recipes, composed only": ([""], ["+tir=simpletir", "--cfg", "job"], NO_GROUP),
+    "no recipes, forced": ([""], ["++tir=simpletir", "--cfg", "job"], NO_GROUP),
+    "no recipes, typed wrong": ([""], ["+tir=simpletri", "--cfg", "job"], NO_GROUP),
+    "no recipes, platform alone": ([""], ["+platform=cpu", "--cfg", "job"], NO_GROUP),
+    "no recipes, ablation alone": ([""], ["+ablation=paper_loss", "--cfg", "job"], NO_GROUP),
+    "no recipes, selected in a file": (
+        [""],
+        ["--config-dir", ".", "--config-name", "mine"],
+        "Could not find 'tir/simpl",
+    ),
+    "no platforms": (["platform"], ["+tir=simpletir", "+platform=cpu", "--cfg", "job"], NO_GROUP),
+    "no yaml of the group": (
+        ["tir/simpletir.yaml"],
+        ["+tir=simpletir", "--cfg", "job"],
+        "Could not find 'tir/simpletir",
+    ),
+}
+"""What is missing of the recipes, a launch, and what it says."""
+
+
+@pytest.mark.parametrize(("missing", "overrides", "said"), BROKEN.values(), ids=BROKEN)
+def test_an_installation_without_recipes_stops_the_launch(
+    missing: list[str], overrides: list[str], said: str, tmp_path: Path
+) -> None:
+    """To Hydra `+tir=simpletir` would be a plain new key, and verl would train without the tool."""
+    (tmp_path / "mine.yaml").write_text(f"{MINE}  - tir: simpletir\n")
+    done = launch(*overrides, cwd=tmp_path, path=broken_installation(tmp_path / "broken", *missing))
+    assert done.returncode != 0, done.stdout
+    assert said in done.stdout
+    if said == NO_GROUP:
+        assert f"{overrides[0].lstrip('+')} was asked for" in done.stdout
+        assert "pip install --force-reinstall verl-tir" in done.stdout
+
+
+def test_an_installation_without_recipes_does_not_disturb_a_launch_without_them(tmp_path: Path) -> None:
+    """Who asks for nothing gets verl as it is."""
+    done = launch("--cfg", "job", cwd=tmp_path, path=broken_installation(tmp_path / "broken", ""))
+    assert done.returncode == 0, done.stdout
+    assert "tir" not in config_of(done.stdout)
+
+
+NO_RECIPE = {
+    "a setting without a recipe": (["+tir.rollout.max_turns=3"], None, "tir.recipe: missing; select a recipe"),
+    "a name for a node": (["+tir={recipe:simpletir}"], None, "agent.default_agent_loop='single_turn_agent'"),
+    "another package": (["+tir@elsewhere=simpletir"], None, "tir=None is not a recipe's settings"),
+    "a key of a file": ([], "tir: simpletir", "tir='simpletir' is not a recipe's settings"),
+    "jobs of a multirun": (["-m", "+tir=simpletir", "tir.rollout.max_turns=0,-1"], None, "tir.rollout.max_turns=0"),
+}
+"""A launch, a line of its file, and what it says."""
+
+
+@pytest.mark.parametrize(("overrides", "line", "said"), NO_RECIPE.values(), ids=NO_RECIPE)
+def test_a_tir_that_no_recipe_made_stops_the_launch(
+    overrides: list[str], line: str | None, said: str, tmp_path: Path
+) -> None:
+    """Whatever way it came into the configuration, verl would train without the tool."""
+    (tmp_path / "mine.yaml").write_text(f"{MINE}{line}\n")
+    chosen = ["--config-dir", ".", "--config-name", "mine"] if line else []
+    done = launch(*chosen, *overrides, cwd=tmp_path)
+    assert done.returncode != 0, done.stdout
+    assert "the launch was stopped, nothing was started" in done.stdout
+    assert said in done.stdout
+    assert "Started a local Ray instance" not in done.stdout
+
+
 @pytest.mark.e2e
 def test_a_plugin_that_cannot_load_in_a_ray_worker_stops_the_run(tmp_path: Path) -> None:
     """A node whose environment is broken ends the run with the cause, and does not train vanilla GRPO."""
@@ -157,13 +260,13 @@ def test_a_plugin_that_cannot_load_in_a_ray_worker_stops_the_run(tmp_path: Path)
 
 def test_activation_raises_what_verl_cannot_swallow() -> None:
     """The end of the process is a SystemExit, which `except Exception` lets through."""
-    with pytest.raises(SystemExit, match=r"tir=simpletir .* ValueError: no"), StopLaunch("simpletir"):
+    with pytest.raises(SystemExit, match=r"tir=simpletir .* ValueError: no"), StopLaunch("tir=simpletir"):
         raise ValueError("no")
 
 
 def test_activation_lets_a_keyboard_interrupt_through() -> None:
     """Ctrl-C while the plugin loads is not a load error."""
-    with pytest.raises(KeyboardInterrupt), StopLaunch("simpletir"):
+    with pytest.raises(KeyboardInterrupt), StopLaunch("tir=simpletir"):
         raise KeyboardInterrupt
 
 
@@ -189,6 +292,7 @@ def test_cpu_platform_refuses_a_vllm_that_would_not_load_its_hook(monkeypatch: p
         (["++tir=a", "+tir=b"], "b", None),
         (["+tir@_global_=simpletir"], "simpletir", None),
         (["tir.rollout.max_turns=3", "~tir"], None, None),
+        (["+ablation=paper_loss"], None, None),
         (["data.path=/x/tir=y"], None, None),
     ],
 )

@@ -166,8 +166,9 @@ class TirConfig:
         """
         if not isinstance(node, Mapping):
             raise TirConfigError(
-                f"tir={node!r} is not a recipe's settings: the `tir` config group was not found, so the plugin is not "
-                "active in this process. Install verl-tir in it and launch with +tir=simpletir"
+                f"tir={node!r} is not a recipe's settings: select a recipe with +tir=simpletir. If you did, the `tir` "
+                "config group was not found: the plugin is not active in this process, or its installation is broken. "
+                "Install verl-tir in it, with pip install --force-reinstall"
             )
         try:
             return _ADAPTER.validate_python(dict(node))

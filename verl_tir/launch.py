@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from collections.abc import Iterable
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any
 
+import hydra.conf  # noqa: F401  # Hydra's own configuration enters the store with it.
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.experimental.callback import Callback
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -17,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 from verl_tir.config import TirConfig, TirConfigError
 from verl_tir.filters.config import FilterConfig
 from verl_tir.filters.estimators import estimator_problems
-from verl_tir.selection import RECIPE_VARIABLE
+from verl_tir.selection import RECIPE_VARIABLE, selected
 
 logger = logging.getLogger(__name__)
 
@@ -41,19 +46,51 @@ _REWARD_MANAGERS = ("naive", "limited", "remote")
 answer in a text that holds the tool's output."""
 
 
+_RECIPES = "verl_tir.recipes"
+
 _WORKER_VARIABLE = f"ray_kwargs.ray_init.runtime_env.env_vars.{RECIPE_VARIABLE}"
 
 
 class RecipeSearchPath(SearchPathPlugin):
-    """Puts `verl_tir.recipes` on Hydra's search path, behind verl's own configuration."""
+    """Puts the recipes on Hydra's search path, after verl's own configuration."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        search_path.append(provider="verl-tir", path="pkg://verl_tir.recipes")
+        search_path.append(provider="verl-tir", path=f"pkg://{_RECIPES}")
+
+
+def register() -> None:
+    """Make the plugin's config groups visible to Hydra, and have every launch of this process checked.
+
+    The callback is set here and not by the recipes: what has to be noticed is also that there is none.
+    """
+    register_search_path()
+    store = ConfigStore.instance()
+    node = store.load("hydra/config.yaml").node
+    node.callbacks.tir = {"_target_": "verl_tir.launch.ValidateLaunch"}
+    store.store(group="hydra", name="config", node=node, provider="verl-tir")
 
 
 def register_search_path() -> None:
-    """Make the config groups `tir` and `platform` visible to Hydra."""
+    """Make the plugin's config groups visible to Hydra."""
     Plugins.instance().register(RecipeSearchPath)
+
+
+def check_groups(groups: Iterable[str]) -> None:
+    """Raise `RuntimeError` for a config group that is not there: Hydra would take `+GROUP=OPTION` for a plain new key.
+
+    An option that is not there is Hydra's own error.
+    """
+    for group in groups:
+        try:
+            found = files(_RECIPES).joinpath(group).is_dir()
+        except ModuleNotFoundError:
+            found = False
+        if not found:
+            raise RuntimeError(
+                f"the installation in {files('verl_tir')} is broken, it has no config group {group} in the package "
+                f"{_RECIPES}: pip install --force-reinstall verl-tir, or for a checkout pip install -e . in it, and "
+                "keep it off PYTHONPATH"
+            )
 
 
 def check_versions() -> None:
@@ -64,19 +101,24 @@ def check_versions() -> None:
 
 
 class ValidateLaunch(Callback):
-    """A Hydra callback, set by every recipe: checks the composed configuration before Ray starts."""
+    """A Hydra callback, set by `register`: checks the composed configuration before Ray starts."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Stop the launch if the settings are wrong.
+        """Stop a launch that asks for the plugin if its settings are wrong.
 
         Raises:
             SystemExit: with one line per wrong key. Hydra turns other exceptions of a callback into warnings.
         """
+        if "tir" not in config and selected("tir", sys.argv) is None:
+            return
         try:
             recipe = validate(config)
         except TirConfigError as error:
             raise SystemExit(f"verl-tir: the launch was stopped, nothing was started:\n{error}") from None
         os.environ[RECIPE_VARIABLE] = recipe
+
+    on_job_start = on_run_start
+    """The only one that Hydra calls in a multirun (`-m`), for each of its jobs."""
 
 
 def validate(config: DictConfig) -> str:
@@ -85,7 +127,8 @@ def validate(config: DictConfig) -> str:
     Raises:
         TirConfigError: one line per wrong key.
     """
-    tir = TirConfig.from_node(OmegaConf.to_container(config.tir, resolve=True))
+    node = OmegaConf.select(config, "tir")
+    tir = TirConfig.from_node(OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
     problems = []
     for key, (wanted, why) in _REQUIRED.items():
         value = OmegaConf.select(config, key)

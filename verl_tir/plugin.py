@@ -2,7 +2,7 @@
 
 verl logs a plugin's load error at DEBUG and goes on; `+tir=simpletir` is then a plain new key and vanilla GRPO trains
 with exit code 0. So nothing may fail here quietly: this module needs the standard library only, and whatever goes
-wrong behind it ends the process with `SystemExit`, which verl's `except Exception` does not catch.
+wrong after it ends the process with `SystemExit`, which verl's `except Exception` does not catch.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
-from verl_tir.selection import PLATFORM_VARIABLE, RECIPE_VARIABLE, selected
+from verl_tir.selection import GROUPS, PLATFORM_VARIABLE, RECIPE_VARIABLE, selected
 
 logger = logging.getLogger(__name__)
 
 
 class StopLaunch:
-    """Turns any error inside it into the end of the process, with the cause on stderr, where a recipe was asked for."""
+    """Turns any error inside it into the end of the process, with the cause on stderr, where a part was asked for."""
 
-    def __init__(self, recipe: str | None) -> None:
-        self.recipe = recipe
+    def __init__(self, asked: str | None) -> None:
+        """`asked` is what was asked for, as in `tir=simpletir`; None for nothing."""
+        self.asked = asked
 
     def __enter__(self) -> None:
         return None
@@ -32,11 +33,11 @@ class StopLaunch:
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        if self.recipe is None:
+        if self.asked is None:
             logger.warning("the verl-tir plugin could not load and stays out of this run", exc_info=error)
             return True
         message = (
-            f"verl-tir: tir={self.recipe} was asked for, but the plugin cannot act in process {os.getpid()}: "
+            f"verl-tir: {self.asked} was asked for, but the plugin cannot act in process {os.getpid()}: "
             f"{type(error).__name__}: {error}\n"
             "Stopped, because verl would train without it. Check with: verl-tir doctor"
         )
@@ -49,18 +50,23 @@ def activate(argv: Sequence[str], environ: Mapping[str, str]) -> None:
     """Register what this process needs.
 
     Raises:
-        SystemExit: a recipe was asked for and some part of the plugin cannot load.
+        SystemExit: a recipe, ablation or platform was asked for, and some part of the plugin cannot load.
     """
-    recipe = selected("tir", argv) or environ.get(RECIPE_VARIABLE) or None
-    with StopLaunch(recipe):
-        if "cpu" in (selected("platform", argv), environ.get(PLATFORM_VARIABLE)):
+    choices = {group: option for group in GROUPS if (option := selected(group, argv))}
+    recipe = choices.get("tir") or environ.get(RECIPE_VARIABLE) or None
+    on_cpu = "cpu" in (choices.get("platform"), environ.get(PLATFORM_VARIABLE))
+    # The recipe first: it is what a message should speak of.
+    asked = ({"tir": recipe} if recipe else {}) | choices | ({"platform": "cpu"} if on_cpu else {})
+    with StopLaunch(next((f"{group}={option}" for group, option in asked.items()), None)):
+        if on_cpu:
             from verl_tir import cpu
 
             cpu.activate()
 
         from verl_tir import launch
 
-        launch.register_search_path()
+        launch.check_groups(choices)
+        launch.register()
         if recipe is not None:
             launch.check_versions()
             # Importing it registers the agent loop under its name.

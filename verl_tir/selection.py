@@ -1,4 +1,4 @@
-"""Which recipe and which platform a launch selects; the standard library only, as `plugin` must not fail to load."""
+"""What a launch selects of the plugin's config groups; the standard library only, as `plugin` must not fail to load."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ RECIPE_VARIABLE = "VERL_TIR"
 PLATFORM_VARIABLE = "VERL_PLATFORM"
 """verl's own environment variable for the hardware platform."""
 
-_OVERRIDE = re.compile(r"^\+{0,2}(tir|platform)(?:@[^=]*)?=(.+)$")
+GROUPS = ("tir", "ablation", "platform")
+"""The config groups that the plugin brings."""
+
+_OVERRIDE = re.compile(rf"^\+{{0,2}}({'|'.join(GROUPS)})(?:@[^=]*)?=(.+)$")
 
 
 def selected(group: str, argv: Sequence[str]) -> str | None:
-    """The option of a config group (`tir` or `platform`) that a Hydra command line selects, or None."""
+    """The option of a config group, one of `GROUPS`, that a Hydra command line selects, or None."""
     options = [match[2] for match in map(_OVERRIDE.match, argv[1:]) if match and match[1] == group]
     return options[-1] if options else None
 
