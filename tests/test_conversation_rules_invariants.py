@@ -127,6 +127,7 @@ def _check(name: str, seed: int) -> StopReason:
     assert len(tokens.ids) == len(tokens.mask) == len(tokens.log_probs) <= limits.max_response_tokens
     assert len(tokens) == sum(turn.model_tokens + turn.observation_tokens for turn in turns)
     assert all(tokens.ids[: len(context)] == context for context in world.contexts)
+    assert trajectory.ends_in_observation is (tokens.mask[-1:] == [0])
 
     place = 0
     for index, turn in enumerate(turns):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from verl_tir.filters.token_rule import TokenRule
+from verl_tir.filters.token_rule import TokenRule, reward_at_last_token
 from verl_tir.filters.void import Row, VoidPolicy
 
 # Model, model, tool, tool, model, model: the tool's output is in no loss.
@@ -38,3 +38,25 @@ def test_mask(rule: TokenRule, void_from: int | None, left: list[int], low: int)
     assert after.mask.dtype == mask.dtype
     assert mask.tolist() == MASK
     assert rule.applies_to(row) or left == MASK
+
+
+# id: the mask after all rules, where the reward stands
+PLACES = {
+    "the model has the last word": ([1, 1, 0, 0, 1, 1], 5),
+    "a program answered": ([1, 1, 0, 0], 1),
+    "two programs, the second answered": ([1, 0, 1, 1, 0, 0], 3),
+    "a suffix left the loss": ([1, 1, 0, 0, 0, 0], 1),
+    "improbable tokens left the loss": ([1, 0, 0, 0, 1, 0], 4),
+    "one token": ([1], 0),
+}
+
+
+@pytest.mark.parametrize("reward", [1.0, -1.0, 0.0, 0.1])
+@pytest.mark.parametrize(("mask", "place"), PLACES.values(), ids=PLACES)
+def test_the_reward_stands_at_the_last_token_in_the_loss(mask: list[int], place: int, reward: float) -> None:
+    """There alone, as verl's own type, and its sum is the reward to the last bit."""
+    stored = torch.tensor(reward)
+    scores = reward_at_last_token(torch.tensor(mask), float(stored))
+    assert scores.dtype == torch.float32
+    assert scores.nonzero().flatten().tolist() == ([place] if reward else [])
+    assert torch.equal(scores.sum(), stored)

@@ -130,6 +130,7 @@ ABORTED = {StopReason.SANDBOX_FAULT, StopReason.ENGINE_ABORT, StopReason.PROMPT_
 
 
 VOID = dataclasses.replace(LAST, has_answer=False)
+EMPTY = dataclasses.replace(VOID, model_tokens=0)
 
 
 @pytest.mark.parametrize("reason", StopReason)
@@ -149,6 +150,16 @@ def test_void_from_counts_what_stands_before_the_first_void_turn(turns: tuple[Tu
     """From that response token on, observations counted, a trajectory is void."""
     assert Trajectory(turns, StopReason.MAX_TURNS).void_from == start
     assert Trajectory(turns, StopReason.ENGINE_ABORT).void_from is None
+
+
+@pytest.mark.parametrize(
+    ("turns", "tool"),
+    [((), False), ((TURN,), True), ((TURN, LAST), False), ((LAST, TURN), True), ((TURN, EMPTY), True)],
+)
+def test_the_tool_has_the_last_token(turns: tuple[Turn, ...], tool: bool) -> None:
+    """Whatever ended the trajectory; a turn of which nothing was kept does not count."""
+    for reason in StopReason:
+        assert Trajectory(turns, reason).ends_in_observation is tool
 
 
 @pytest.mark.parametrize(("code", "answer", "void"), [(0, 0, True), (1, 0, False), (0, 1, False), (1, 1, False)])

@@ -170,6 +170,12 @@ class Trajectory:
         return sum(turn.model_tokens + turn.observation_tokens for turn in before)
 
     @property
+    def ends_in_observation(self) -> bool:
+        """Whether the response's last token is the tool's, and so has mask 0."""
+        written = [turn for turn in self.turns if turn.model_tokens or turn.observation_tokens]
+        return bool(written) and written[-1].observation_tokens > 0
+
+    @property
     def aborted(self) -> bool:
         return self.stop_reason in ABORTED_REASONS
 

@@ -39,7 +39,7 @@ def clear() -> None:
 
 @dataclass(frozen=True)
 class Response:
-    """One trajectory: two turns, of code with an output and of text, unless it is cut or faulty."""
+    """One trajectory: two turns, of code with an output and of text, unless it is cut or faulty, or a tool answers."""
 
     reward: float
     correct: float | None = None
@@ -47,18 +47,22 @@ class Response:
     overlong: bool = False
     aborted: bool = False
     undecided: bool = False
+    tool_answers: bool = False
+    """The second turn is code too, whose output ends the trajectory."""
     log_probs: tuple[float, ...] = ()
 
     def trajectory(self) -> Trajectory:
         first = Turn(TurnEnd.CODE, 2, 2, 0, True, False, None, False, 0.1, 0.0)
         model_tokens = MAX_RESPONSE_TOKENS - 4 if self.overlong else 3
         end = TurnEnd.LENGTH if self.overlong else TurnEnd.EOS
-        last = Turn(end, model_tokens, 0, 0, False, not self.void, None, False, 0.1, 0.0)
+        seen = 2 if self.tool_answers else 0
+        last = Turn(end, model_tokens, seen, 0, self.tool_answers, not self.void, None, False, 0.1, 0.0)
         reason = StopReason.VOID if self.void else StopReason.ANSWER
         return Trajectory((first, last), StopReason.SANDBOX_FAULT if self.aborted else reason, "9^{9^{9^9}}")
 
     def mask(self) -> list[int]:
-        return [1, 1, 0, 0] + [1] * self.trajectory().turns[-1].model_tokens
+        last = self.trajectory().turns[-1]
+        return [1, 1, 0, 0] + [1] * last.model_tokens + [0] * last.observation_tokens
 
 
 GOOD, BAD, VOID = Response(1.0, 1.0), Response(0.0, 0.0), Response(0.0, 0.0, void=True)
@@ -67,13 +71,15 @@ UNDECIDED = Response(0.0, 0.0, undecided=True)
 LATE, LATE_GOOD = Response(0.0, 0.0, overlong=True), Response(1.0, 1.0, overlong=True)
 
 
-def put_prompt(uid: str, status: str, step: int = 1) -> None:
+def put_prompt(uid: str, status: str, step: int = 1, partition: str = "train") -> None:
     """Store a prompt without trajectories."""
     tag = {"is_prompt": True, "status": status, "global_steps": step}
-    tq.kv_put(key=uid, partition_id="train", fields=None, tag=tag)
+    tq.kv_put(key=uid, partition_id=partition, fields=None, tag=tag)
 
 
-def put_group(uid: str, responses: list[Response], status: str = "finished", step: int = 1) -> None:
+def put_group(
+    uid: str, responses: list[Response], status: str = "finished", step: int = 1, partition: str = "train"
+) -> None:
     """Store trajectories, and then, as verl's agent loop does, that their prompt is done."""
     for session, response in enumerate(responses):
         mask = torch.tensor(response.mask())
@@ -92,11 +98,11 @@ def put_group(uid: str, responses: list[Response], status: str = "finished", ste
         tags = {"status": "success", "response_len": len(mask), "seq_len": len(mask) + 2, "global_steps": step}
         tq.kv_batch_put(
             keys=[f"{uid}_{session}_0"],
-            partition_id="train",
+            partition_id=partition,
             fields=list_of_dict_to_tensordict([fields]),
             tags=[tags],
         )
-    put_prompt(uid, status, step)
+    put_prompt(uid, status, step, partition)
 
 
 class Refill:

@@ -49,6 +49,7 @@ class StoredRow:
             overlong=budget.used_up_by(trajectory, prompt_tokens),
             correct=None if correct is None else correct > 0.5,
             void_from=trajectory.void_from,
+            ends_in_observation=trajectory.ends_in_observation,
         )
 
 
@@ -194,11 +195,16 @@ def read_tokens(keys: Sequence[str], partition_id: str, *, log_probs: bool) -> l
     return [StoredTokens(*pair) for pair in zip(masks, sampled, strict=True)]
 
 
-def write_masks(masks: Mapping[str, torch.Tensor], partition_id: str) -> None:
-    """Overwrite the masks of rows, each (response length,): what left the loss leaves verl's denominators too."""
+def write_masks(masks: Mapping[str, torch.Tensor], rewards: Mapping[str, torch.Tensor], partition_id: str) -> None:
+    """Overwrite masks and rewards of the same rows, each (response length,).
+
+    What left the loss leaves verl's denominators too.
+    """
     if not masks:
         return
-    fields = [{"response_mask": mask, "loss_mask": mask.clone()} for mask in masks.values()]
+    fields = [
+        {"response_mask": mask, "loss_mask": mask.clone(), "rm_scores": rewards[key]} for key, mask in masks.items()
+    ]
     tq.kv_batch_put(keys=list(masks), partition_id=partition_id, fields=list_of_dict_to_tensordict(fields))
 
 

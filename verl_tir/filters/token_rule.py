@@ -1,4 +1,4 @@
-"""The token rule: which tokens of a trajectory that trains leave the loss all the same."""
+"""The token rule: which tokens of a trajectory that trains leave the loss all the same, and which has its reward."""
 
 from __future__ import annotations
 
@@ -49,3 +49,21 @@ class TokenRule:
         assert log_probs is not None, "the launch is refused without rollout.calculate_log_probs"
         low = kept.bool() & (log_probs < math.log(self.min_probability))
         return TokenMask(kept.masked_fill(low, 0), int(low.sum()))
+
+
+def reward_at_last_token(mask: torch.Tensor, reward: float) -> torch.Tensor:
+    """A row's `rm_scores`: its reward at its last token in the loss, where every advantage estimator of verl sees it.
+
+    verl puts the reward at the last token of all. Where that is the tool's, or left the loss, an estimator that goes
+    back from the end skips it, and the reward with it; those that sum a row's rewards get the same sum.
+
+    Args:
+        mask: (response length,), 1 for a token in the loss; at least one is.
+        reward: the row's reward.
+
+    Returns:
+        (response length,), float32, zero but for that token.
+    """
+    scores = torch.zeros(len(mask), dtype=torch.float32)
+    scores[mask.nonzero()[-1]] = reward
+    return scores

@@ -1,4 +1,4 @@
-"""Applies the token rule to rows in storage."""
+"""Applies the token rule to rows in storage, and puts their rewards where every advantage estimator sees them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from verl_tir.filters.storage import read_tokens, write_masks
-from verl_tir.filters.token_rule import TokenRule
+from verl_tir.filters.token_rule import TokenRule, reward_at_last_token
 from verl_tir.filters.void import Row
 
 _ROWS_AT_ONCE = 256
@@ -28,14 +28,17 @@ class Trimmed:
 
 
 def trim_rows(rows: Sequence[Row], rule: TokenRule, partition_id: str) -> Trimmed:
-    """Overwrite the masks of the rows, each of which trains, with what the rule leaves of them."""
-    concerned = [row for row in rows if rule.applies_to(row)]
+    """Overwrite the masks of the rows, each of which trains, with what the rule leaves of them.
+
+    The reward of a row whose last token is not in the loss moves to its last one that is.
+    """
+    concerned = [row for row in rows if row.ends_in_observation or rule.applies_to(row)]
     trimmed = tokens = low_probability = 0
     emptied: set[str] = set()
     for start in range(0, len(concerned), _ROWS_AT_ONCE):
         part = concerned[start : start + _ROWS_AT_ONCE]
         stored = read_tokens([row.key for row in part], partition_id, log_probs=rule.min_probability is not None)
-        masks = {}
+        masks, rewards = {}, {}
         for row, before in zip(part, stored, strict=True):
             after = rule.mask(row, before.mask, before.log_probs)
             lost = int(before.mask.sum() - after.mask.sum())
@@ -44,7 +47,8 @@ def trim_rows(rows: Sequence[Row], rule: TokenRule, partition_id: str) -> Trimme
             low_probability += after.low_probability
             if not after.mask.any():
                 emptied.add(row.key)
-            elif lost:
+            elif lost or not after.mask[-1]:
                 masks[row.key] = after.mask
-        write_masks(masks, partition_id)
+                rewards[row.key] = reward_at_last_token(after.mask, row.reward)
+        write_masks(masks, rewards, partition_id)
     return Trimmed(trimmed, tokens, low_probability, frozenset(emptied))

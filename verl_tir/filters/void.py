@@ -64,6 +64,8 @@ class Row:
     """What the reward said of the answer; None where the reward does not say."""
     void_from: int | None = None
     """Response tokens, of model and tool, before the first void turn; None where there is none."""
+    ends_in_observation: bool = False
+    """Its last token is the tool's, and so has mask 0."""
 
 
 @dataclass(frozen=True, slots=True)
