@@ -39,11 +39,13 @@ def activate() -> None:
     # verl registers its FSDP engine for "cuda" and "npu" only, though the class asks the platform for its device.
     os.environ["VERL_ENGINE_DEVICE"] = "cuda"
 
-    from verl_tir.cpu import distribution, platform, process_group
+    from verl_tir.cpu import distribution, pinned_memory, platform, process_group, value_model
 
     distribution.install()
     platform.install()
     process_group.install()
+    pinned_memory.install()
+    value_model.install()
 
 
 def _check_vllm_hook() -> None:
