@@ -222,6 +222,11 @@ NO_RECIPE = {
     "a name for a node": (["+tir={recipe:simpletir}"], None, "agent.default_agent_loop='single_turn_agent'"),
     "another package": (["+tir@elsewhere=simpletir"], None, "tir=None is not a recipe's settings"),
     "a key of a file": ([], "tir: simpletir", "tir='simpletir' is not a recipe's settings"),
+    "a reference to nothing": (
+        ["+tir=simpletir", "tir.dump_dir=${nowhere}"],
+        None,
+        "it cannot be checked: Interpolation",
+    ),
     "jobs of a multirun": (["-m", "+tir=simpletir", "tir.rollout.max_turns=0,-1"], None, "tir.rollout.max_turns=0"),
 }
 """A launch, a line of its file, and what it says."""

@@ -14,7 +14,7 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from verl_tir.config import TirConfig
+from verl_tir.config import TirConfig, TirConfigError
 from verl_tir.launch import validate
 from verl_tir.rollout.observation import ObservationRule
 from verl_tir.rollout.prompt import PromptTemplate
@@ -179,3 +179,32 @@ def test_every_recipe_and_rule_is_in_the_document() -> None:
     table = DOCUMENT.partition("## The parts")[0]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == ["simpletir", "simpletir_long", "torl", "hermes"]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(RECIPES)
+
+
+KWARGS = "+reward.custom_reward_function.reward_kwargs"
+REFUSED = {
+    "an unknown key of the reward": ([f"{KWARGS}.corect_reward=1"], "reward_kwargs: unknown key corect_reward: "),
+    "a wrong answer worth as much as a right one": ([f"{KWARGS}.wrong_reward=1"], "below correct_reward=1.0"),
+    "text for a number": ([f"{KWARGS}.correct_reward=high"], "reward_kwargs.correct_reward='high': give a number"),
+    "no time to compare": ([f"{KWARGS}.timeout=0"], "reward_kwargs.timeout=0 (seconds for one comparison) must be"),
+    "no worker": ([f"{KWARGS}.workers=0"], "reward_kwargs.workers=0 must be a whole number from 1"),
+    "too little memory": ([f"{KWARGS}.memory_limit_mb=8"], "reward_kwargs.memory_limit_mb=8 must be at least 256"),
+    "an argument of verl's": ([f"{KWARGS}.ground_truth=5"], "reward_kwargs: unknown key ground_truth: "),
+    "settings that are none": ([f"{KWARGS}=5"], "reward_kwargs=5: give a mapping"),
+    "another function of ours": (["reward.custom_reward_function.name=score"], "has compute_score only"),
+}
+"""Overrides of a launch, and what the check says of them."""
+
+
+@pytest.mark.parametrize(("overrides", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_the_reward_would_refuse_stops_the_launch(overrides: list[str], said: str) -> None:
+    """Not at the first scoring, when the engine is up, but before anything starts, and so in `verl-tir doctor` too."""
+    with pytest.raises(TirConfigError, match=re.escape(said)):
+        validate(_composed("+tir=simpletir", *overrides))
+
+
+def test_a_reward_of_the_users_own_takes_what_it_likes() -> None:
+    """Its settings are its own matter."""
+    function = "reward.custom_reward_function"
+    own = [f"{function}.path=/mine.py", f"{function}.name=score", f"{KWARGS}.weight=2"]
+    assert validate(_composed("+tir=simpletir", *own)) == "simpletir"

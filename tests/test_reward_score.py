@@ -102,13 +102,27 @@ WORTHLESS = {
     "no number": ({"correct_reward": float("nan")}, r"correct_reward=nan: give a finite number"),
     "wrong is best": ({"wrong_reward": 2.0}, r"wrong_reward=2.0 .* below correct_reward=1.0"),
     "a box is best": ({"boxed_reward": 1.0}, r"boxed_reward=1.0, and both must be below correct_reward=1.0"),
+    "text": ({"correct_reward": "1"}, r"correct_reward='1': give a number"),
+    "a truth": ({"wrong_reward": False}, r"wrong_reward=False: give a number"),
+    "nothing": ({"wrong_reward": None}, r"wrong_reward=None: give a number"),
+    "more than a float": ({"correct_reward": 10**400}, r"correct_reward=10+: give a finite number"),
+    "as much as a right one": ({"wrong_reward": 1}, r"wrong_reward=1 .* below correct_reward=1.0"),
+    "no time": ({"timeout": 0}, r"timeout=0 .* must be above 0"),
+    "time without end": ({"timeout": float("inf")}, r"timeout=inf .* at most 86400"),
+    "time as text": ({"timeout": "5"}, r"timeout='5' must be a number, of seconds"),
+    "no workers": ({"workers": 0}, r"workers=0 must be a whole number from 1 to 1024"),
+    "half a worker": ({"workers": 1.5}, r"workers=1.5 must be a whole number"),
+    "workers beyond any machine": ({"workers": 10**9}, r"workers=1000000000 must be a whole number from 1 to 1024"),
+    "too little memory": ({"memory_limit_mb": 8}, r"memory_limit_mb=8 must be at least 256"),
+    "more memory than there is": ({"memory_limit_mb": 2**44}, r"memory_limit_mb=\d+ must be .* at most 16777216"),
+    "memory as text": ({"memory_limit_mb": "2g"}, r"memory_limit_mb='2g' must be a whole number"),
     "a box is worst": ({"boxed_reward": -1.0}, r"wrong_reward=0.0 must not be above boxed_reward=-1.0"),
 }
 
 
 @pytest.mark.parametrize(("settings", "message"), WORTHLESS.values(), ids=WORTHLESS)
 def test_rewards_that_teach_the_wrong_thing_are_refused(settings: dict[str, float], message: str) -> None:
-    """A sign too many would reward programs that fail; the error names the key and what is allowed."""
+    """A sign too many would reward programs that fail; the error names the key and what is allowed, bounds included."""
     with pytest.raises(ValueError, match=f"reward_kwargs.*{message}"):
         score(r"\boxed{5}", **settings)
 
@@ -157,7 +171,7 @@ def test_record_of_a_wrong_type_is_refused(bad: Any) -> None:
 
 def test_unknown_setting_is_refused_and_verls_own_are_not() -> None:
     """A misspelt key is named together with the keys there are; what verl itself adds is ignored."""
-    with pytest.raises(TypeError, match=r"'corect_reward'.*reward_kwargs.*correct_reward"):
+    with pytest.raises(ValueError, match=r"reward_kwargs: unknown key corect_reward: .*correct_reward"):
         score(r"\boxed{5}", corect_reward=1.0)
     result = score(r"\boxed{5}", reward_router_address="host:1", reward_model_tokenizer=None)
     assert result["correct"] == 1.0

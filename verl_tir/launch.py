@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -49,6 +49,9 @@ answer in a text that holds the tool's output."""
 _RECIPES = "verl_tir.recipes"
 
 _WORKER_VARIABLE = f"ray_kwargs.ray_init.runtime_env.env_vars.{RECIPE_VARIABLE}"
+
+
+_STOPPED = "verl-tir: the launch was stopped, nothing was started:"
 
 
 class RecipeSearchPath(SearchPathPlugin):
@@ -107,14 +110,17 @@ class ValidateLaunch(Callback):
         """Stop a launch that asks for the plugin if its settings are wrong.
 
         Raises:
-            SystemExit: with one line per wrong key. Hydra turns other exceptions of a callback into warnings.
+            SystemExit: with one line per wrong key, or with the error that kept the check from its end. Hydra turns
+                other exceptions of a callback into warnings, and goes on.
         """
         if "tir" not in config and selected("tir", sys.argv) is None:
             return
         try:
             recipe = validate(config)
         except TirConfigError as error:
-            raise SystemExit(f"verl-tir: the launch was stopped, nothing was started:\n{error}") from None
+            raise SystemExit(f"{_STOPPED}\n{error}") from None
+        except Exception as error:
+            raise SystemExit(f"{_STOPPED}\nit cannot be checked: {type(error).__name__}: {error}") from error
         os.environ[RECIPE_VARIABLE] = recipe
 
     on_job_start = on_run_start
@@ -139,13 +145,7 @@ def validate(config: DictConfig) -> str:
             f"{_WORKER_VARIABLE}: Ray's workers learn from it that the plugin has to be active; "
             f"the recipe's yaml has to set it to {tir.recipe!r}"
         )
-    manager = config.reward.reward_manager
-    ours = config.reward.custom_reward_function.path == "pkg://verl_tir.reward.score"
-    if ours and manager.source == "register" and manager.name not in _REWARD_MANAGERS:
-        problems.append(
-            f"reward.reward_manager.name={manager.name!r}: it does not hand the rollout's answer to the reward; "
-            f"allowed: {', '.join(_REWARD_MANAGERS)}"
-        )
+    problems += _reward_problems(config)
     problems += _filter_problems(config, tir.filter)
     if tir.dump_token_log_probs and not config.actor_rollout_ref.rollout.calculate_log_probs:
         problems.append(
@@ -168,6 +168,32 @@ def validate(config: DictConfig) -> str:
     if problems:
         raise TirConfigError("\n".join(problems))
     return tir.recipe
+
+
+def _reward_problems(config: DictConfig) -> list[str]:
+    """Settings that our reward function would refuse or not be asked with; another's are its own matter."""
+    # Not needed where nothing is launched, as in Ray's workers.
+    from verl_tir.reward.score import REWARD_KWARGS, RewardSettings
+
+    function, manager = config.reward.custom_reward_function, config.reward.reward_manager
+    if function.path != "pkg://verl_tir.reward.score":
+        return []
+    problems = []
+    if function.name != "compute_score":
+        problems.append(f"reward.custom_reward_function.name={function.name!r}: {function.path} has compute_score only")
+    if manager.source == "register" and manager.name not in _REWARD_MANAGERS:
+        problems.append(
+            f"reward.reward_manager.name={manager.name!r}: it does not hand the rollout's answer to the reward; "
+            f"allowed: {', '.join(_REWARD_MANAGERS)}"
+        )
+    kwargs = OmegaConf.to_container(function, resolve=True).get("reward_kwargs", {})
+    if not isinstance(kwargs, Mapping):
+        return [*problems, f"{REWARD_KWARGS}={kwargs!r}: give a mapping of keys to values, or leave it out"]
+    try:
+        RewardSettings.from_kwargs(kwargs)
+    except ValueError as error:
+        problems.append(str(error))
+    return problems
 
 
 def _filter_problems(config: DictConfig, filters: FilterConfig) -> list[str]:

@@ -15,6 +15,10 @@ from verl_tir.reward.worker import READY
 START_TIMEOUT = 120.0
 # An address space below this does not hold the imports alone.
 MIN_MEMORY_LIMIT_MB = 256
+# 16 TiB, more than a machine has; the kernel does not take every number.
+MAX_MEMORY_LIMIT_MB = 2**24
+# Seconds; a day. Timers do not take every number.
+MAX_TIMEOUT = 86_400.0
 
 
 class ScoringError(RuntimeError):
@@ -41,16 +45,26 @@ class OutOfTimeError(WorkerLostError):
 class WorkerLimits:
     """What one comparison may use."""
 
-    timeout: float
+    timeout: float = 5.0
     """Wall time of one comparison, in seconds. The worker's start-up does not count."""
-    memory_limit_mb: int
+    memory_limit_mb: int = 2048
     """Address space of the worker process, in MiB."""
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise ValueError(f"timeout={self.timeout!r} (seconds for one comparison) must be above 0")
-        if self.memory_limit_mb < MIN_MEMORY_LIMIT_MB:
-            raise ValueError(f"memory_limit_mb={self.memory_limit_mb!r} must be at least {MIN_MEMORY_LIMIT_MB}")
+        """Raises ValueError where one is no number or out of range; the message begins with its name."""
+        if isinstance(self.timeout, bool) or not isinstance(self.timeout, int | float):
+            raise ValueError(f"timeout={self.timeout!r} must be a number, of seconds for one comparison")
+        if not 0 < self.timeout <= MAX_TIMEOUT:
+            raise ValueError(
+                f"timeout={self.timeout!r} (seconds for one comparison) must be above 0 and at most {MAX_TIMEOUT:g}"
+            )
+        if isinstance(self.memory_limit_mb, bool) or not isinstance(self.memory_limit_mb, int):
+            raise ValueError(f"memory_limit_mb={self.memory_limit_mb!r} must be a whole number, of MiB")
+        if not MIN_MEMORY_LIMIT_MB <= self.memory_limit_mb <= MAX_MEMORY_LIMIT_MB:
+            raise ValueError(
+                f"memory_limit_mb={self.memory_limit_mb!r} must be at least {MIN_MEMORY_LIMIT_MB} and at most "
+                f"{MAX_MEMORY_LIMIT_MB}"
+            )
 
 
 class WorkerProcess:

@@ -7,21 +7,60 @@ reward.custom_reward_function.name=compute_score
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from verl_tir.reward.answer import last_boxed
 from verl_tir.reward.pool import ScoringPool
+from verl_tir.reward.process import WorkerLimits
 from verl_tir.reward.truth import accepted_answers
 from verl_tir.reward.verdict import Verdict
-from verl_tir.reward.worth import Worth
+from verl_tir.reward.worth import REWARD_KWARGS, Worth
 from verl_tir.trajectory import FAILED_OUTCOMES, Outcome
 
 # verl passes these when a reward model is configured; a rule has no use for them.
 _IGNORED_FROM_VERL = frozenset({"reward_router_address", "reward_model_tokenizer"})
 
-_pools: dict[tuple[Any, ...], ScoringPool] = {}
+MAX_WORKERS = 1024
+"""Each is a process, in each of verl's `reward.num_workers` actors."""
+
+_pools: dict[tuple[int, int, WorkerLimits], ScoringPool] = {}
 _pools_guard = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSettings:
+    """The keys that `reward.custom_reward_function.reward_kwargs` takes, checked."""
+
+    worth: Worth = field(default_factory=Worth)
+    limits: WorkerLimits = field(default_factory=WorkerLimits)
+    workers: int = 1
+    """Comparisons at the same time in this process."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.workers, bool) or not isinstance(self.workers, int) or not 1 <= self.workers <= MAX_WORKERS:
+            raise ValueError(f"workers={self.workers!r} must be a whole number from 1 to {MAX_WORKERS}")
+
+    @classmethod
+    def from_kwargs(cls, kwargs: Mapping[str, Any]) -> "RewardSettings":
+        """The settings for `reward_kwargs`; what is not given is as by default.
+
+        Raises:
+            ValueError: a key is unknown or its value is wrong; the message names it and what is allowed.
+        """
+        worth, limits = ({setting.name for setting in fields(part)} for part in (Worth, WorkerLimits))
+        known = worth | limits | {"workers"}
+        if unknown := sorted(kwargs.keys() - known):
+            raise ValueError(
+                f"{REWARD_KWARGS}: unknown key {', '.join(unknown)}: remove it, or use one of "
+                f"{', '.join(sorted(known))}"
+            )
+        settings = {"worth": Worth(**{key: kwargs[key] for key in worth & kwargs.keys()})}
+        try:
+            settings["limits"] = WorkerLimits(**{key: kwargs[key] for key in limits & kwargs.keys()})
+            return cls(**settings, **{key: kwargs[key] for key in {"workers"} & kwargs.keys()})
+        except ValueError as error:
+            raise ValueError(f"{REWARD_KWARGS}.{error}") from None
 
 
 @dataclass(frozen=True)
@@ -39,20 +78,9 @@ async def compute_score(
     solution_str: str,
     ground_truth: Any,
     extra_info: Mapping[str, Any] | None = None,
-    *,
-    correct_reward: float = 1.0,
-    wrong_reward: float = 0.0,
-    boxed_reward: float | None = None,
-    executable_reward: float = 0.0,
-    execution_penalty: float = 0.0,
-    timeout: float = 5.0,
-    workers: int = 1,
-    memory_limit_mb: int = 2048,
     **kwargs: Any,
 ) -> dict[str, float]:
-    r"""Reward of one response: `correct_reward` if its boxed answer is the ground truth, else `wrong_reward`.
-
-    The keyword-only arguments are the keys that `reward.custom_reward_function.reward_kwargs` takes.
+    """Reward of one response: `correct_reward` if its boxed answer is the ground truth, else `wrong_reward`.
 
     Args:
         data_source: name of the data set, for messages only.
@@ -61,17 +89,7 @@ async def compute_score(
         extra_info: may hold under `"tir"` what the rollout recorded: `"answer"`, the text between the braces of the
             final box, taken from the whole text (a response shows tool output cut short), or None;
             `"answer_source"`, `"model"`, `"tool"` or None; and `"turns"`, each with the `"outcome"` of its program.
-        correct_reward: score of a correct answer.
-        wrong_reward: score of a wrong, missing or undecided answer.
-        boxed_reward: score of a wrong answer that stands in a box; None for `wrong_reward`.
-        executable_reward: added to the score of a response that ran programs, all of which ended well.
-        execution_penalty: taken off the score of a response of whose programs any failed or ran out of time or memory
-            (ToRL's ablation takes 0.5). A response without a program has none that failed, and a fault of the sandbox
-            is nobody's failure.
-        timeout: wall time of one comparison, in seconds.
-        workers: comparisons at the same time in this process.
-        memory_limit_mb: address space of one comparison's process, in MiB.
-        kwargs: what else verl passes.
+        kwargs: the settings of `RewardSettings`, and what else verl passes.
 
     Returns:
         Always the same keys, all floats, since verl averages them: `score`; `correct`, 1 if it is; `boxed`, 1 if there
@@ -81,22 +99,19 @@ async def compute_score(
         An undecided row scores `wrong_reward` and is no evidence against the answer: leave it out of training.
 
     Raises:
-        TypeError: an unknown key in `reward_kwargs`, or a ground truth or record of a wrong type.
-        ValueError: a setting out of range.
+        TypeError: a ground truth or record of a wrong type.
+        ValueError: an unknown or wrong setting.
         ScoringError: comparisons are not possible at all.
     """
-    if unknown := sorted(kwargs.keys() - _IGNORED_FROM_VERL):
-        raise TypeError(
-            f"unknown key {', '.join(map(repr, unknown))} in reward.custom_reward_function.reward_kwargs: remove it, "
-            "or use one of correct_reward, wrong_reward, boxed_reward, executable_reward, execution_penalty, timeout, "
-            "workers, memory_limit_mb"
-        )
-    worth = Worth(correct_reward, wrong_reward, boxed_reward, executable_reward, execution_penalty)
+    settings = RewardSettings.from_kwargs(
+        {key: value for key, value in kwargs.items() if key not in _IGNORED_FROM_VERL}
+    )
+    worth = settings.worth
     accepted = accepted_answers(ground_truth, f"a row of data source {data_source!r}")
     answer = _final_answer(solution_str, extra_info or {})
     verdict = Verdict.DIFFERENT
     if answer.text is not None:
-        verdict = await _pool(workers, timeout, memory_limit_mb).compare(answer.text, accepted)
+        verdict = await _pool(settings).compare(answer.text, accepted)
     ran = _outcomes(extra_info or {})
     failed = bool(ran & FAILED_OUTCOMES)
     executable = bool(ran) and not failed
@@ -108,7 +123,7 @@ async def compute_score(
         "tool_given": float(answer.is_from_tool),
         "executable": float(executable),
         "undecided": float(verdict is Verdict.UNDECIDED),
-        "execution_penalty": float(execution_penalty if failed else 0.0),
+        "execution_penalty": float(worth.execution_penalty if failed else 0.0),
     }
 
 
@@ -131,10 +146,10 @@ def _outcomes(extra_info: Mapping[str, Any]) -> set[str]:
     return {turn["outcome"] for turn in turns} - {None, Outcome.FAULT}
 
 
-def _pool(workers: int, timeout: float, memory_limit_mb: int) -> ScoringPool:
+def _pool(settings: RewardSettings) -> ScoringPool:
     # With the process id, since a pool does not outlive a fork.
-    key = (os.getpid(), workers, timeout, memory_limit_mb)
+    key = (os.getpid(), settings.workers, settings.limits)
     with _pools_guard:
         if key not in _pools:
-            _pools[key] = ScoringPool(workers, timeout, memory_limit_mb)
+            _pools[key] = ScoringPool(settings.workers, settings.limits.timeout, settings.limits.memory_limit_mb)
         return _pools[key]
