@@ -225,7 +225,10 @@ def test_rows_of_different_length_are_written_as_one_batch() -> None:
 
 
 def test_cpu_platform_meets_verls_interface() -> None:
-    """In a process of its own, verl runs on our platform and finds its FSDP engine and the CPU build of vLLM."""
+    """In a process of its own, verl runs on our platform and finds its FSDP engine and the CPU build of vLLM.
+
+    That engine asks for memory that is not pinned, and loads a critic with the attention of its configuration.
+    """
     program = (
         "import verl\n"
         "from importlib.metadata import version\n"
@@ -234,9 +237,20 @@ def test_cpu_platform_meets_verls_interface() -> None:
         "device = get_torch_device()\n"
         "print(get_device_name(), get_device_id(), device.memory_allocated() > 0, device.mem_get_info()[1] > 0)\n"
         "print(EngineRegistry.get_engine_cls('language_model', 'fsdp2').__name__, '+cpu' in version('vllm'))\n"
+        "import inspect\n"
+        "from verl.utils.model import load_valuehead_model\n"
+        "from verl.workers.engine.fsdp import transformer_impl\n"
+        "print(transformer_impl.CPUOffloadPolicy(pin_memory=True).pin_memory, load_valuehead_model.__module__)\n"
+        "engine = inspect.getsource(transformer_impl.FSDPEngine)\n"
+        "print('from verl.utils.model import load_valuehead_model' in engine)\n"
     )
     environment = {**os.environ, "VERL_PLATFORM": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.stdout.splitlines()[-2:] == ["cpu cpu True True", "FSDPEngineWithLMHead True"], done.stderr[-2000:]
+    assert done.stdout.splitlines()[-4:] == [
+        "cpu cpu True True",
+        "FSDPEngineWithLMHead True",
+        "False verl_tir.cpu.value_model",
+        "True",
+    ], done.stderr[-2000:]

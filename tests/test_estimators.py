@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,8 +13,10 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 from verl.protocol import DataProto
 from verl.trainer.config import AlgoConfig
-from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, POLICY_LOSS_REGISTRY
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
+from verl.workers.config import ActorConfig
 
 from verl_tir.filters.estimators import ALLOWED, REFUSED, estimator_problems
 from verl_tir.filters.token_rule import reward_at_last_token
@@ -109,6 +112,36 @@ def test_estimators_that_sum_rewards_give_the_same_to_the_last_bit(estimator: st
         for name in ("advantages", "returns"):
             assert torch.equal(before.batch[name], after.batch[name])
         assert before.batch["advantages"].any()
+
+
+def test_grpo_passk_raises_on_a_group_of_one() -> None:
+    """As verl's padding is where a batch lacks one trajectory: one sandbox fault would end a run."""
+    with pytest.raises(ValueError, match="at least 2 samples per group"):
+        computed("grpo_passk", [MASKS["model"]], [1.0], moved=True)
+
+
+def test_opo_leaves_the_gradient_of_a_masked_group_undefined() -> None:
+    """Its NaN stands at masked tokens, and reaches the weights all the same."""
+    done = computed("opo", [[0, 0], [0, 0]], [0.0, 0.0], moved=False)
+    log_probs = torch.zeros(2, 2, requires_grad=True)
+    loss, _ = POLICY_LOSS_REGISTRY["vanilla"](
+        old_log_prob=torch.zeros(2, 2),
+        log_prob=log_probs,
+        advantages=done.batch["advantages"],
+        response_mask=done.batch["response_mask"],
+        loss_agg_mode="token-mean",
+        config=ActorConfig(
+            strategy="fsdp", rollout_n=2, use_dynamic_bsz=True, global_batch_info={"batch_num_tokens": 4}
+        ),
+    )
+    loss.backward()
+    assert log_probs.grad.isnan().all()
+
+
+def test_verl_asks_a_reward_model_without_resources_of_its_own_after_the_sampler() -> None:
+    """Why it is refused: nothing that the sampler decides could depend on the reward."""
+    source = inspect.getsource(PPOTrainer._step_once)
+    assert source.index("self.replay_buffer.sample(") < source.index("self._compute_reward_colocate(")
 
 
 @functools.cache

@@ -125,6 +125,24 @@ def test_grpo_does_not_notice_the_sampler(storage: None, estimator: str) -> None
         assert row["advantages"].any()
 
 
+@pytest.mark.parametrize("estimator", FROM_THE_END)
+def test_a_rejected_token_takes_the_reward_with_it(storage: None, estimator: str) -> None:
+    """Why verl's rejection of single tokens is refused with these: it comes after the sampler."""
+    rejected = Response(1.0, 1.0, log_probs=(1.0,) * 6 + (0.05,))
+    correction = {"rollout_rs": "token_k1", "rollout_rs_threshold": "0.5_2.0", "rollout_is": None}
+    rows = trained({"a": [rejected, GOOD]}, estimator, rollout_correction=correction)
+    assert rows["a_0_0"]["response_mask"].tolist() == [1, 1, 0, 0, 1, 1, 0]
+    lost, kept = (rows[key]["returns"][torch.tensor([0, 1, 4, 5])] for key in ("a_0_0", "a_1_0"))
+    assert torch.equal(lost, torch.zeros(4))
+    assert torch.equal(kept, torch.ones(4))
+
+
+def test_pf_ppo_gives_rows_the_returns_of_others(storage: None) -> None:
+    """Why it is refused: verl writes what it computed for the rows that it drew to the rows that it drew them for."""
+    rows = trained({"a": [GOOD, BAD]}, "gae", use_pf_ppo=True, pf_ppo={"reweight_method": "pow", "weight_pow": 2.0})
+    assert rows["a_1_0"]["returns"].tolist() == rows["a_0_0"]["returns"].tolist()
+
+
 def scores(keys: Sequence[str], partition: str = "train") -> dict[str, list[float]]:
     """The rewards of `keys`, token by token, as they are in storage."""
     data = tq.kv_batch_get(keys=list(keys), partition_id=partition, select_fields=["rm_scores"])["rm_scores"]

@@ -18,7 +18,7 @@ import torch
 # verl imports external modules before its plugins, and its FSDP engine asks for the platform when it is imported.
 import verl_tir.plugin  # noqa: F401
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, AgentLoopWorker
-from verl.workers.engine.fsdp.transformer_impl import FSDPEngine, FSDPEngineWithLMHead
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngine, FSDPEngineWithLMHead, FSDPEngineWithValueHead
 from verl.workers.rollout.llm_server import LLMServerClient
 # isort: on
 
@@ -92,6 +92,10 @@ _forward_step = FSDPEngineWithLMHead.forward_step
 def _recording_forward_step(self: Any, micro_batch: Any, loss_function: Any, forward_only: bool) -> Any:
     if forward_only:
         return _forward_step(self, micro_batch, loss_function=loss_function, forward_only=forward_only)
+    if isinstance(self, FSDPEngineWithValueHead):
+        names = ("input_ids", "response_mask", "values", "returns")
+        _write("valued", {name: [row.tolist() for row in micro_batch[name].unbind()] for name in names})
+        return _forward_step(self, micro_batch, loss_function=loss_function, forward_only=forward_only)
 
     def recording_loss(*, model_output: Any, data: Any, **kwargs: Any) -> Any:
         # The same loss once more on a leaf, for its slope at every token's log-probability.
@@ -128,7 +132,8 @@ def _recording_optimizer_step(self: Any) -> Any:
     grad_norm = _optimizer_step(self)
     after = [parameter.detach().to_local() for parameter in self.module.parameters()]
     change = max((new - old).abs().max().item() for new, old in zip(after, before, strict=True))
-    _write("updated", {"largest_change": change, "grad_norm": float(grad_norm)})
+    kind = "critic" if isinstance(self, FSDPEngineWithValueHead) else "updated"
+    _write(kind, {"largest_change": change, "grad_norm": float(grad_norm)})
     return grad_norm
 
 
