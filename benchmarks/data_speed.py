@@ -54,7 +54,7 @@ def main() -> None:
     Path("data_speed.parquet").unlink()
     with PoolJudge(options.workers) as judge:
         timed("duplicates", lambda: find_duplicates(made, judge))
-        answers = [item.answer for item in made]
+        answers = [answer for item in made for answer in item.answers]
         verdicts = timed(f"reading ground truths, {options.workers} processes", lambda: judge.readable(answers))
     workers = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"  processor of these: {workers.ru_utime + workers.ru_stime:.1f}")
@@ -76,8 +76,8 @@ def varied(problems: tuple[Problem, ...], count: int) -> list[Problem]:
     while len(made) < count:
         for item in problems[: count - len(made)]:
             question = other(item.question)
-            answer = item.answer if question == item.question else other(item.answer)
-            made.append(replace(item, id=problem_id(question), question=question, answer=answer, row=len(made) + 1))
+            answers = item.answers if question == item.question else tuple(map(other, item.answers))
+            made.append(replace(item, id=problem_id(question), question=question, answers=answers, row=len(made) + 1))
     return made
 
 

@@ -12,6 +12,7 @@ import typer
 from verl_tir.data.answer_kind import AnswerKind
 from verl_tir.data.command import data_app
 from verl_tir.data.manifest import SCHEMA
+from verl_tir.data.mending import Remark
 from verl_tir.data.rule import OFF_BY_DEFAULT, Rule
 from verl_tir.data.rules import Limits
 from verl_tir.data.selection import Choice, Method
@@ -62,9 +63,16 @@ def test_the_methods() -> None:
 def test_the_manifest() -> None:
     """Every field of a manifest stands in the table."""
     names = [name for row in rows("Manifest") for name in re.findall("`(.+?)`", row[0])]
-    expected = "schema command verl_tir versions source settings rows mended bad_rows rules overlap output"
+    expected = "schema command verl_tir versions source settings rows mended warnings bad_rows rules overlap output"
     assert names == expected.split()
     assert f"| {SCHEMA}, and what wrote it |" in DATA
+
+
+def test_the_remarks() -> None:
+    """Every kind of mending and of warning stands in its table, in its order."""
+    for heading, warns in (("What is mended", False), ("What is warned of", True)):
+        names = [name.strip("`") for name, _ in rows(heading)]
+        assert names == [remark for remark in Remark if remark.is_warning is warns]
 
 
 def test_kinds_of_ground_truths_are_what_it_shows() -> None:

@@ -15,10 +15,16 @@ from huggingface_hub.utils import filter_repo_objects
 from verl_tir.data.columns import USUAL, Columns
 from verl_tir.data.errors import ColumnError, DataError, FileError, RowError
 from verl_tir.data.files import find
+from verl_tir.data.mending import Remark
 from verl_tir.data.problem import Asked, Problem
 from verl_tir.data.reading import Reader
 from verl_tir.data.sources import BY_NAME, SOURCES
 
+DAPO_BEFORE = (
+    "Solve the following math problem step by step. The last line of your response should be of the form "
+    "Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\n"
+)
+DAPO_BEHIND = '\n\nRemember to put your answer on its own line after "Answer:".'
 ROWS = [{"problem": "What is $1+1$?", "answer": "2"}, {"problem": 'Find, if "any",\na $x$.', "answer": "073"}]
 
 
@@ -46,7 +52,7 @@ def read(path: Path, columns: Columns = USUAL, **settings: Any) -> tuple[Problem
 def test_every_format_reads_alike(tmp_path: Path, suffix: str) -> None:
     """The same rows are the same problems, with leading zeros, quotes and line breaks."""
     problems = read(write(tmp_path / f"rows.{suffix}", ROWS))
-    assert [(item.question, item.answer, item.row) for item in problems] == [
+    assert [(item.question, *item.answers, item.row) for item in problems] == [
         ("What is $1+1$?", "2", 1),
         ('Find, if "any",\na $x$.', "073", 2),
     ]
@@ -63,7 +69,7 @@ def test_verl_format_reads(tmp_path: Path) -> None:
     }
     for name in ("a.parquet", "a.jsonl"):
         (problem,) = read(write(tmp_path / name, [row]))
-        assert (problem.question, problem.answer, problem.data_source, problem.level) == ("What?", "5", "mine", 4)
+        assert (problem.question, problem.answers, problem.data_source, problem.level) == ("What?", ("5",), "mine", 4)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +121,8 @@ def test_verl_format_reads(tmp_path: Path) -> None:
 def test_each_known_data_set_reads_by_its_columns(tmp_path: Path, name: str, rows: list[Any]) -> None:
     """A row as the hub's repository has it gives question, ground truth, level and subject."""
     source = BY_NAME[name]
-    (problem,) = read(write(tmp_path / "a.jsonl", rows), source.columns, data_source=name, wrapper=source.wrapper)
-    assert (problem.question, problem.answer, problem.data_source) == ("Q", r"\frac{1}{2}", name)
+    (problem,) = read(write(tmp_path / "a.jsonl", rows), source.columns, data_source=name)
+    assert (problem.question, problem.answers, problem.data_source) == ("Q", (r"\frac{1}{2}",), name)
     assert problem.level == (5 if name in ("math", "simplerl_3to5", "math500") else None)
     expected = {
         "deepscaler": None,
@@ -190,30 +196,35 @@ def test_what_a_data_set_says_of_its_problems(tmp_path: Path) -> None:
 
 
 def test_instructions_are_taken_off(tmp_path: Path) -> None:
-    """DAPO's questions come bare, whether the file has its instructions around them or not."""
-    wrapper = BY_NAME["dapo"].wrapper
-    assert wrapper is not None
-    rows = [{"prompt": f"{wrapper.before}Q{wrapper.behind}", "solution": "1"}, {"prompt": "Q", "solution": "1"}]
-    problems = read(write(tmp_path / "a.jsonl", rows), BY_NAME["dapo"].columns, wrapper=wrapper)
-    assert [item.question for item in problems] == ["Q", "Q"]
+    """DAPO's questions come bare, whether the file has its instructions around them or not; both are one question."""
+    rows = [{"prompt": f"{DAPO_BEFORE}Q{DAPO_BEHIND}", "solution": "1"}, {"prompt": "Q", "solution": "1"}]
+    path = write(tmp_path / "a.jsonl", rows)
+    reading = Reader(BY_NAME["dapo"].columns).read([path])
+    assert [item.question for item in reading.problems] == ["Q", "Q"]
+    assert [item.row for item in reading.noted[Remark.INSTRUCTIONS]] == [1]
+    kept = Reader(BY_NAME["dapo"].columns, keep_instructions=True).read([path])
+    assert [item.question for item in kept.problems] == [item["prompt"] for item in rows]
+    assert len({item.id for item in (*kept.problems, *reading.problems)}) == 1
+    assert [item.row for item in kept.noted[Remark.INSTRUCTIONS_LEFT]] == [1]
 
 
 def test_context_stands_before_the_question(tmp_path: Path) -> None:
     """OlympiadBench's later questions need the text before them."""
-    rows = [{"question": "Find $b$.", "context": "Let $a=b$.", "final_answer": ["1", "2"]}]
+    rows = [{"question": "Find $b$.", "context": "Let $a=b$.", "final_answer": ["$1$,$2$"]}]
     (problem,) = read(write(tmp_path / "a.json", rows), BY_NAME["olympiadbench"].columns)
-    assert (problem.question, problem.answer) == ("Let $a=b$.\nFind $b$.", "1, 2")
+    assert (problem.question, problem.answers) == ("Let $a=b$.\nFind $b$.", ("$1$,$2$",))
 
 
 @pytest.mark.parametrize(
-    ("value", "answer"),
-    [(70, "70"), (70.0, "70"), (0.5, "0.5"), (float("nan"), ""), (None, ""), (" $x$ ", "x"), (r"\boxed{3}", "3"),
-     ("$1$ and $2$", "$1$ and $2$"), ([], "")],
+    ("value", "answers"),
+    [(70, ["70"]), (70.0, ["70"]), (0.5, ["0.5"]), (float("nan"), []), (None, []), (" $x$ ", ["x"]), ("", []),
+     (r"\boxed{3}", ["3"]), ("$1$ and $2$", ["$1$ and $2$"]), ([], []), ([70], ["70"]), ([""], []),
+     (1e22, [str(10**22)]), (["0.5", r"$\frac12$"], ["0.5", r"\frac12"]), (["1", "1", ""], ["1"])],
 )  # fmt: skip
-def test_ground_truths_of_all_types(tmp_path: Path, value: object, answer: str) -> None:
-    """Numbers are written as people write them; wrapping goes; what is missing is empty."""
+def test_ground_truths_of_all_types(tmp_path: Path, value: object, answers: list[str]) -> None:
+    """Numbers are written as people write them; each text of a list is accepted; what is missing is none."""
     (problem,) = read(write(tmp_path / "a.json", [{"problem": "Q", "answer": value}]))
-    assert problem.answer == answer
+    assert list(problem.answers) == answers
 
 
 @pytest.mark.parametrize(
@@ -236,12 +247,53 @@ def test_levels(tmp_path: Path, level: object, number: int | None) -> None:
     assert problem.level == number
 
 
+def test_raw_gsm8k_reads(tmp_path: Path) -> None:
+    """A solution that ends in `####` gives its answer, in a column of answers and of solutions; a box goes first."""
+    solution = "She sold 48/2 = <<48/2=24>>24.\n#### 1,234"
+    for column in ("answer", "solution"):
+        reading = Reader(USUAL).read([write(tmp_path / "a.jsonl", [{"question": "Q", column: solution}])])
+        (problem,) = reading.problems
+        assert (problem.answers, problem.solution) == (("1,234",), solution)
+    (problem,) = read(write(tmp_path / "a.jsonl", [{"question": "Q", "solution": r"\boxed{7}. #### 8"}]))
+    assert problem.answers == ("7",)
+    (problem,) = read(write(tmp_path / "a.jsonl", [{"question": "Q", "solution": "The solution is complete."}]))
+    assert problem.answers == ()
+
+
+def test_all_that_is_done_to_a_row_is_noted(tmp_path: Path) -> None:
+    """By kind, in the order of the kinds, with the row and what was found; a row counts once for each."""
+    rows = [
+        {"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q"}], "answer": "$1$"},
+        {"prompt": "Q\nLet's think step by step.", "answer": ["1.", "$2$", "The answer is 3."]},
+        {"prompt": "Is $\x0crac12$ in \\boxed{} here?", "answer": '["5"]'},
+        {"prompt": "Plain", "answer": "5"},
+    ]
+    reading = Reader(USUAL).read([write(tmp_path / "a.jsonl", rows)])
+    assert {remark: [item.row for item in found] for remark, found in reading.noted.items()} == {
+        Remark.LATEX: [3],
+        Remark.SYSTEM_MESSAGE: [1],
+        Remark.INSTRUCTIONS: [2],
+        Remark.ANSWER_LIST: [3],
+        Remark.ANSWER_TEXT: [2],
+        Remark.ANSWER_MARKUP: [1, 2],
+        Remark.INSTRUCTIONS_LEFT: [3],
+        Remark.SEVERAL_ANSWERS: [2],
+    }
+    assert list(reading.noted) == list(Remark)
+    assert reading.mended == (1, 2, 3)
+    details = {remark: found[0].detail for remark, found in reading.noted.items()}
+    assert details[Remark.SYSTEM_MESSAGE] == "'Be brief.'"
+    assert details[Remark.ANSWER_TEXT] == "'The answer is 3.': '3'"
+    assert details[Remark.SEVERAL_ANSWERS] == "any one of '1', '2', '3'"
+    assert details[Remark.INSTRUCTIONS_LEFT] == repr("\\boxed")
+
+
 def test_swallowed_commands_are_restored_and_counted(tmp_path: Path) -> None:
     """Question, solution and the answer in it are mended together."""
     rows = [{"problem": "Q", "solution": r"\boxed{1}"}, {"problem": "$\x0crac12$", "solution": "\\boxed{\x0crac12}"}]
     reading = Reader(USUAL).read([write(tmp_path / "a.json", rows)])
     assert reading.problems[1].question == r"$\frac12$"
-    assert reading.problems[1].answer == r"\frac12"
+    assert reading.problems[1].answers == (r"\frac12",)
     assert reading.mended == (2,)
 
 
@@ -254,7 +306,7 @@ BAD = {
         ),
         ([{"problem": "Q", "answer": {"x": 1}}], r"row 1, column answer holds \{'x': 1\}, of type dict"),
         ([{"problem": "Q", "answer": True}], r"row 1, column answer holds True, of type bool"),
-        ([{"problem": "Q", "answer": [1, 2]}], r"row 1, column answer holds \[1, 2\]"),
+        ([{"problem": "Q", "answer": [1, 2]}], r"row 1, column answer holds \[1, 2\].*write accepted answers as texts"),
         (
             [{"prompt": [{"role": "user", "content": "a"}] * 2, "answer": "1"}],
             r"row 1, column prompt is a conversation",
@@ -284,8 +336,14 @@ def test_a_wrong_row_is_named(tmp_path: Path, name: str, rows: list[Any], messag
     ("name", "content", "message"),
     [
         ("a.jsonl", '{"problem": "Q", "answer": "1"}\n{"problem": \n', r"a\.jsonl, row 2: .* is no JSON"),
-        ("a.jsonl", '{"problem": "Q", "answer": "1"}\n\n', r"a\.jsonl, row 2: the line is empty"),
-        ("a.jsonl", "[1]\n", "row 1 is .1., where a record is needed"),
+        ("a.jsonl", '{"problem": "Q", "answer": "1"}\n\n{"problem": \n', r"row 2 \(line 3\): .* is no JSON"),
+        ("a.jsonl", "[1]\n", "row 1 is .1., where a record is needed; .* as a whole ends in .json"),
+        ("a.jsonl", '[\n{"problem": "Q", "answer": "1"}\n]', r"row 1: .* is no JSON.*as a whole ends in \.json"),
+        ("a.jsonl", "\n \n", "no rows"),
+        ("a.jsonl", '{"problem": "Q", "answer": "1", "answer": "2"}', "'answer' stands in a record .* '1', '2'; leave"),
+        ("a.json", '[{"problem": "Q", "answer": {"a": 1, "a": 2}}]', "the key 'a' stands in a record more than once"),
+        ("a.json", '{"problem": "Q"}\n{"problem": "R"}', r"in each line ends in \.jsonl"),
+        ("a.csv", "problem,answer,answer\nQ,1,2\n", "more than one column 'answer'"),
         ("a.jsonl", "", "no rows"),
         ("a.json", '{"a": 1}', "a list of records is needed"),
         ("a.json", "{", "is no JSON"),
@@ -308,6 +366,26 @@ def test_a_wrong_file_is_named(tmp_path: Path, name: str, content: str, message:
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"problem": "Q", "answer": "1"}\n{"problem": "R", "answer": "2"}'),
+        ("a.jsonl", '{"problem": "Q", "answer": "1"}\n{"problem": "R", "answer": "2"}\n\n'),
+        ("a.jsonl", '\n{"problem": "Q", "answer": "1"}\n \n\t\n{"problem": "R", "answer": "2"}\n\n\n'),
+        ("a.jsonl", '\ufeff{"problem": "Q", "answer": "1"}\r\n{"problem": "R", "answer": "2"}\r\n\r\n'),
+        ("a.json", '\ufeff\n[{"problem": "Q", "answer": "1"},\r\n{"problem": "R", "answer": "2"}]\n\n'),
+        ("a.csv", "problem,answer\nQ,1\nR,2\n\n"),
+        ("a.csv", "\ufeffproblem,answer\r\nQ,1\r\n\r\nR,2\r\n\r\n"),
+    ],
+)
+def test_empty_lines_and_marks_of_windows_are_nothing(tmp_path: Path, name: str, content: str) -> None:
+    """An empty line anywhere, a byte order mark and line ends of two characters change no row, and none's number."""
+    path = tmp_path / name
+    path.write_bytes(content.encode())
+    problems = read(path)
+    assert [(item.question, *item.answers, item.row) for item in problems] == [("Q", "1", 1), ("R", "2", 2)]
 
 
 def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def judge() -> Iterator[PoolJudge]:
 
 
 def problem(row: int, question: str, answer: str = "2") -> Problem:
-    return Problem(problem_id(question), question, answer, row, "test")
+    return Problem(problem_id(question), question, (answer,), row, "test")
 
 
 def run(*words: object) -> Any:
@@ -346,6 +346,36 @@ def test_wrong_requests(inputs: Path, monkeypatch: pytest.MonkeyPatch, words: tu
     assert result.exit_code == 1
     assert message in result.stderr
     assert sorted(inputs.rglob("*")) == before
+
+
+def test_instructions_and_their_counts(tmp_path: Path) -> None:
+    """They go or stay as is asked, the manifest and the table say where, and ids and overlap do not mind them."""
+    gsm8k = 'Let\'s think step by step and output the final answer after "####".'
+    rows = [
+        row(f"What is $1+1$? {gsm8k}"),
+        row("What is $3+1$ in \\boxed{}?", "4"),
+        row(f"What is $7+1$? {gsm8k}", "8"),
+    ]
+    write(tmp_path / "held.jsonl", [row("What is $7+1$?", "8")])
+    source, held = write(tmp_path / "t.jsonl", rows), ("--against", tmp_path / "held.jsonl")
+    kept = {}
+    for name, words in (("bare", ()), ("whole", ("--keep-instructions",))):
+        result = run(source, "-o", tmp_path / f"{name}.parquet", *held, *words)
+        assert result.exit_code == 0, result.output
+        kept[name] = pq.read_table(tmp_path / f"{name}.parquet").to_pylist()
+        assert "instructions_left" in result.stdout
+    questions = {name: [item["prompt"][0]["content"] for item in items] for name, items in kept.items()}
+    assert questions == {
+        "bare": ["What is $1+1$?", rows[1]["problem"]],
+        "whole": [rows[0]["problem"], rows[1]["problem"]],
+    }
+    assert len({tuple(item["extra_info"]["id"] for item in items) for items in kept.values()}) == 1
+    bare, whole = (manifest_of(tmp_path / f"{name}.parquet") for name in ("bare", "whole"))
+    assert bare["rules"]["overlap"]["rows"] == whole["rules"]["overlap"]["rows"] == [3]
+    assert bare["mended"]["by_kind"]["instructions"]["rows"] == [1, 3]
+    assert bare["warnings"]["instructions_left"]["rows"] == [2]
+    assert (whole["mended"]["count"], whole["warnings"]["instructions_left"]["rows"]) == (0, [1, 2, 3])
+    assert (bare["settings"]["keep_instructions"], whole["settings"]["keep_instructions"]) == (False, True)
 
 
 def test_bad_rows_are_listed(inputs: Path) -> None:

@@ -13,7 +13,7 @@ DEFAULT = frozenset(Rule) - OFF_BY_DEFAULT
 
 
 def problem(question: str = "What is $1+1$?", answer: str = "2", **fields: object) -> Problem:
-    return Problem(problem_id(question), question, answer, 1, "test", **fields)  # type: ignore[arg-type]
+    return Problem(problem_id(question), question, (answer,) if answer else (), 1, "test", **fields)  # type: ignore[arg-type]
 
 
 def found(item: Problem, rules: frozenset[Rule] = DEFAULT) -> Rule | None:
@@ -85,6 +85,11 @@ def test_questions(question: str, rule: Rule | None) -> None:
         ("1" * 201, None, Rule.LONG_ANSWER),
         ("proof", None, Rule.PROOF),
         ("NotFound", None, Rule.PROOF),
+        ("N/A", None, Rule.PROOF),
+        ("nan", None, Rule.PROOF),
+        ("The sequence is convergent", None, Rule.SENTENCE),
+        ("37 because it is prime", None, Rule.SENTENCE),
+        ("no real solutions", None, FINE),
         (r"-2 \text{ or } -12", None, Rule.AMBIGUOUS),
         ("x=1 or x=2", None, Rule.AMBIGUOUS),
         ("Oregon", None, FINE),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from verl_tir.data.errors import ColumnError, RowError, shortened
+from verl_tir.data.ground_truth import after_hashes, read_truth
+from verl_tir.data.mending import Note, Remark
 from verl_tir.data.problem import Asked
 from verl_tir.reward.answer import last_boxed
 
@@ -20,9 +21,9 @@ class Columns:
     question: tuple[str, ...]
     """Text, or a list of messages with one of the user's."""
     answer: tuple[str, ...]
-    """The ground truth: text, a number, or a list of texts that belong together."""
+    """The ground truth: text, a number, or a list of accepted texts."""
     solution: tuple[str, ...] = ()
-    r"""A text whose last `\\boxed{}` is the ground truth; looked at where there is no answer column."""
+    r"""A text with the ground truth in its last `\\boxed{}`, else after `####`; looked at without an answer column."""
     level: tuple[str, ...] = ()
     subject: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
@@ -93,7 +94,8 @@ class Fields:
     """What one row says."""
 
     question: str
-    answer: str
+    answers: tuple[str, ...]
+    """Any one of these is right; none where the row has no ground truth."""
     solution: str | None
     level: int | None
     subject: str | None
@@ -101,6 +103,8 @@ class Fields:
     complaint: str | None
     """What the data set says is wrong with the problem."""
     data_source: str | None
+    notes: tuple[Note, ...]
+    """What was mended, and what looks wrong."""
 
 
 def choose(columns: Columns, there: Collection[str], file: str) -> Chosen:
@@ -138,35 +142,28 @@ def read(chosen: Chosen, row: Mapping[str, Any], place: str) -> Fields:
     Raises:
         RowError: a field is missing or of a type that it cannot have.
     """
-    question = _question(_value(row, chosen.question, place), f"{place}, column {chosen.question}")
+    question, notes = _question(_value(row, chosen.question, place), f"{place}, column {chosen.question}")
     if chosen.context is not None and (context := _value(row, chosen.context, place)):
         question = f"{_text(context, f'{place}, column {chosen.context}')}\n{question}"
-    solution = None
     if chosen.answer is not None:
-        answer = cleaned_answer(_answer(_value(row, chosen.answer, place), f"{place}, column {chosen.answer}"))
+        truth = read_truth(_value(row, chosen.answer, place), f"{place}, column {chosen.answer}")
     else:
         assert chosen.solution is not None
         solution = _text(_value(row, chosen.solution, place), f"{place}, column {chosen.solution}")
-        answer = (last_boxed(solution) or "").strip()
+        answer = last_boxed(solution)
+        found = read_truth(after_hashes(solution) if answer is None else answer, place)
+        truth = replace(found, solution=solution)
     return Fields(
         question=question,
-        answer=answer,
-        solution=solution,
+        answers=truth.answers,
+        solution=truth.solution,
         level=_level(_optional(row, chosen.level)),
         subject=_label(_optional(row, chosen.subject)),
         asked=_asked(_optional(row, chosen.asked)),
         complaint=_complaint(_optional(row, chosen.valid)),
         data_source=_label(_optional(row, chosen.data_source)),
+        notes=notes + truth.notes,
     )
-
-
-def cleaned_answer(text: str) -> str:
-    r"""A ground truth without the box or the dollar signs around it: `$\boxed{\frac12}$` is `\frac12`."""
-    boxed = last_boxed(text)
-    text = (text if boxed is None else boxed).strip()
-    if len(text) > 1 and text[0] == text[-1] == "$" and "$" not in text[1:-1]:
-        text = text[1:-1].strip()
-    return text
 
 
 def _value(row: Mapping[str, Any], name: str, place: str) -> Any:
@@ -187,9 +184,9 @@ def _optional(row: Mapping[str, Any], name: str | None) -> Any:
     return value if name else None
 
 
-def _question(value: Any, place: str) -> str:
+def _question(value: Any, place: str) -> tuple[str, tuple[Note, ...]]:
     if not isinstance(value, list):
-        return _text(value, place)
+        return _text(value, place), ()
     roles = [message.get("role") if isinstance(message, Mapping) else None for message in value]
     # A system message is instructions, which are the recipe's matter.
     if [role for role in roles if role != "system"] != ["user"]:
@@ -197,7 +194,9 @@ def _question(value: Any, place: str) -> str:
             f"{place} is a conversation of {shortened(roles)}, and a problem is one message of the user's; "
             "leave such rows out with --skip-bad-rows"
         )
-    return _text(value[roles.index("user")].get("content"), place)
+    left_out = [message.get("content") for message in value if message["role"] == "system"]
+    notes = tuple(Note(Remark.SYSTEM_MESSAGE, shortened(text)) for text in left_out)
+    return _text(value[roles.index("user")].get("content"), place), notes
 
 
 def _text(value: Any, place: str) -> str:
@@ -206,29 +205,6 @@ def _text(value: Any, place: str) -> str:
     if not isinstance(value, str):
         raise RowError(f"{place} holds {shortened(value)}, of type {type(value).__name__}, where text is needed")
     return value.strip()
-
-
-def _answer(value: Any, place: str) -> str:
-    match value:
-        case None:
-            return ""
-        case str():
-            return value.strip()
-        case bool():
-            pass
-        case int():
-            return str(value)
-        case float() if math.isnan(value):
-            # A missing number, as pandas writes it.
-            return ""
-        case float():
-            return str(int(value)) if value.is_integer() else repr(value)
-        case list() if all(isinstance(item, str) for item in value):
-            return ", ".join(cleaned_answer(item) for item in value)
-    raise RowError(
-        f"{place} holds {shortened(value)}, of type {type(value).__name__}, where a ground truth is text, a number or "
-        "a list of texts"
-    )
 
 
 def _level(value: Any) -> int | None:

@@ -47,6 +47,12 @@ def prepare(
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Leave out and list what cannot be read.")
     ] = False,
+    keep_instructions: Annotated[
+        bool, typer.Option("--keep-instructions", help="Leave questions as they are, for a recipe without a prompt.")
+    ] = False,
+    answer_lists: Annotated[
+        bool, typer.Option("--answer-lists", help="Write every ground truth as a list, as files with several have it.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help=f"{_OWN} the rows' data_source.")] = None,
     role: Annotated[Role | None, typer.Option(help=f"{_OWN} a benchmark is kept whole.")] = None,
     question_column: Annotated[str | None, typer.Option(help=f"{_OWN} where the question is.")] = None,
@@ -72,6 +78,8 @@ def prepare(
         drop=tuple(drop or ()),
         expect=expect,
         skip_bad_rows=skip_bad_rows,
+        keep_instructions=keep_instructions,
+        answer_lists=answer_lists,
         own=Own(name, role, question_column, answer_column),
         limits=Limits(tuple(level or ()), max_question_chars, max_answer_chars, near_overlap),
         workers=workers,
@@ -135,7 +143,7 @@ def inspect_(
             length = (lambda texts: list(map(len, texts))) if tokenizer is None else TokenLengths(tokenizer)
             reading = Reader(USUAL).read(find(file), progress)
             unit = "characters" if tokenizer is None else "tokens"
-            description = describe(reading.problems, length, unit, sample, seed)
+            description = describe(reading, length, unit, sample, seed)
         if as_json:
             typer.echo(json.dumps(shown.as_json(description), ensure_ascii=False, indent=1))
         else:

@@ -16,8 +16,7 @@ from rich.table import Table
 
 from verl_tir.data import preparing, selecting
 from verl_tir.data import progress as progress_type
-from verl_tir.data.answer_kind import answer_kind
-from verl_tir.data.describe import Description
+from verl_tir.data.describe import Description, kind_of
 from verl_tir.data.errors import DataError
 from verl_tir.data.manifest import manifest_path
 from verl_tir.data.problem import Problem, Role
@@ -81,10 +80,9 @@ def print_prepared(outcome: preparing.Outcome, console: Console) -> None:
     table.add_section()
     table.add_row("rows read", f"{outcome.reading.rows:,}", "")
     table.add_row("rows kept", f"{len(outcome.prepared.kept):,}", "")
-    if mended := outcome.reading.mended:
-        table.add_row(
-            "rows mended", f"{len(mended):,}", rf"row {mended[0]}: a command such as \frac, half of it escaped"
-        )
+    for remark, rows in outcome.reading.noted.items():
+        sign = "look at" if remark.is_warning else "mended"
+        table.add_row(f"{sign}: {remark}", f"{len(rows):,}", escape(f"row {rows[0].row}: {rows[0].detail}"))
     console.print(table)
     if not outcome.held_out and not benchmark:
         console.print("compared with no benchmark; name prepared ones with --against FILE")
@@ -128,6 +126,9 @@ def print_description(description: Description, console: Console) -> None:
     ):
         if counts.keys() != {None}:
             console.print(f"{title}: " + ", ".join(_counted(counts)), highlight=False)
+    for warning, title in ((False, "mended by prepare"), (True, "to be looked at")):
+        if counts := {remark: count for remark, count in description.noted.items() if remark.is_warning is warning}:
+            console.print(f"{title}: " + ", ".join(_counted(counts)), highlight=False)
     lengths = description.lengths
     shares = ", ".join(f"p{share} {value:,}" for share, value in lengths.percentiles.items() if 0 < share < 100)
     ends = f"from {lengths.percentiles[0]:,} to {lengths.percentiles[100]:,}"
@@ -146,9 +147,9 @@ def print_description(description: Description, console: Console) -> None:
     console.print(table)
     for problem in description.sample:
         shown = problem.question if len(problem.question) <= _EXCERPT else f"{problem.question[:_EXCERPT]}..."
-        console.print(f"\nrow {problem.row}, id {problem.id}, {answer_kind(problem.answer)}", highlight=False)
+        console.print(f"\nrow {problem.row}, id {problem.id}, {kind_of(problem)}", highlight=False)
         console.print(shown, markup=False, highlight=False, soft_wrap=True)
-        console.print(f"-> {problem.answer}", markup=False, highlight=False)
+        console.print(f"-> {' or '.join(problem.answers)}", markup=False, highlight=False)
 
 
 def as_json(description: Description) -> dict[str, Any]:
@@ -162,8 +163,9 @@ def as_json(description: Description) -> dict[str, Any]:
 
 
 def _plain(problem: Problem) -> dict[str, Any]:
-    kept = ("row", "id", "question", "answer", "data_source", "level", "subject")
-    return {name: getattr(problem, name) for name in kept}
+    kept = ("row", "id", "question", "data_source", "level", "subject")
+    answer = problem.answers[0] if len(problem.answers) == 1 else list(problem.answers)
+    return {"answer": answer, **{name: getattr(problem, name) for name in kept}}
 
 
 def _counted(counts: Mapping[Any, int]) -> Iterable[str]:

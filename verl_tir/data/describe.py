@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from verl_tir.data.answer_kind import AnswerKind, answer_kind
+from verl_tir.data.mending import Remark
 from verl_tir.data.problem import Problem
+from verl_tir.data.reading import Reading
 
 _Value = TypeVar("_Value")
 
@@ -49,24 +51,27 @@ class Description:
     answer_kinds: Mapping[AnswerKind, int]
     duplicates: int
     """Rows whose question stands there before."""
+    noted: Mapping[Remark, int]
+    """Rows in which `prepare` would mend something, or finds what looks wrong."""
     lengths: Lengths
     sample: tuple[Problem, ...]
 
 
 def describe(
-    problems: Sequence[Problem], length: Callable[[Sequence[str]], list[int]], unit: str, sample: int, seed: int
+    reading: Reading, length: Callable[[Sequence[str]], list[int]], unit: str, sample: int, seed: int
 ) -> Description:
-    """Look at problems.
+    """Look at problems, as `prepare` reads them.
 
     Args:
-        problems: at least one.
+        reading: with at least one problem.
         length: the lengths of questions, in `unit`.
         unit: for the reader.
         sample: how many problems to show, drawn with `seed`, in the file's order.
         seed: of the draw.
     """
+    problems = reading.problems
     rows = sorted(random.Random(seed).sample(range(len(problems)), min(sample, len(problems))))
-    kinds = Counter(answer_kind(problem.answer) for problem in problems)
+    kinds = Counter(kind_of(problem) for problem in problems)
     return Description(
         rows=len(problems),
         sources=_most_common(problem.data_source for problem in problems),
@@ -74,9 +79,15 @@ def describe(
         subjects=_most_common(problem.subject for problem in problems),
         answer_kinds=_most_common(kinds.elements()),
         duplicates=len(problems) - len({problem.id for problem in problems}),
+        noted={remark: len(rows) for remark, rows in reading.noted.items()},
         lengths=measured(length([problem.question for problem in problems]), unit),
         sample=tuple(problems[row] for row in rows),
     )
+
+
+def kind_of(problem: Problem) -> AnswerKind:
+    """The kind of its ground truth; of several accepted answers, the first one's."""
+    return answer_kind(problem.answers[0] if problem.answers else "")
 
 
 def measured(lengths: Sequence[int], unit: str) -> Lengths:

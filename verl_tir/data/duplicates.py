@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from verl_tir.data.judge import Judge
 from verl_tir.data.problem import Problem
 from verl_tir.data.rule import Rule
-from verl_tir.data.rules import Finding, answer_text
+from verl_tir.data.rules import Finding, answer_texts
 from verl_tir.reward.verdict import Verdict
 
 
@@ -19,29 +19,54 @@ class _Group:
     problems: list[Problem]
 
     @property
-    def answers(self) -> list[Problem]:
+    def different(self) -> list[Problem]:
         """The first problem of each ground truth, told apart as text."""
-        found: dict[str, Problem] = {}
+        found: dict[frozenset[str], Problem] = {}
         for problem in self.problems:
-            found.setdefault(answer_text(problem.answer), problem)
+            found.setdefault(answer_texts(problem), problem)
         return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two problems with one question, and ground truths that differ as text."""
+
+    first: Problem
+    other: Problem
+
+    @property
+    def conflict(self) -> str:
+        return f"row {self.first.row} says {_said(self.first)}, row {self.other.row} {_said(self.other)}"
+
+    def questions(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """For the judge: which answer has to be among which."""
+        yield from ((answer, self.first.answers) for answer in self.other.answers)
+        if len(self.first.answers) + len(self.other.answers) > 2:
+            yield from ((answer, self.other.answers) for answer in self.first.answers)
+
+
+def _said(problem: Problem) -> str:
+    return " or ".join(map(repr, problem.answers))
 
 
 def find_duplicates(problems: Sequence[Problem], judge: Judge) -> list[Finding]:
     """A finding for every problem that its question's other rows make one too many.
 
     The first row of a question stays if all its ground truths are equal; if any two differ, or cannot be decided upon,
-    none does.
+    none does. Two ground truths are equal if each accepts all that the other does.
     """
     groups: dict[str, _Group] = {}
     for problem in problems:
         groups.setdefault(problem.id, _Group([])).problems.append(problem)
     several = [group for group in groups.values() if len(group.problems) > 1]
-    pairs = [(group.answers[0], other) for group in several for other in group.answers[1:]]
-    verdicts = judge.equal([(other.answer, first.answer) for first, other in pairs])
+    pairs = [
+        _Pair(different[0], other) for group in several if (different := group.different) for other in different[1:]
+    ]
+    asked = [(pair, question) for pair in pairs for question in pair.questions()]
+    verdicts = judge.equal([question for _, question in asked])
     conflicts = {
-        first.id: f"row {first.row} says {first.answer!r}, row {other.row} {other.answer!r}"
-        for (first, other), verdict in zip(pairs, verdicts, strict=True)
+        pair.first.id: pair.conflict
+        for (pair, _), verdict in zip(asked, verdicts, strict=True)
         if verdict is not Verdict.EQUAL
     }
     findings = []

@@ -119,29 +119,52 @@ def _parquet(path: Path) -> DataFile:
 
 
 def _json_lines(path: Path) -> DataFile:
-    records = []
+    records: list[Any] = []
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
-                raise RowError(f"{path.name}, row {number}: the line is empty; remove it")
+                continue
+            row = len(records) + 1
+            place = f"{path.name}, row {row}" + (f" (line {number})" if number != row else "")
             try:
-                records.append(json.loads(line))
+                records.append(json.loads(line, object_pairs_hook=_record))
+            except _RepeatedKey as error:
+                raise RowError(f"{place}: {error}") from error
             except json.JSONDecodeError as error:
-                raise RowError(f"{path.name}, row {number}: {shortened(line)} is no JSON: {error}") from error
+                raise RowError(
+                    f"{place}: {shortened(line)} is no JSON: {error}; a line is a record, and a file that is one JSON "
+                    "list as a whole ends in .json"
+                ) from error
     return _of_records(path, records)
 
 
 def _json(path: Path) -> DataFile:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_record)
+    except _RepeatedKey as error:
+        raise RowError(f"{path}: {error}") from error
     except json.JSONDecodeError as error:
-        raise FileError(f"{path} is no JSON: {error}") from error
+        raise FileError(f"{path} is no JSON: {error}; a file with a record in each line ends in .jsonl") from error
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
         content = lists[0] if len(lists) == 1 else content
     if not isinstance(content, list):
         raise FileError(f"{path} holds {shortened(content)}, where a list of records is needed, alone or under one key")
     return _of_records(path, content)
+
+
+class _RepeatedKey(ValueError):
+    """A JSON object has a key twice."""
+
+
+def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in record if keys.count(key) > 1)
+        values = ", ".join(shortened(value, 40) for key, value in pairs if key == twice)
+        raise _RepeatedKey(f"the key {twice!r} stands in a record more than once, with {values}; leave one")
+    return record
 
 
 def _csv(path: Path) -> DataFile:
@@ -153,7 +176,10 @@ def _csv(path: Path) -> DataFile:
             header = next(reader, None)
             if not header:
                 raise FileError(f"{path} is empty; its first line names the columns")
-            for number, values in enumerate(reader, start=1):
+            if twice := {name for name in header if header.count(name) > 1}:
+                raise FileError(f"{path} has more than one column {min(twice)!r}; leave one")
+            # An empty line has no fields.
+            for number, values in enumerate(filter(None, reader), start=1):
                 if len(values) != len(header):
                     raise RowError(
                         f"{path.name}, row {number} (to line {reader.line_num}) has {len(values)} fields, where the "
@@ -171,7 +197,10 @@ def _of_records(path: Path, records: list[Any]) -> DataFile:
     names: dict[str, None] = {}
     for number, record in enumerate(records, start=1):
         if not isinstance(record, dict):
-            raise RowError(f"{path.name}, row {number} is {shortened(record)}, where a record is needed")
+            raise RowError(
+                f"{path.name}, row {number} is {shortened(record)}, where a record is needed; a file that is one JSON "
+                "list as a whole ends in .json"
+            )
         names |= dict.fromkeys(_names(record))
     return DataFile(path, path.name, tuple(names), lambda columns: iter(records))
 

@@ -23,8 +23,8 @@ _IN_FLIGHT = 256
 class Judge(Protocol):
     """Decides on ground truths."""
 
-    def equal(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        """For each pair of texts, whether they are the same answer."""
+    def equal(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[Verdict]:
+        """For each pair of an answer and accepted answers, whether it is one of them."""
         ...
 
     def readable(self, answers: Sequence[str]) -> list[Verdict]:
@@ -55,7 +55,7 @@ class PoolJudge:
     def __exit__(self, *error: object) -> None:
         self._pool.close()
 
-    def equal(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+    def equal(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[Verdict]:
         calls = [functools.partial(self._pool.compare, *pair) for pair in pairs]
         return asyncio.run(self._all("comparing ground truths", calls))
 

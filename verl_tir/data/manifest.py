@@ -16,11 +16,12 @@ from typing import Any
 import verl_tir
 from verl_tir.data.errors import FileError
 from verl_tir.data.files import FileStamp
+from verl_tir.data.mending import Remark
 from verl_tir.data.overlap import Match
 from verl_tir.data.prepare import Prepared, Settings
 from verl_tir.data.reading import Reading
 from verl_tir.data.rule import Rule
-from verl_tir.data.rules import Finding, answer_text
+from verl_tir.data.rules import Finding, answer_texts
 
 SCHEMA = 1
 EXAMPLES = 3
@@ -40,6 +41,7 @@ def prepare_manifest(
     settings: Settings,
     held_out: Sequence[FileStamp],
     prepared: Prepared,
+    written: Mapping[str, Any],
     output: FileStamp | None,
 ) -> dict[str, Any]:
     """The manifest of a prepared file, as plain data; docs/data.md has its fields."""
@@ -47,14 +49,24 @@ def prepare_manifest(
     return {
         **_head("prepare"),
         "source": {**source, "files": [asdict(file) for file in reading.files]},
-        "settings": {"role": settings.role, "rules": [rule for rule in Rule if rule in settings.rules], **limits},
+        "settings": {
+            "role": settings.role,
+            "rules": [rule for rule in Rule if rule in settings.rules],
+            **limits,
+            **written,
+        },
         "rows": {
             "read": reading.rows,
             "bad": len(reading.bad_rows),
             "found": len(prepared.findings),
             "written": len(prepared.kept),
         },
-        "mended": {"count": len(reading.mended), "rows": list(reading.mended)},
+        "mended": {
+            "count": len(reading.mended),
+            "rows": list(reading.mended),
+            "by_kind": {remark: _noted(reading, remark) for remark in reading.noted if not remark.is_warning},
+        },
+        "warnings": {remark: _noted(reading, remark) for remark in reading.noted if remark.is_warning},
         "bad_rows": [asdict(item) for item in reading.bad_rows],
         "rules": _by_rule(prepared.findings),
         "overlap": {
@@ -113,6 +125,15 @@ def _head(command: str) -> dict[str, Any]:
     }
 
 
+def _noted(reading: Reading, remark: Remark) -> dict[str, Any]:
+    rows = reading.noted[remark]
+    return {
+        "count": len(rows),
+        "rows": [item.row for item in rows],
+        "examples": [asdict(item) for item in rows[:EXAMPLES]],
+    }
+
+
 def _by_rule(findings: Sequence[Finding]) -> dict[str, Any]:
     found: dict[Rule, list[Finding]] = {rule: [] for rule in Rule}
     for finding in findings:
@@ -145,7 +166,7 @@ def _match(match: Match) -> dict[str, Any]:
         "file_row": held.problem.row,
         "file_id": held.problem.id,
         "similarity": round(match.similarity, 4),
-        "same_answer_text": answer_text(match.problem.answer) == answer_text(held.problem.answer),
+        "same_answer_text": answer_texts(match.problem) == answer_texts(held.problem),
     }
 
 

@@ -12,7 +12,7 @@ from verl_tir.data.overlap import HeldOut, Match
 from verl_tir.data.problem import Problem, Role
 from verl_tir.data.progress import Progress, silent
 from verl_tir.data.rule import ALWAYS, OFF_BY_DEFAULT, Rule
-from verl_tir.data.rules import Finding, Limits, has_word_answer, text_finding
+from verl_tir.data.rules import Finding, Limits, is_word_answer, text_finding
 from verl_tir.reward.verdict import Verdict
 
 
@@ -77,7 +77,7 @@ def prepare(
         left = _without(left, shared)
 
     if settings.rules & {Rule.UNREADABLE, Rule.UNDECIDED}:
-        unread = [item for item in _unreadable(left, settings.rules, judge) if item.rule in settings.rules]
+        unread = [item for item in _unreadable(left, judge) if item.rule in settings.rules]
         findings += unread
         left = _without(left, unread)
 
@@ -96,13 +96,16 @@ def _overlap_finding(match: Match) -> Finding:
     return Finding(match.problem, rule, detail)
 
 
-def _unreadable(problems: Sequence[Problem], rules: frozenset[Rule], judge: Judge) -> list[Finding]:
+def _unreadable(problems: Sequence[Problem], judge: Judge) -> list[Finding]:
     # Words are compared as text, and whether they are wanted is another rule's matter.
-    asked = [problem for problem in problems if not has_word_answer(problem)]
-    verdicts = judge.readable([problem.answer for problem in asked])
-    rule_of = {Verdict.DIFFERENT: Rule.UNREADABLE, Verdict.UNDECIDED: Rule.UNDECIDED}
-    return [
-        Finding(problem, rule_of[verdict], repr(problem.answer))
-        for problem, verdict in zip(asked, verdicts, strict=True)
-        if verdict in rule_of
-    ]
+    asked = dict.fromkeys(answer for problem in problems for answer in problem.answers if not is_word_answer(answer))
+    verdicts = dict(zip(asked, judge.readable(list(asked)), strict=True))
+    findings = []
+    for problem in problems:
+        found = {answer: verdicts.get(answer, Verdict.EQUAL) for answer in problem.answers}
+        undecided = [answer for answer, verdict in found.items() if verdict is Verdict.UNDECIDED]
+        if undecided:
+            findings.append(Finding(problem, Rule.UNDECIDED, repr(undecided[0])))
+        elif all(verdict is Verdict.DIFFERENT for verdict in found.values()):
+            findings.append(Finding(problem, Rule.UNREADABLE, ", ".join(map(repr, problem.answers))))
+    return findings

@@ -22,7 +22,7 @@ from verl_tir.data.reading import Reader, Reading
 from verl_tir.data.rule import ALWAYS, OFF_BY_DEFAULT, Rule
 from verl_tir.data.rules import Limits
 from verl_tir.data.sources import BY_NAME, Source
-from verl_tir.data.verl_format import write_problems
+from verl_tir.data.verl_format import needs_lists, write_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,10 @@ class Request:
     drop: tuple[Rule, ...] = ()
     expect: int | None = None
     skip_bad_rows: bool = False
+    keep_instructions: bool = False
+    """Leave questions as they are, for a recipe without a prompt of its own."""
+    answer_lists: bool = False
+    """Write every ground truth as a list, to go with a file that has several accepted answers."""
     own: Own = field(default_factory=Own)
     limits: Limits = field(default_factory=Limits)
     workers: int = 1
@@ -132,13 +136,15 @@ def prepare_files(request: Request, progress: Progress) -> Outcome:
         if not prepared.kept:
             (rule, count), *_ = Counter(finding.rule for finding in prepared.findings).most_common(1) or [("", 0)]
             raise DataError(f"{origin.name}: no row is left; {rule} alone dropped {count} of {reading.rows}")
-        write_problems(prepared.kept, origin.role.split, output)
+        lists = request.answer_lists or needs_lists(prepared.kept)
+        write_problems(prepared.kept, origin.role.split, output, lists=lists)
         manifest = prepare_manifest(
             source={"name": origin.name, "expected": origin.expected, **origin.record},
             reading=reading,
             settings=settings,
             held_out=held_files,
             prepared=prepared,
+            written={"keep_instructions": request.keep_instructions, "answer_lists": lists},
             output=stamp(output),
         )
         write_manifest(manifest, manifest_path(output))
@@ -159,7 +165,7 @@ def _known(request: Request) -> _Origin:
         folder, record["revision"] = snapshot.folder, snapshot.revision
     else:
         folder = request.place
-    reader = Reader(source.columns | VERL, source.name, source.wrapper, request.skip_bad_rows)
+    reader = Reader(source.columns | VERL, source.name, request.skip_bad_rows, request.keep_instructions)
     expected = source.expected if request.expect is None else request.expect
     paths = find(folder, source.files)
     return _Origin(source.name, source.title, source.role, paths, reader, expected, record)
@@ -172,7 +178,7 @@ def _own(request: Request) -> _Origin:
     if not place.exists():
         raise FileError(f"{request.source!r} is neither a file or folder nor a known data set: {', '.join(BY_NAME)}")
     own = request.own
-    reader = Reader(own.columns, own.name, skip_bad_rows=request.skip_bad_rows)
+    reader = Reader(own.columns, own.name, request.skip_bad_rows, request.keep_instructions)
     name = own.name or place.resolve().stem
     return _Origin(name, name, own.role or Role.TRAIN, find(place), reader, request.expect, {})
 

@@ -34,9 +34,9 @@ class Problem:
     id: str
     """The hash of the question, see `normal.problem_id`."""
     question: str
-    """The bare question: a recipe's instructions are put around it at rollout."""
-    answer: str
-    """The ground truth; empty where the data set gives none."""
+    """The question, bare unless that was not wanted: a recipe's instructions are put around it at rollout."""
+    answers: tuple[str, ...]
+    """The ground truth: any one of these is right. Empty where the data set gives none."""
     row: int
     """Position in the source, counted from 1 over all of its files."""
     data_source: str
@@ -48,4 +48,4 @@ class Problem:
     complaint: str | None = None
     """What the data set itself says is wrong with the problem."""
     solution: str | None = None
-    """The text that the answer was read from; None where the data set gives answers."""
+    """The text that the answer was read from; None where the data set gives the answer itself."""

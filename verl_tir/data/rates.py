@@ -10,6 +10,7 @@ from typing import Any
 
 from verl_tir.data.errors import ColumnError, FileError, RowError, shortened
 from verl_tir.data.files import FORMATS, FileStamp, Row, open_file, stamp
+from verl_tir.data.instructions import bare
 from verl_tir.data.lim import Curve
 from verl_tir.data.normal import normalised
 from verl_tir.filters.dumped import PATTERN, read_dump
@@ -177,7 +178,7 @@ class _QuestionFinder:
             before, behind = self._around
             if prompt.startswith(before) and prompt.endswith(behind):
                 question = prompt[len(before) : len(prompt) - len(behind)]
-                return self._ids.get(question) or self._normal.get(normalised(question))
+                return self._ids.get(question) or self._normal.get(normalised(bare(question).text))
         inside = [question for question in self._ids if question in prompt]
         if not inside:
             return None

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from verl_tir.data.columns import Columns, Fields, choose, read
-from verl_tir.data.errors import FileError, RowError
+from verl_tir.data.errors import FileError, RowError, shortened
 from verl_tir.data.files import FileStamp, open_file, stamp
-from verl_tir.data.mending import mended
+from verl_tir.data.instructions import bare
+from verl_tir.data.mending import Note, Remark, mended
 from verl_tir.data.normal import problem_id
 from verl_tir.data.problem import Problem
 from verl_tir.data.progress import Progress, silent
-from verl_tir.data.sources import Wrapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +25,33 @@ class BadRow:
 
 
 @dataclass(frozen=True, slots=True)
+class NotedRow:
+    """A row, and what was mended in it or looks wrong."""
+
+    row: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """All that files hold."""
 
     problems: tuple[Problem, ...]
     bad_rows: tuple[BadRow, ...]
-    mended: tuple[int, ...]
-    """Rows in which a swallowed LaTeX command was restored."""
+    noted: Mapping[Remark, tuple[NotedRow, ...]]
+    """By remark, in the order of the remarks; those of no row are left out."""
     files: tuple[FileStamp, ...]
 
     @property
     def rows(self) -> int:
         return len(self.problems) + len(self.bad_rows)
+
+    @property
+    def mended(self) -> tuple[int, ...]:
+        """Rows in which anything was mended, in order."""
+        return tuple(
+            sorted({item.row for remark, items in self.noted.items() if not remark.is_warning for item in items})
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +61,9 @@ class Reader:
     columns: Columns
     data_source: str | None = None
     """None for the rows' own, or the file's name."""
-    wrapper: Wrapper | None = None
     skip_bad_rows: bool = False
+    keep_instructions: bool = False
+    """Whether questions keep their instructions; their ids are those of the bare questions all the same."""
 
     def read(self, paths: Sequence[Path], progress: Progress = silent) -> Reading:
         """The problems of files, one after the other.
@@ -58,7 +74,7 @@ class Reader:
         """
         problems: list[Problem] = []
         bad_rows: list[BadRow] = []
-        mended_rows: list[int] = []
+        noted: dict[Remark, list[NotedRow]] = {remark: [] for remark in Remark}
         number = 0
         for path in paths:
             file = open_file(path)
@@ -76,21 +92,34 @@ class Reader:
                         raise
                     bad_rows.append(BadRow(number, str(error)))
                 else:
-                    problems.append(self._problem(fields, number, path.stem))
+                    problem, notes = self._problem(fields, number, path.stem)
+                    problems.append(problem)
                     if whole != wanted:
-                        mended_rows.append(number)
+                        noted[Remark.LATEX].append(NotedRow(number, r"a command such as \frac, half of it escaped"))
+                    for remark, detail in _by_remark((*fields.notes, *notes)).items():
+                        noted[remark].append(NotedRow(number, detail))
         if not number:
             raise FileError(f"{', '.join(map(str, paths))}: no rows")
         progress("reading rows", number, number)
         files = tuple(stamp(path) for path in paths)
-        return Reading(tuple(problems), tuple(bad_rows), tuple(mended_rows), files)
+        found = {remark: tuple(rows) for remark, rows in noted.items() if rows}
+        return Reading(tuple(problems), tuple(bad_rows), found, files)
 
-    def _problem(self, fields: Fields, row: int, stem: str) -> Problem:
-        question = self.wrapper.stripped(fields.question) if self.wrapper else fields.question
-        return Problem(
-            id=problem_id(question),
-            question=question,
-            answer=fields.answer,
+    def _problem(self, fields: Fields, row: int, stem: str) -> tuple[Problem, list[Note]]:
+        question = bare(fields.question)
+        notes = []
+        if self.keep_instructions:
+            if instructions := " ".join(question.removed) or question.left:
+                notes.append(Note(Remark.INSTRUCTIONS_LEFT, shortened(instructions)))
+        else:
+            if question.removed:
+                notes.append(Note(Remark.INSTRUCTIONS, shortened(" ".join(question.removed))))
+            if question.left:
+                notes.append(Note(Remark.INSTRUCTIONS_LEFT, shortened(question.left)))
+        problem = Problem(
+            id=problem_id(question.text),
+            question=fields.question if self.keep_instructions else question.text,
+            answers=fields.answers,
             row=row,
             data_source=self.data_source or fields.data_source or stem,
             level=fields.level,
@@ -99,3 +128,12 @@ class Reader:
             complaint=fields.complaint,
             solution=fields.solution,
         )
+        return problem, notes
+
+
+def _by_remark(notes: Iterable[Note]) -> dict[Remark, str]:
+    """The first detail of each remark: a row is counted once."""
+    details: dict[Remark, str] = {}
+    for note in notes:
+        details.setdefault(note.remark, note.detail)
+    return details

@@ -20,6 +20,8 @@ class Rule(StrEnum):
     """The ground truth has more characters than `max_answer_chars`."""
     PROOF = "proof"
     """A proof is asked for, and no value."""
+    SENTENCE = "sentence"
+    """The ground truth is a sentence or a solution, which no answer in a box is."""
     MULTIPLE_CHOICE = "multiple_choice"
     """The question lists options, so that a guess is right one time in five."""
     SEVERAL_PARTS = "several_parts"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from verl_tir.data.errors import shortened
 from verl_tir.data.problem import Asked, Problem
 from verl_tir.data.rule import ALWAYS, Rule
 from verl_tir.reward.answer import last_boxed
@@ -56,9 +57,25 @@ def answer_text(answer: str) -> str:
     return compact(tidy(answer))
 
 
-def has_word_answer(problem: Problem) -> bool:
-    """Whether the ground truth is words, which are compared as text."""
-    return is_words(answer_text(problem.answer))
+def answer_texts(problem: Problem) -> frozenset[str]:
+    """The accepted answers as they are compared letter by letter."""
+    return frozenset(map(answer_text, problem.answers))
+
+
+def is_word_answer(answer: str) -> bool:
+    """Whether a ground truth is words, which are compared as text."""
+    return is_words(answer_text(answer))
+
+
+def is_sentence(answer: str) -> bool:
+    r"""Whether a ground truth is a sentence or a solution in words, or words say more of its value.
+
+    What stands in `\text{}` belongs to a formula.
+    """
+    plain = _WORD.findall(_NO_PROSE.sub(" ", answer))
+    return _WORDY.search(answer) is not None or (
+        len(plain) > _FEW and (len(plain) >= _MANY or any(word.casefold() in _VERBS for word in plain))
+    )
 
 
 _ASKS_FOR_PROOF = re.compile(
@@ -72,7 +89,22 @@ _ASKS_FOR_VALUE = re.compile(
     re.IGNORECASE,
 )
 _ASKS = re.compile(f"{_ASKS_FOR_VALUE.pattern}|{_ASKS_FOR_PROOF.pattern}", re.IGNORECASE)
-_NO_VALUE = frozenset({"proof", "notfound", "not found", "see solution", "see explanation", "n/a", "none", "null"})
+_NO_VALUE = frozenset(
+    {"proof", "notfound", "not found", "see solution", "see explanation", "n/a", "na", "nan", "none", "null", "unknown"}
+)
+_NO_PROSE = re.compile(r"\\(?:text\w*|mbox|mathrm|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+")
+_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
+_VERBS = frozenset(
+    ("is", "are", "was", "were", "be", "equals", "has", "have", "must", "can", "gives", "get", "we", "because", "thus")
+)
+_MANY = 8
+"""Words that are a sentence, whichever they are; with a verb, more than `_FEW` are."""
+_WORDY = re.compile(
+    r"####|\b(?:answer|solution|explanation|proof)\s*[:.]|\banswer\b[\s\\]+is\b|\bnot \S*\d"
+    r"|^(?:approximately|approx|about|roughly|around|nearly|almost|at least|at most|(?:more|less|fewer) than)\b",
+    re.IGNORECASE,
+)
+"""What no answer in a box says with its value."""
 _OPTION = re.compile(r"(?<![A-Za-z0-9_}\\])\(\s*([A-E])\s*\)|^\s*\(?([A-E])[).:]\s|(?<=\s)([A-E])\)\s", re.MULTILINE)
 _PART = re.compile(r"(?<![A-Za-z0-9_}\\])\(([a-c1-3]|i{1,3})\)\s|^\s*([a-c1-3])[).]\s", re.MULTILINE)
 _ALTERNATIVES = re.compile(r"(?:^|[\s}~,;\\])or(?:[\s{~]|$)|\\lor\b", re.IGNORECASE)
@@ -92,7 +124,7 @@ _TABLE = re.compile(r"\\begin\{(?:array|tabular)\}|\|\s*-{2,}")
 # Cyrillic, Hebrew to Thai, Georgian, Hangul, kana, Chinese. Formulas of any language are in Latin and Greek letters.
 _OTHER_SCRIPT = re.compile(r"[\u0400-\u052f\u0590-\u0e7f\u10a0-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _FEW = 3
-"""Characters of another script that are still a name or a symbol."""
+"""Characters of another script that are still a name or a symbol; words that are still a name or a value."""
 
 
 def _no_question(problem: Problem, limits: Limits) -> str | None:
@@ -100,7 +132,7 @@ def _no_question(problem: Problem, limits: Limits) -> str | None:
 
 
 def _no_answer(problem: Problem, limits: Limits) -> str | None:
-    if problem.answer:
+    if problem.answers:
         return None
     return "the ground truth is empty" if problem.solution is None else r"the solution has no complete \boxed{}"
 
@@ -117,17 +149,21 @@ def _long_question(problem: Problem, limits: Limits) -> str | None:
 
 
 def _long_answer(problem: Problem, limits: Limits) -> str | None:
-    length = len(problem.answer)
+    length = max(map(len, problem.answers))
     return f"{length} characters" if length > limits.max_answer_chars else None
 
 
 def _proof(problem: Problem, limits: Limits) -> str | None:
     if problem.asked is Asked.PROOF:
         return "the data set says so"
-    if problem.answer.casefold() in _NO_VALUE:
-        return f"the ground truth is {problem.answer!r}"
+    if none := [answer for answer in problem.answers if answer.casefold() in _NO_VALUE]:
+        return f"the ground truth is {none[0]!r}"
     asks = _ASKS_FOR_PROOF.search(problem.question)
     return repr(asks[0]) if asks and not _ASKS_FOR_VALUE.search(problem.question) else None
+
+
+def _sentence(problem: Problem, limits: Limits) -> str | None:
+    return next((shortened(answer) for answer in problem.answers if is_sentence(answer)), None)
 
 
 def _multiple_choice(problem: Problem, limits: Limits) -> str | None:
@@ -152,9 +188,10 @@ def _several_parts(problem: Problem, limits: Limits) -> str | None:
 def _ambiguous(problem: Problem, limits: Limits) -> str | None:
     if problem.complaint:
         return f"the data set says {problem.complaint!r}"
-    if _ALTERNATIVES.search(problem.answer):
-        return f"alternatives in {problem.answer!r}"
-    for text in (problem.answer, problem.question, problem.solution or ""):
+    for answer in problem.answers:
+        if _ALTERNATIVES.search(answer):
+            return f"alternatives in {answer!r}"
+    for text in (*problem.answers, problem.question, problem.solution or ""):
         if varies := _VARIES.search(text):
             return repr(varies[0])
     boxes = {answer_text(box): box for box in all_boxed(problem.solution or "")}
@@ -181,7 +218,7 @@ def _script(problem: Problem, limits: Limits) -> str | None:
 
 
 def _words(problem: Problem, limits: Limits) -> str | None:
-    return repr(problem.answer) if has_word_answer(problem) else None
+    return next((repr(answer) for answer in problem.answers if is_word_answer(answer)), None)
 
 
 _CHECKS: tuple[tuple[Rule, Check], ...] = (
@@ -191,6 +228,7 @@ _CHECKS: tuple[tuple[Rule, Check], ...] = (
     (Rule.LONG_QUESTION, _long_question),
     (Rule.LONG_ANSWER, _long_answer),
     (Rule.PROOF, _proof),
+    (Rule.SENTENCE, _sentence),
     (Rule.MULTIPLE_CHOICE, _multiple_choice),
     (Rule.SEVERAL_PARTS, _several_parts),
     (Rule.AMBIGUOUS, _ambiguous),

@@ -13,20 +13,6 @@ from verl_tir.data.problem import Role
 
 
 @dataclass(frozen=True, slots=True)
-class Wrapper:
-    """Instructions that a data set has put around each question."""
-
-    before: str
-    behind: str
-
-    def stripped(self, text: str) -> str:
-        """`text` without the instructions, where both parts are there."""
-        if text.startswith(self.before) and text.endswith(self.behind):
-            return text[len(self.before) : len(text) - len(self.behind)].strip()
-        return text
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """A data set."""
 
@@ -41,16 +27,9 @@ class Source:
     columns: Columns
     expected: int
     """Rows in the repository."""
-    wrapper: Wrapper | None = None
 
 
 _SOLVED = Columns(question=("problem", "question"), answer=("answer",), solution=("solution",))
-
-_DAPO_WRAPPER = Wrapper(
-    "Solve the following math problem step by step. The last line of your response should be of the form "
-    "Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\n",
-    '\n\nRemember to put your answer on its own line after "Answer:".',
-)
 
 SOURCES: tuple[Source, ...] = (
     Source(
@@ -119,7 +98,6 @@ SOURCES: tuple[Source, ...] = (
         files=("all/train-*.parquet",),
         columns=Columns(question=("prompt",), answer=("solution", "reward_model.ground_truth")),
         expected=17_398,
-        wrapper=_DAPO_WRAPPER,
     ),
     Source(
         name="aime24",

@@ -1,8 +1,12 @@
-"""verl's parquet format, always with the same columns and types, so that verl can put several files together."""
+"""verl's parquet format, always with the same columns, so that verl can put several files together.
+
+Their types are the same too, but for ground truths: where a problem has several accepted answers, those of its whole
+file are lists.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +15,40 @@ import pyarrow.parquet as pq
 
 from verl_tir.data.problem import Problem
 
-SCHEMA = pa.schema(
-    {
-        "data_source": pa.string(),
-        "prompt": pa.list_(pa.struct({"content": pa.string(), "role": pa.string()})),
-        "ability": pa.string(),
-        "reward_model": pa.struct({"ground_truth": pa.string(), "style": pa.string()}),
-        "extra_info": pa.struct(
-            {
-                "id": pa.string(),
-                "index": pa.int64(),
-                "level": pa.int64(),
-                "split": pa.string(),
-                "subject": pa.string(),
-            }
-        ),
-    }
-)
+
+def schema(*, lists: bool) -> pa.Schema:
+    """The columns; ground truths are text, or lists of accepted texts in every row."""
+    return pa.schema(
+        {
+            "data_source": pa.string(),
+            "prompt": pa.list_(pa.struct({"content": pa.string(), "role": pa.string()})),
+            "ability": pa.string(),
+            "reward_model": pa.struct(
+                {"ground_truth": pa.list_(pa.string()) if lists else pa.string(), "style": pa.string()}
+            ),
+            "extra_info": pa.struct(
+                {
+                    "id": pa.string(),
+                    "index": pa.int64(),
+                    "level": pa.int64(),
+                    "split": pa.string(),
+                    "subject": pa.string(),
+                }
+            ),
+        }
+    )
 
 
-def verl_row(problem: Problem, index: int, split: str) -> dict[str, Any]:
+SCHEMA = schema(lists=False)
+
+
+def verl_row(problem: Problem, index: int, split: str, *, lists: bool) -> dict[str, Any]:
     """A problem as a row; `index` is its position in the file."""
     return {
         "data_source": problem.data_source,
         "prompt": [{"role": "user", "content": problem.question}],
         "ability": "math",
-        "reward_model": {"style": "rule", "ground_truth": problem.answer},
+        "reward_model": {"style": "rule", "ground_truth": list(problem.answers) if lists else problem.answers[0]},
         "extra_info": {
             "id": problem.id,
             "index": index,
@@ -47,10 +59,23 @@ def verl_row(problem: Problem, index: int, split: str) -> dict[str, Any]:
     }
 
 
-def write_problems(problems: Iterable[Problem], split: str, path: Path) -> None:
-    """Write problems to a file; the same problems give the same bytes, with one version of pyarrow."""
-    rows = [verl_row(problem, index, split) for index, problem in enumerate(problems)]
-    write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
+def needs_lists(problems: Iterable[Problem]) -> bool:
+    """Whether any of them has several accepted answers, for which text has no place."""
+    return any(len(problem.answers) > 1 for problem in problems)
+
+
+def write_problems(problems: Sequence[Problem], split: str, path: Path, *, lists: bool = False) -> None:
+    """Write problems to a file; the same problems give the same bytes, with one version of pyarrow.
+
+    Args:
+        problems: each with a ground truth.
+        split: `extra_info.split` of all rows.
+        path: of the file.
+        lists: whether ground truths are lists where text would do; a column has one type in all rows.
+    """
+    lists = lists or needs_lists(problems)
+    rows = [verl_row(problem, index, split, lists=lists) for index, problem in enumerate(problems)]
+    write_table(pa.Table.from_pylist(rows, schema=schema(lists=lists)), path)
 
 
 def write_table(table: pa.Table, path: Path) -> None:
