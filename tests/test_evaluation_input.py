@@ -65,6 +65,7 @@ def test_a_problem_goes_by_its_id(tmp_path: Path) -> None:
         ([row(0), row(0)], r"rows 0 and 1 of benchmark 'a' have the same extra_info\.id or \.index '0'"),
         ([row(0), row(1, reward_model={"ground_truth": None})], r"row 1: reward_model=.* has no ground_truth"),
         ([row(0, reward_model={"ground_truth": ""})], r"row 0: .*no ground_truth"),
+        ([row(0, reward_model={"ground_truth": [1.0, float("nan")]})], r"row 0 must be text, a number, or a non-empty"),
         ([row(0), row(1, prompt=[])], r"row 1: prompt=\[\] must be a list of messages"),
         ([row(0, prompt="2+2?")], r"row 0: prompt='2\+2\?' must be"),
         ([row(0, data_source="")], r"row 0: data_source='' must be the benchmark's name"),
@@ -100,6 +101,19 @@ def test_verl_gets_what_is_missing_and_nothing_else(tmp_path: Path) -> None:
     assert [(item["extra_info"]["index"], item["__rollout_n__"]) for item in rows] == [(0, 2), (2, 1)]
     assert [item["reward_model"]["ground_truth"] for item in rows] == ["10", "12"]
     assert rows[0]["extra_info"]["split"] == "test"
+
+
+def test_lists_of_accepted_answers_go_with_single_ones(tmp_path: Path) -> None:
+    """A file with several accepted answers is evaluated together with others: verl gets lists of all."""
+    one = parquet(tmp_path, [row(0)], "1.parquet")
+    other = parquet(tmp_path, [row(0, "b", reward_model={"style": "rule", "ground_truth": ["1", "2"]})], "2.parquet")
+    problems = [problem for item in read_benchmarks([one, other]) for problem in item.problems]
+    rows = validation_table({0: 1, 1: 1}, problems).to_pylist()
+    assert [item["reward_model"] for item in rows] == [
+        {"style": "rule", "ground_truth": ["0"]},
+        {"style": "rule", "ground_truth": ["1", "2"]},
+    ]
+    assert problems[0].ground_truth == "0"
 
 
 def test_files_that_do_not_go_together_are_refused(tmp_path: Path) -> None:

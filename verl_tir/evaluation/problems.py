@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from verl_tir.reward.truth import accepted_answers
+
 _COLUMNS = ("data_source", "prompt", "reward_model")
 _PREPARE = "`verl-tir data prepare` writes such files"
 
@@ -85,15 +87,18 @@ def validation_table(counts: Mapping[int, int], problems: Sequence[Problem]) -> 
     Raises:
         BenchmarkError: the files' columns do not go into one table.
     """
+    asked = [problem for problem in problems if problem.number in counts]
+    # A column has one type: where any ground truth is a list of accepted answers, all are.
+    lists = any(isinstance(problem.ground_truth, list) for problem in asked)
     rows = [
         {
             **problem.row,
+            "reward_model": _with_list(problem.row["reward_model"]) if lists else problem.row["reward_model"],
             "extra_info": {**problem.row["extra_info"], "index": problem.number},
             # verl's own column for a row's number of samples.
             "__rollout_n__": counts[problem.number],
         }
-        for problem in problems
-        if problem.number in counts
+        for problem in asked
     ]
     try:
         return pa.Table.from_pylist(rows)
@@ -102,6 +107,11 @@ def validation_table(counts: Mapping[int, int], problems: Sequence[Problem]) -> 
             f"the files' columns differ in type, so that verl cannot read them together: {error}; evaluate them one by "
             "one, each with an --output of its own"
         ) from None
+
+
+def _with_list(reward_model: Mapping[str, Any]) -> dict[str, Any]:
+    truth = reward_model["ground_truth"]
+    return {**reward_model, "ground_truth": truth if isinstance(truth, list) else [truth]}
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
@@ -135,6 +145,10 @@ def _problem(file: Path, place: int, row: Mapping[str, Any], number: int) -> Pro
         raise BenchmarkError(
             f"{where}: reward_model={reward_model!r:.200} has no ground_truth, so that nothing can be scored"
         )
+    try:
+        accepted_answers(truth, where)
+    except TypeError as error:
+        raise BenchmarkError(str(error)) from None
     extra = row.get("extra_info") or {}
     if not isinstance(extra, Mapping):
         raise BenchmarkError(f"{where}: extra_info={extra!r:.200} must be a structure of named fields")
