@@ -38,7 +38,9 @@ MASKS = {
 }
 
 
-def computed(estimator: str, masks: Sequence[list[int]], rewards: Sequence[float], *, moved: bool) -> DataProto:
+def computed(
+    estimator: str, masks: Sequence[list[int]], rewards: Sequence[float], *, moved: bool, gamma: float = 1.0
+) -> DataProto:
     """verl's function on rows of which two follow one another in a group, with all that any estimator may ask for.
 
     Args:
@@ -46,6 +48,7 @@ def computed(estimator: str, masks: Sequence[list[int]], rewards: Sequence[float
         masks: of each row.
         rewards: of each row.
         moved: whether the reward is at the row's last token in the loss, and not at its last token.
+        gamma: what a reward is worth a token earlier.
     """
     width = max(map(len, masks))
     padded = torch.tensor([mask + [0] * (width - len(mask)) for mask in masks])
@@ -74,16 +77,19 @@ def computed(estimator: str, masks: Sequence[list[int]], rewards: Sequence[float
         data,
         batch_keys=[f"{uid}_{row}_0" for row, uid in enumerate(uids)],
         adv_estimator=estimator,
-        config=OmegaConf.merge(OmegaConf.structured(AlgoConfig), {"gdpo_reward_keys": ["correct"]}),
+        gamma=gamma,
+        config=OmegaConf.merge(OmegaConf.structured(AlgoConfig), {"gdpo_reward_keys": ["correct"], "gamma": gamma}),
     )
 
 
 @pytest.mark.parametrize("estimator", sorted(ADV_ESTIMATOR_REGISTRY))
-@pytest.mark.parametrize(("right", "wrong"), [(1.0, 0.0), (1.0, -1.0)])
-def test_a_right_answer_is_worth_the_same_whoever_printed_it(estimator: str, right: float, wrong: float) -> None:
+@pytest.mark.parametrize(("right", "wrong", "gamma"), [(1.0, 0.0, 1.0), (1.0, -1.0, 1.0), (1.0, 0.0, 0.9)])
+def test_a_right_answer_is_worth_the_same_whoever_printed_it(
+    estimator: str, right: float, wrong: float, gamma: float
+) -> None:
     """Token by token the advantage through the tool is the model's, and more than that of a wrong answer."""
     masks = [MASKS["tool"], MASKS["tool"], MASKS["model"], MASKS["model"]]
-    done = computed(estimator, masks, [right, wrong] * 2, moved=True)
+    done = computed(estimator, masks, [right, wrong] * 2, moved=True, gamma=gamma)
     mask = torch.tensor(MASKS["model"]).bool()
     for name in ("advantages", "returns"):
         tool, tool_wrong, model, model_wrong = done.batch[name][:, : len(mask)][:, mask]
