@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verl_tir.rollout.code_block import STOP_STRINGS, CodeBlock, first_code_block
+from verl_tir.rollout.turn_rule import resolve_turn_rule
 
 # id: text, the code in it, what of the text is kept
 BLOCKS = {
@@ -21,7 +22,7 @@ BLOCKS = {
     "blank before the tag": ("``` py\nx = 1\n```", "x = 1", "``` py\nx = 1\n```"),
     "bare with trailing blanks": ("```  \nx = 1\n```", "x = 1", "```  \nx = 1\n```"),
     "indented closing": ("```py\nx = 1\n  ```\n", "x = 1", "```py\nx = 1\n  ```"),
-    "indented block": ("1. Run\n   ```py\n   x = 1\n   ```\n", "   x = 1", "1. Run\n   ```py\n   x = 1\n   ```"),
+    "indented block": ("1. Run\n   ```py\n   x = 1\n   ```\n", "x = 1", "1. Run\n   ```py\n   x = 1\n   ```"),
     "prose before the opening fence": ("Let me see: ```py\nx = 1\n```", "x = 1", "Let me see: ```py\nx = 1\n```"),
     "inline code before the opening": ("Use ```x```: ```py\nx = 1\n```", "x = 1", "Use ```x```: ```py\nx = 1\n```"),
     "inline code ends an earlier line": (
@@ -76,6 +77,7 @@ NO_BLOCKS = {
     "output block": "```output\n5\n```\n",
     "python3 is another language": "```python3\nx = 1\n```\n",
     "words behind the tag": "```py and then\nx = 1\n",
+    "block quote": "> ```py\n> x = 1\n> ```\n",
     "tildes": "~~~py\nx = 1\n~~~\n",
 }
 
@@ -93,6 +95,78 @@ def test_text_without_a_complete_python_block_has_no_code(text: str) -> None:
     assert first_code_block(text) is None
 
 
+LOOP = "for n in range(2):\n    if n:\n        print(n)"
+
+
+def indented(code: str, margin: str) -> str:
+    """The code with `margin` before each of its lines."""
+    return "".join(f"{margin}{line}\n" for line in code.split("\n"))
+
+
+MARGINS = {
+    "two blanks": ("- Run\n  ```py\n", "  ", "  ```"),
+    "three blanks": ("1. Run\n   ```py\n", "   ", "   ```"),
+    "four blanks": ("10. Run\n    ```py\n", "    ", "    ```"),
+    "six blanks, a nested list": ("- a\n   - b\n      ```python\n", "      ", "      ```"),
+    "four blanks outside a list": ("Run\n\n    ```py\n", "    ", "    ```"),
+    "a tab": ("- Run\n\t```py\n", "\t", "\t```"),
+    "a tab, and blanks before the code": ("- Run\n\t```py\n", "    ", "\t```"),
+    "blanks, and a tab before the code": ("- Run\n    ```py\n", "\t", "    ```"),
+    "blanks before a tab": ("- Run\n  \t```py\n", "    ", "    ```"),
+    "the item's own line": ("1. ```python\n", "   ", "   ```"),
+    "the item's own line, by a tab stop": ("1. ```python\n", "    ", "    ```"),
+    "the line of an item in an item": ("- 1) ```python\n", "     ", "     ```"),
+    "prose on the item's own line": ("2. Run this: ```python\n", "   ", "   ```"),
+    "prose before an indented fence": ("1. Run\n   so: ```py\n", "   ", "   ```"),
+    "closing fence further left": ("1. Run\n   ```py\n", "   ", "```"),
+    "code that is not indented with its fence": ("1. Run\n    ```py\n", "", "    ```"),
+    "code that is not indented with its item": ("1. ```py\n", "", "```"),
+    "code that is indented less than its fence": ("1. Run\n    ```py\n", "  ", "    ```"),
+}
+
+
+@pytest.mark.parametrize(("opening", "margin", "closing"), MARGINS.values(), ids=MARGINS)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_the_indentation_of_a_fence_is_no_part_of_the_program(
+    opening: str, margin: str, closing: str, newline: str
+) -> None:
+    """Models put blocks into lists, in more ways than one; the program is the same, and its own indentation stays."""
+    text = (opening + indented(LOOP, margin) + closing).replace("\n", newline)
+    assert first_code_block(text) == CodeBlock(code=LOOP, end=len(text))
+
+
+@pytest.mark.parametrize(("name", "more"), [("simpletir", ""), ("torl", "\n   ```output")])
+def test_every_rule_that_reads_fences_runs_a_block_of_a_list(name: str, more: str) -> None:
+    """What is sent is a program; what is kept of the turn is the text as it was sampled."""
+    text = f"1. Run\n   ```python\n{indented(LOOP, '   ')}   ```{more}"
+    parsed = resolve_turn_rule(name).parse(text)
+    assert parsed.block is not None
+    assert (parsed.block.code, parsed.text) == (LOOP, text)
+
+
+LINES = {
+    "CommonMark's example 131": (" ```\n aaa\naaa\n```", "aaa\naaa"),
+    "CommonMark's example 133": ("   ```\n   aaa\n    aaa\n  aaa\n   ```", "aaa\n aaa\naaa"),
+    "no fence's indentation": ("```\n  aaa\n```", "  aaa"),
+    "more than the fence's": ("  ```\n    aaa\n  ```", "  aaa"),
+    "half a tab": ("  ```\n\taaa\n  ```", "  aaa"),
+    "text of a string further left": ("   ```\n   s = '''\nx\n     y'''\n   ```", "s = '''\nx\n  y'''"),
+    "a comment further left": ("   ```\n# x\n   y\n   ```", "# x\ny"),
+    "only a comment": ("   ```\n   # x\n   ```", "# x"),
+    "blank lines": ("  ```\n\n \n  aaa\n   \n  ```", "\n\naaa\n "),
+    "another block's fence opens it": ("   ```json\n   1\n```py\n   aaa\n```", "   aaa"),
+    "a form feed is no indentation": ("   ```\n\f   aaa\n   ```", "\f   aaa"),
+    # There an indented second line loses its blanks all the same; a program would lose its structure.
+    "CommonMark's example 132, but for its second line": ("  ```\naaa\n  aaa\naaa\n  ```", "aaa\n  aaa\naaa"),
+}
+
+
+@pytest.mark.parametrize(("text", "code"), LINES.values(), ids=LINES)
+def test_lines_lose_the_fences_indentation_and_no_more(text: str, code: str) -> None:
+    """CommonMark's rule, line by line, but for code that begins further left than its fence."""
+    assert first_code_block(text) == CodeBlock(code=code, end=len(text))
+
+
 @pytest.mark.parametrize("tag", ["", "py", "python"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_engine_stops_as_soon_as_a_block_closes(tag: str, newline: str) -> None:
@@ -107,6 +181,11 @@ FRAGMENTS = ["```", "`", "py", "python", "Python", "json", "\n", "\n", "\r\n", "
 texts = st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)
 
 
+def flush(text: str) -> str:
+    """The text without blanks before its lines."""
+    return "\n".join(line.lstrip(" \t") for line in text.split("\n"))
+
+
 @settings(max_examples=600, deadline=None)
 @given(text=texts, more=texts)
 def test_block_holds_whatever_surrounds_it(text: str, more: str) -> None:
@@ -118,7 +197,8 @@ def test_block_holds_whatever_surrounds_it(text: str, more: str) -> None:
     assert re.search(r"```[ \t]*(python|py)?[ \t]*\r?\n", kept, re.IGNORECASE)
     assert kept.splitlines()[-1].strip().strip("`") == ""
     assert block.code.strip()
-    assert f"\n{block.code}\n" in kept.replace("\r\n", "\n")
+    # But for blanks before its lines, it stands there as it is.
+    assert f"\n{flush(block.code)}\n" in flush(kept.replace("\r\n", "\n"))
     assert first_code_block(kept) == block
     assert first_code_block(kept + "\n" + more) == block
 
@@ -161,6 +241,9 @@ def test_fences_are_paired_in_any_well_formed_text(parts: list[tuple[str, tuple[
         "a b ",
         "\r\n",
         "```json\n}\n```\n",
+        "\t",
+        "1. ```py\n",
+        "   ```py\n   x\n",
     ],
     ids=repr,
 )

@@ -105,6 +105,7 @@ CONTROLS = [
 ]
 PROSE = ["So we compute. ", "x", "The answer is 5.\n", "Code execution result: 5\n", "\nassistant\n", "<|im_end|", ""]
 BLOCKS = ["```py\nprint(1)\n```\n", "```\nx\n```", "```python\nprint(2)\n```\n```output", "```py\r\nx\r\n```\r\n"]
+BLOCKS += ["1. ```py\n    x\n   y\n   ```\n", "\n\t```python\n    x\n\t```\n```output"]
 HUGE = ["x" * 20_000, "```py\n" * 400, "\n```\n" * 100, "\\boxed{" * 2000, "{" * 4000, "```json\n{}\n```\n" * 40]
 HUGE += ["`" * 9999, "<tool_call>" * 900, "\n" * 5000, "é" * 7000, "\u0301" * 3000, "from __future__ import (" * 300]
 # How often a group is drawn from, in parts per thousand.
