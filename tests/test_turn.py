@@ -1,12 +1,14 @@
 """What a turn holds, what program is run for it, and what happens after it."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+from guard import guarded
 
 from verl_tir.rollout.turn import Limits, stop_after
-from verl_tir.rollout.turn_rules.simpletir import parse_turn, program_of
+from verl_tir.rollout.turn_rules.simpletir import FINAL_ANSWER_PRELUDE, parse_turn, program_of
 from verl_tir.trajectory import Outcome, StopReason, Turn, TurnEnd
 
 
@@ -127,6 +129,68 @@ PROGRAMS = {
         "\\boxed{1}\n2\n",
     ),
     "future import with a comment": ("from __future__ import annotations  # (\nfinal_answer(1)", "\\boxed{1}\n"),
+    "future import after a carriage return": (
+        "'d'\rfrom __future__ import annotations\rfinal_answer(1)",
+        "\\boxed{1}\n",
+    ),
+    "future import with line feeds and carriage returns": (
+        "from __future__ import annotations\r\nfinal_answer(1)\r\n",
+        "\\boxed{1}\n",
+    ),
+    "future import behind a form feed": ("\f\nfrom __future__ import annotations\n\ffinal_answer(1)", "\\boxed{1}\n"),
+    "future import behind an encoding": (
+        "#!/usr/bin/env python\n# -*- coding: utf-8 -*-\nfrom __future__ import annotations\nfinal_answer('é')",
+        "\\boxed{é}\n",
+    ),
+    "future import behind a docstring of lines": (
+        "'''from __future__ import x\n\n'''\nfrom __future__ import annotations\nfinal_answer(2)",
+        "\\boxed{2}\n",
+    ),
+    "future import behind a docstring of parts": (
+        "('a'\n r'b')\nfrom __future__ import annotations\nfinal_answer(__doc__)",
+        "\\boxed{ab}\n",
+    ),
+    "future import behind a docstring and a semicolon": (
+        "'d'; from __future__ import annotations; final_answer(__doc__); print(2)",
+        "\\boxed{d}\n2\n",
+    ),
+    "future imports on one line": (
+        "from __future__ import annotations; from __future__ import division;\nfinal_answer(1)",
+        "\\boxed{1}\n",
+    ),
+    "future import, a semicolon and a comment": (
+        "from __future__ import annotations;  # ;\nfinal_answer(1)",
+        "\\boxed{1}\n",
+    ),
+    "future import, a semicolon and a continued line": (
+        "from __future__ import annotations; \\\n  final_answer(1)",
+        "\\boxed{1}\n",
+    ),
+    "future import without blanks around its names": (
+        "from  __future__\timport(annotations)\nfinal_answer(1)",
+        "\\boxed{1}\n",
+    ),
+    "future import in a comment": ("# from __future__ import annotations\nfinal_answer(1)", "\\boxed{1}\n"),
+    "future import in a text": (
+        "s = '''\nfrom __future__ import annotations\n'''\nfinal_answer(len(s))",
+        "\\boxed{36}\n",
+    ),
+    "future import in a text, behind a real one": (
+        "from __future__ import annotations\ns = '''\nfrom __future__ import annotations\n'''\nfinal_answer(len(s))",
+        "\\boxed{36}\n",
+    ),
+    "future import in an f-string": (
+        "s = f'''\nfrom __future__ import {1}\n'''\nfinal_answer(len(s))",
+        "\\boxed{26}\n",
+    ),
+    "future import in code of its own": (
+        "exec('from __future__ import annotations\\nx = 1')\nfinal_answer(x)",
+        "\\boxed{1}\n",
+    ),
+    "future import before deep code": (
+        f"from __future__ import annotations\nx = {'-' * 300}1\nfinal_answer(x)",
+        "\\boxed{1}\n",
+    ),
     "future module by its name": ("import __future__\nfinal_answer(1)", "\\boxed{1}\n"),
 }
 
@@ -138,6 +202,57 @@ def test_final_answer_prints_a_box(code: str, stdout: str) -> None:
         [sys.executable, "-I", "-c", program_of(code)], capture_output=True, text=True, timeout=20, check=False
     )
     assert (run.stdout, run.stderr) == (stdout, "")
+
+
+BROKEN = {
+    "future import behind a statement": (
+        "x = 1\nfrom __future__ import annotations",
+        "from __future__ imports must occur",
+    ),
+    "future import behind an f-string": (
+        "f'x'\nfrom __future__ import annotations",
+        "from __future__ imports must occur",
+    ),
+    "future import behind bytes": ("b'x'\nfrom __future__ import annotations", "from __future__ imports must occur"),
+    "future import behind two docstrings": (
+        "'a'\n'b'\nfrom __future__ import annotations",
+        "from __future__ imports must occur",
+    ),
+    "future import behind another and a docstring": (
+        "from __future__ import annotations\n'd'\nfrom __future__ import division",
+        "from __future__ imports must occur",
+    ),
+    "future import that is indented": ("  from __future__ import annotations", "unexpected indent"),
+    "no such feature": ("from __future__ import x", "future feature x is not defined"),
+    "no feature": ("from __future__ import", "invalid syntax"),
+    "a parenthesis too few": ("from __future__ import (annotations\nx = 1", "'(' was never closed"),
+    "a text without an end": ("'''\nfrom __future__ import annotations\n", "unterminated triple-quoted string literal"),
+    "wrong later on": ("from __future__ import annotations\nx = (", "'(' was never closed"),
+    "a text without an end later on": ("from __future__ import annotations\nx = '''", "unterminated triple-quoted"),
+    "another language later on": ("from __future__ import annotations\n!pip install x\n%time y", "invalid syntax"),
+    "a null byte": ("from __future__ import annotations\nx = '\0'", "null bytes"),
+}
+
+
+@pytest.mark.parametrize(("code", "error"), BROKEN.values(), ids=BROKEN)
+def test_wrong_code_fails_with_an_error_of_its_own(code: str, error: str) -> None:
+    """Nothing raises here, and what the model is shown is what it did."""
+    program = program_of(code)
+    assert program.count(FINAL_ANSWER_PRELUDE) == 1
+    with pytest.raises((SyntaxError, ValueError), match=re.escape(error)):
+        compile(program, "program", "exec")
+
+
+@pytest.mark.parametrize(
+    "unit", ["x\n", "(", "\n", "'x'\n", "\\\n", " ", ";", "# x\n", "from __future__ import x\n"], ids=repr
+)
+@pytest.mark.parametrize(
+    "start", ["", "'''", "from __future__ import (", "from __future__ import annotations;"], ids=repr
+)
+def test_the_way_to_a_program_is_linear(start: str, unit: str) -> None:
+    """A hundred kilobytes of anything around a future import take no hours, where an answer has thirty."""
+    with guarded():
+        program_of(start + unit * (100_000 // len(unit)) + "from __future__ import annotations\n")
 
 
 def test_program_ends_with_the_code() -> None:
