@@ -130,6 +130,7 @@ GSM8K = "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nShe sold 48+24 = <<48+
         ("`37`", "37", ALONE, "37"),
         ('"37"', "37", ALONE, "37"),
         ("= 37", "37", ALONE, "37"),
+        ("<answer> 37 </answer>", "37", ALONE, "37"),
         (r"\boxed{37}", "37", ALONE, "37"),
         (r"$\boxed{\frac{1}{2}}$.", r"\frac{1}{2}", ALONE, "0.5"),
         (r"$\$4813.24$", r"\$4813.24", ALONE, "4813.24"),

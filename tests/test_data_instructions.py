@@ -31,6 +31,12 @@ BEHIND = [
     "First output the thinking process in <think> </think> tags and then output the final answer in <answer> "
     "</answer> tags.",
     "Show your work in <think> </think> tags. And return the final answer in <answer> </answer> tags.",
+    "Put your final answer inside $\\boxed{ANSWER}$.",
+    "Write your answer in \\boxed{} format.",
+    "Please ensure that your final answer is enclosed within \\boxed{}.",
+    "Write the final answer as \\boxed{your answer}.",
+    "Show your work step by step.",
+    "Let's think step by step\nAnswer:",
     "请一步一步地推理，并将你的最终答案放在\\boxed{}中。",
     "请通过逐步推理来解答问题，并把最终答案放置于\\boxed{}中。",
 ]
@@ -118,7 +124,8 @@ def test_problems_stay(question: str) -> None:
             "last line of your",
         ),
         ("Find $x$. Write #### before it.", "####"),
-        ("Question: Find $x$.\nAnswer:", "Answer:"),
+        ("Find $x$. Give your final answer as \\boxed{m+n}.", "\\boxed"),
+        ("Find $x$. Put your answer in \\boxed{0.xx}.", "\\boxed"),
         ("Find $x$. End with Answer: $Answer", "Answer: $Answer"),
         ("<|im_start|>user\nFind $x$.<|im_end|>\n<|im_start|>assistant\n", "<|im_start|>"),
         ("Think about it step by step, then find $x$ in <answer> and </answer>.", "Think about it step by step"),

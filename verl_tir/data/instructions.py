@@ -44,8 +44,8 @@ def bare(question: str) -> Bare:
 # The words begin an instruction where the sentence before it has no full stop.
 _BORDER = re.compile(
     r"(?<=[.!?\u3002\uff1f\uff01])(?:\s+|(?=[A-Z\u8bf7]))|\n\s*"
-    r"|\s+(?=(?:Please|Let['\u2019]s|Let us|Remember to|Make sure|Put|Present|Return|Think|Reason|The last line"
-    r"|The final answer|First output|Show your work|You FIRST|You must put)\b|\u8bf7)"
+    r"|\s+(?=(?:Please|Let['\u2019]s|Let us|Remember to|Make sure|Put|Present|Return|Write|Give|Output|Think|Reason"
+    r"|The last line|The final answer|First output|Show your work|You FIRST|You must put)\b|\u8bf7)"
 )
 
 
@@ -59,8 +59,12 @@ def _sentences(text: str) -> Iterator[str]:
     yield text[start:]
 
 
+# A box with anything else in it, such as `m+n`, says more than where the answer goes.
+_INSIDE = r"(?:[ .\u2026]{0,5}|\$?(?:[a-z]{2,10} ){0,3}(?:answer|result)(?: here)?)"
 _PLACES = re.compile(
-    r"(?:\\\(|\$)?\\{1,2}boxed(?: ?\{{1,2}[^{}\n]{0,40}\}{1,2})?(?:\\\)|\$)?|####|<answer>[^<>\n]{0,40}</answer>"
+    rf"(?:\\\(|\$)?\\{{1,2}}boxed(?: ?\{{{{1,2}}{_INSIDE}\}}{{1,2}})?(?:\\\)|\$)?"
+    r"|####|<answer>[^<>\n]{0,40}</answer>",
+    re.IGNORECASE,
 )
 """Where an answer may be wanted: in a box, after a mark, between tags. They become `@`."""
 _QUOTES = re.compile(r"[`'\"*\u2018-\u201d]")
@@ -75,12 +79,14 @@ _ANSWER = r"(?:your|the|an) (?:(?:final|short|numerical|numeric|correct) )?(?:an
 _GIVE = (
     rf"{_LEAD}(?:output|put|give|write|present|place|provide|return|enclose|box|wrap|state|express|report|show)"
     rf" {_ANSWER}(?: to (?:the|this) (?:problem|question))?(?: at the end)?"
-    r" (?:enclosed )?(?:with|in|inside|within|after|into|using|between|by|in (?:la)?tex format:?)"
+    r" (?:enclosed )?"
+    r"(?:with|in|inside|within|after|into|using|between|by|as|in the form(?: of)?|in (?:la)?tex format:?)"
     rf" {_PLACE}(?: at the (?:very )?end(?: of your (?:response|answer))?)?"
 )
 _HOW = (
-    rf"{_LEAD}(?:think|reason|work|answer|(?:solve|answer) (?:it|(?:the|this)(?: following)?"
-    r"(?: math(?:ematic(?:s|al))?)? (?:problem|question)s?)) (?:step[ -]by[ -]step|efficiently and clearly)"
+    rf"{_LEAD}(?:think|reason|work|answer|(?:show|explain) your (?:work|reasoning)"
+    r"|(?:solve|answer) (?:it|(?:the|this)(?: following)?(?: math(?:ematic(?:s|al))?)? (?:problem|question)s?))"
+    r" (?:step[ -]by[ -]step|efficiently and clearly)"
 )
 _FORM = r"(?:answer: ?)?[$\\\[({]{0,3}(?:answer|letter|@)[$\])}]{0,3}"
 _MEANS = (
@@ -93,7 +99,8 @@ _KNOWN = tuple(
     for pattern in (
         rf"{_HOW}(?:[,.;]? (?:and |then ){{0,2}}{_GIVE})?(?: before answering)?",
         rf"(?:{_LEAD}solve (?:the|this)(?: following)?(?: math)? (?:problem|question),? and )?{_GIVE}(?:, i\.e\.,? @)?",
-        rf"{_LEAD}(?:the|your) (?:final )?(?:answer|response) (?:must|should|has to|needs to) be"
+        rf"{_LEAD}(?:ensure (?:that )?)?(?:the|your) (?:final )?(?:answer|response)"
+        r" (?:is|(?:must|should|has to|needs to) be)"
         r" (?:(?:put|placed|enclosed|given|written|presented|provided|wrapped) )?"
         rf"(?:in|inside|within|after|by|with|using) {_PLACE}",
         r"the last line of your (?:response|answer|reply) should be (?:of|in) the (?:following )?(?:form|format):?"
@@ -118,16 +125,22 @@ _KNOWN = tuple(
 
 _HINT = re.compile(
     r"\\(?:boxed|fbox)(?![a-z])|####|</?(?:answer|think)>"
-    r"|\banswer\s*:\s*[\"'`]?\s*(?:\\?\$\s*(?:answer|letter)\b|$)"
+    r"|\banswer\s*:\s*[\"'`]?\s*(?:\\?\$\s*(?:answer|letter)\b|$)|\n\s*(?:solution|reasoning)\s*:\s*$"
     r"|\blast line of your\b|\bon its own line\b|\bwithout quotes\b|\befficiently and clearly\b"
-    r"|\b(?:think|reason|work|solve|answer)\b[^.?!]{0,60}\bstep[ -]by[ -]step\b|\u7b54\u6848\u653e"
+    r"|\b(?:think|reason(?:ing)?|work|solve|answer)\b[^.?!]{0,60}\bstep[ -]by[ -]step\b|\u7b54\u6848\u653e"
     r"|<\|im_(?:start|end)\|>|<\uff5c(?:User|Assistant)\uff5c>|\[/?INST\]|<start_of_turn>|<\|eot_id\|>",
     re.IGNORECASE,
 )
 """What no problem of mathematics needs to say, templates of chats included."""
 
 
+_LABEL = re.compile(r"\s*(?:final )?(?:answer|solution|reasoning)\s*[:\uff1a]\s*", re.IGNORECASE)
+"""What a model is to go on after, where the question is a text to be continued."""
+
+
 def _is_instruction(sentence: str) -> bool:
+    if _LABEL.fullmatch(sentence):
+        return True
     text = _QUOTES.sub("", _PLACES.sub("@", sentence)).casefold()
     text = " ".join(text.split()).strip(_ENDS)
     return any(known.fullmatch(text) for known in _KNOWN)
