@@ -131,7 +131,9 @@ def _recording_optimizer_step(self: Any) -> Any:
     before = [parameter.detach().to_local().clone() for parameter in self.module.parameters()]
     grad_norm = _optimizer_step(self)
     after = [parameter.detach().to_local() for parameter in self.module.parameters()]
-    change = max((new - old).abs().max().item() for new, old in zip(after, before, strict=True))
+    # A rank may have no part of a small parameter.
+    pairs = [(new, old) for new, old in zip(after, before, strict=True) if new.numel()]
+    change = max((new - old).abs().max().item() for new, old in pairs)
     kind = "critic" if isinstance(self, FSDPEngineWithValueHead) else "updated"
     _write(kind, {"largest_change": change, "grad_norm": float(grad_norm)})
     return grad_norm
