@@ -10,12 +10,9 @@ The rules, each chosen as a grader of contest answers would:
 - Units and percentages as in `units` and `plain_number`.
 """
 
-import re
 from collections.abc import Sequence
-from typing import Protocol
 
-from verl_tir.reward.estimate import clearly_differ
-from verl_tir.reward.form import Braced, Bracketed, Form, Listed, Matrix, Relation, Scalar, Union
+from verl_tir.reward.form import Braced, Bracketed, Cases, Form, Listed, Matrix, Ratio, Relation, Scalar, Union
 from verl_tir.reward.latex_text import (
     BasedNumber,
     based_number,
@@ -24,7 +21,9 @@ from verl_tir.reward.latex_text import (
     is_words,
     same_words,
 )
+from verl_tir.reward.no_algebra import Algebra, NeedsAlgebra
 from verl_tir.reward.plain_number import read_number, same_number
+from verl_tir.reward.ratios import as_number, same_ratio
 from verl_tir.reward.relations import (
     LETTER,
     around,
@@ -33,49 +32,14 @@ from verl_tir.reward.relations import (
     assigned_names,
     has_letters,
     is_assignment,
+    same_name,
     subject,
-    text_of,
 )
+from verl_tir.reward.times import same_time
 from verl_tir.reward.units import read_quantity, units_agree
 
-_CLOCK = re.compile(r"(\d{1,2})(?:[:.](\d\d))?(?:([ap])\.?m\.?)?", re.IGNORECASE)
-_RATIO = re.compile(r"\d{1,9}(?::\d{1,9})+")
-
-
-class NeedsAlgebra(Exception):
-    """The comparison cannot be settled by numbers, words and forms."""
-
-
-class Algebra(Protocol):
-    """What is asked about expressions; sizes and times are the caller's to bound."""
-
-    def same_value(self, answer: str, truth: str) -> bool:
-        """Whether two expressions have the same value, for all values of their letters."""
-
-    def same_equation(self, answer: tuple[str, str], truth: tuple[str, str]) -> bool:
-        """Whether two equations, each by its sides, are multiples of each other."""
-
-
-class NoAlgebra:
-    """Says what is different at a glance, and gives up where there is no way but algebra."""
-
-    def same_value(self, answer: str, truth: str) -> bool:
-        """False where the values clearly differ.
-
-        Raises:
-            NeedsAlgebra: they may be the same.
-        """
-        if "%" not in answer + truth and clearly_differ(answer, truth):
-            return False
-        raise NeedsAlgebra(answer, truth)
-
-    def same_equation(self, answer: tuple[str, str], truth: tuple[str, str]) -> bool:
-        """Never known.
-
-        Raises:
-            NeedsAlgebra: always.
-        """
-        raise NeedsAlgebra(answer, truth)
+# As sympy prints them.
+_PRINTED_CONSTANTS = ({"E", "e"}, {"I", "i"})
 
 
 class Comparison:
@@ -99,12 +63,23 @@ class Comparison:
         """
         if isinstance(answer, Relation) or isinstance(truth, Relation):
             return self._same_relation(answer, truth)
+        if isinstance(answer, Ratio) or isinstance(truth, Ratio):
+            return self._same_ratio(answer, truth)
         match answer, truth:
+            case Cases(), Cases():
+                return self._same_cases(answer, truth)
+            case (Cases(), _) | (_, Cases()):
+                return False
             case Scalar(), Scalar():
                 return self.same_scalar(answer.text, truth.text)
             case Matrix(), Matrix():
                 shapes = [[len(row) for row in matrix.rows] for matrix in (answer, truth)]
                 return shapes[0] == shapes[1] and self._in_order(sum(answer.rows, ()), sum(truth.rows, ()))
+            case (Matrix() as matrix, (Listed() | Braced()) as items) | (
+                (Listed() | Braced()) as items,
+                Matrix() as matrix,
+            ):
+                return matrix.as_vector is not None and self._same_lists(Listed(matrix.as_vector), Listed(items.items))
             case (Matrix() as matrix, Bracketed() as point) | (Bracketed() as point, Matrix() as matrix):
                 vector = matrix.as_vector
                 if vector is None or not point.has_one_kind_of_bracket:
@@ -122,6 +97,8 @@ class Comparison:
                 return self._in_any_order(items, others)
             case Bracketed(left="[", right="]", items=items), Braced(items=others):
                 return self._in_any_order(items, others)
+            case (Scalar() as one, Matrix(rows=[[other]])) | (Matrix(rows=[[other]]), Scalar() as one):
+                return self.same(one, other)
             case (Scalar() as one, (Braced(items=[other]) | Bracketed(items=[other]))) | (
                 (Braced(items=[other]) | Bracketed(items=[other])),
                 Scalar() as one,
@@ -143,14 +120,12 @@ class Comparison:
         texts = compact(answer), compact(truth)
         if texts[0] == texts[1]:
             return bool(texts[0])
+        if set(texts) in _PRINTED_CONSTANTS:
+            return True
         if same_words(*texts) or all(map(is_words, texts)):
             return same_words(*texts)
-        texts = tuple(re.sub(r"(?<=\d) to (?=\d)", ":", text) for text in texts)
-        clocks = [_CLOCK.fullmatch(text.replace(" ", "")) for text in texts]
-        if all(clocks) and any(clock and clock[3] for clock in clocks):
-            return _same_time(*clocks)  # type: ignore[arg-type]
-        if any(map(_RATIO.fullmatch, texts)):
-            return self._same_ratio(*texts)
+        if (time := same_time(*texts)) is not None:
+            return time
         quantities = read_quantity(answer), read_quantity(truth)
         if not units_agree(*quantities):
             return False
@@ -238,7 +213,7 @@ class Comparison:
     def _same_relations(self, answer: Relation, truth: Relation) -> bool | None:
         if answer.signs == truth.signs == ("=",):
             for sides in (answer.parts, answer.parts[::-1]):
-                if text_of(sides[0]) == text_of(truth.parts[0]) is not None:
+                if same_name(sides[0], truth.parts[0]):
                     return self.same(sides[1], truth.parts[1])
             texts = [part.text for part in (*answer.parts, *truth.parts) if isinstance(part, Scalar)]
             if len(texts) < 4:
@@ -251,29 +226,35 @@ class Comparison:
             return None
         return subject(answer) == subject(truth) and self.same(sets[0], sets[1])
 
-    def _same_ratio(self, answer: str, truth: str) -> bool:
-        parts = [_RATIO.fullmatch(text) and [int(part) for part in text.split(":")] for text in (answer, truth)]
-        if parts[0] and parts[1]:
-            one, other = parts
-            return len(one) == len(other) and all(a * other[0] == b * one[0] for a, b in zip(one, other, strict=True))
-        texts = [
-            text.replace(":", "/") if part and len(part) == 2 else text
-            for part, text in zip(parts, (answer, truth), strict=True)
-        ]
-        return ":" not in "".join(texts) and self.same_scalar(*texts)
+    def _same_cases(self, answer: Cases, truth: Cases) -> bool:
+        if len(answer.rows) != len(truth.rows):
+            return False
+        left, left_over = list(truth.rows), []
+        for value, condition in answer.rows:
+            index = next(
+                (i for i, row in enumerate(left) if condition and row[1] and self.same(condition, row[1])), None
+            )
+            if index is None:
+                left_over.append((value, condition))
+            elif not self.same(value, left.pop(index)[0]):
+                return False
+        # One may stand under another name: what is odd is what is not even.
+        return not left or (
+            len(left) == 1 and None in (left[0][1], left_over[0][1]) and bool(self.same(left_over[0][0], left[0][0]))
+        )
 
-
-def _same_time(one: "re.Match[str]", other: "re.Match[str]") -> bool:
-    """Hours, minutes, and the half of the day where both name it."""
-    halves = {clock[3].lower() for clock in (one, other) if clock[3]}
-    times = [(int(clock[1]) - 12 * (int(clock[1]) > 12), int(clock[2] or 0)) for clock in (one, other)]
-    late = any(int(clock[1]) > 12 for clock in (one, other))
-    return times[0] == times[1] and len(halves | ({"p"} if late else set())) == 1
-
-
-def is_time_or_ratio(text: str) -> bool:
-    """Whether the text is compared as a time of the day or as a ratio: `4:30 p.m.`, `3:2`."""
-    return _CLOCK.fullmatch(text.replace(" ", "")) is not None or _RATIO.fullmatch(text) is not None
+    def _same_ratio(self, answer: Form, truth: Form) -> bool:
+        texts = [compact(form.text) if isinstance(form, Scalar | Ratio) else "" for form in (answer, truth)]
+        if not all(texts):
+            return False
+        if (time := same_time(texts[0], texts[1])) is not None:
+            return time
+        if isinstance(answer, Ratio) and isinstance(truth, Ratio):
+            return same_ratio(answer.parts, truth.parts, self._algebra)
+        numbers = [
+            as_number(form.parts, self._algebra) if isinstance(form, Ratio) else form.text for form in (answer, truth)
+        ]  # type: ignore[union-attr]
+        return None not in numbers and self.same_scalar(*numbers)  # type: ignore[arg-type]
 
 
 def _cannot_be_read(value: str) -> bool:

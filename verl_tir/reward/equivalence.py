@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from verl_tir.reward.algebra import SympyAlgebra
-from verl_tir.reward.compare import Comparison, NeedsAlgebra, NoAlgebra
+from verl_tir.reward.compare import Comparison
 from verl_tir.reward.form import Form, read_form
 from verl_tir.reward.latex_text import compact, tidy, unwrapped, words_of
+from verl_tir.reward.no_algebra import NeedsAlgebra, NoAlgebra
 from verl_tir.reward.python_text import python_to_latex
+from verl_tir.reward.qualifiers import read_qualified, with_same_letters
 
 MAX_PARSED_CHARS = 2_000
 """Longer texts are compared as text only. The ground truths of the usual data sets stay under 200 characters."""
@@ -22,8 +24,19 @@ MAX_SETTLED_CHARS = 400
 
 _CHOICE = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[).:](?=\s))")
 _LEADING_SIGN = re.compile(r"^(?:\\approx(?![A-Za-z])|\u2248|=)\s*")
-_NO_SOLUTION = frozenset({("no", "solution"), ("no", "solutions"), ("empty", "set"), ("empty",), ("emptyset",)})
-
+_NO_SOLUTION = frozenset(
+    {
+        ("no", "solution"),
+        ("no", "solutions"),
+        ("empty", "set"),
+        ("empty",),
+        ("emptyset",),
+        ("\u65e0\u89e3",),
+        ("\u7121\u89e3",),
+    }
+)
+# As a set, and as sympy's list of all solutions.
+_EMPTY = frozenset({r"\{\}", "[]"})
 _ALL_REALS = frozenset({("all", "real", "numbers"), ("all", "reals"), ("real", "numbers")})
 _REALS = r"(-\infty,\infty)"
 
@@ -65,13 +78,18 @@ def _is_same(answer: str, accepted: str, comparison: Comparison) -> bool:
         return True
     if max(len(target), len(gold)) > MAX_PARSED_CHARS:
         return False
-    if {words_of(target_text), words_of(gold_text)} <= _NO_SOLUTION:
+    if all(text in _EMPTY or words_of(text) in _NO_SOLUTION for text in (target_text, gold_text)):
         return True
     if len(gold_text) == 1 and gold_text.isalpha() and (choice := _CHOICE.match(unwrapped(target))):
         # The letter of a choice, and what it says behind it.
         return gold_text in choice.groups()
     if len(target_text) == len(gold_text) == 1 and target_text.isalpha() and gold_text.isupper():
         return target_text.upper() == gold_text
+    qualified = read_qualified(target), read_qualified(gold)
+    if any(one.letters for one in qualified):
+        if (mains := with_same_letters(*qualified)) is None:
+            return False
+        target, gold = mains
     target, gold = (_REALS if words_of(compact(text)) in _ALL_REALS else text for text in (target, gold))
     same = comparison.same(_form(target), _form(gold))
     if same is not None:

@@ -1,4 +1,4 @@
-r"""What an answer is made of: a tuple, an interval, a list, a set, a union, a matrix, a relation, or one expression.
+r"""What an answer is made of: a tuple, an interval, a list, a set, a matrix, cases, a relation, a ratio, an expression.
 
 Read from tidied LaTeX by its brackets alone; nothing is evaluated. Time is linear in the length for each level of
 nesting, and both are bounded: what nests deeper than `MAX_DEPTH` is one expression, whatever is in it.
@@ -7,6 +7,8 @@ nesting, and both are bounded: what nests deeper than `MAX_DEPTH` is one express
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
+
+from verl_tir.reward.latex_text import unwrapped
 
 MAX_DEPTH = 8
 """Levels that are taken apart."""
@@ -77,7 +79,27 @@ class Relation:
     """Of `=`, `<`, `>`, `<=`, `>=`, `!=`, `in`, `~`; one less than there are parts."""
 
 
-Form = Scalar | Bracketed | Listed | Braced | Union | Matrix | Relation
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Numbers with colons between them: a ratio, or a time."""
+
+    parts: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """As it is written in a time of the day."""
+        return ":".join(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """Values, each under a condition."""
+
+    rows: "tuple[tuple[Form, Form | None], ...]"
+    """Value and condition; None for the condition of what is left over, `otherwise`."""
+
+
+Form = Scalar | Bracketed | Listed | Braced | Union | Matrix | Relation | Ratio | Cases
 
 _SIGNS = {
     "=": "=",
@@ -117,6 +139,20 @@ _AND_OR = re.compile(_BETWEEN.format("and|or"), re.IGNORECASE)
 _OR = re.compile(_BETWEEN.format("or") + r"|\\lor(?![A-Za-z])", re.IGNORECASE)
 # A set by a property of real numbers.
 _BUILDER = re.compile(r"\s*[A-Za-z]\s*(?:\\in\s*\\(?:mathbb\{R\}|R)\s*)?(?:\\mid|[|:])(.*)", re.DOTALL)
+_RATIO_PART = re.compile(
+    r"(?=.*\d|.*\\pi)(?:\\(?:frac|sqrt|pi|cdot|times)(?![A-Za-z])|[\d\s.{}()\[\]+*/^-])+", re.DOTALL
+)
+_TO = re.compile(r"(?<=[\d}])\s*(?:\\text\s*\{\s*to\s*\}|(?<![A-Za-z])to(?![A-Za-z]))\s*(?=[\d\\])")
+_SYSTEM = re.compile(
+    r"(?P<brace>\\\{\s*)?\\begin\{(?P<name>[dr]?cases|aligned|align\*?|gathered|array)\}(?:\{[clr|]*\})?(?P<rows>.*)"
+    r"\\end\{(?P=name)\}",
+    re.DOTALL,
+)
+# Between a value and its condition.
+_CONDITION = re.compile(r",?\s*&\s*|,?\s*(?=\\(?:text|mbox|textrm)\s*\{\s*,?\s*(?:if|for|when|otherwise|else)\b)")
+_IDLE_IN_CONDITION = re.compile(r"(?<![A-Za-z\\])(?:if|is|for|when|where|an?|the)(?![A-Za-z])|,(?!\d)|&")
+_LEFT_OVER = frozenset({"otherwise", "else", "elsewhere"})
+_STARTS_WITH_SIGN = re.compile(r"\s*(?:[=<>]|\\[lg]e?q?(?![A-Za-z])|\\approx)")
 _MATRIX = re.compile(r"\\begin\{([pbB]?matrix|array)\}(?:\{[clr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 
 
@@ -127,8 +163,11 @@ def read_form(tidied: str, depth: int = 0) -> Form:
         return Scalar(text)
     matrix = _MATRIX.fullmatch(text)
     if matrix and r"\begin" not in matrix[2]:
-        rows = [row for row in re.split(r"\\\\(?:\[[^]]*\])?", matrix[2]) if row.strip()]
+        rows = _rows(matrix[2])
         return Matrix(tuple(tuple(read_form(cell, depth + 1) for cell in row.split("&")) for row in rows))
+    system = _SYSTEM.fullmatch(text)
+    if system and (system["brace"] or system["name"] != "array") and r"\begin" not in system["rows"]:
+        return _system(_rows(system["rows"]), depth + 1)
     either = _OR.split(text)
     if len(either) > 1 and all(_is_inequality(part) for part in either):
         return Union(tuple(read_form(part, depth + 1) for part in either))
@@ -145,7 +184,7 @@ def read_form(tidied: str, depth: int = 0) -> Form:
     union = _split(text, _UNIONS)
     if union.signs and all(part.strip() for part in union.parts):
         return Union(tuple(read_form(part, depth + 1) for part in union.parts))
-    return _bracketed(text, depth) or _plus_or_minus(text, depth)
+    return _bracketed(text, depth) or _ratio(text) or _plus_or_minus(text)
 
 
 def _is_inequality(text: str) -> bool:
@@ -195,7 +234,35 @@ def _signed(text: str, depth: int) -> Iterator[Form]:
     yield from form.items if isinstance(form, Listed) else (form,)
 
 
-def _plus_or_minus(text: str, depth: int) -> Form:
+def _ratio(text: str) -> Ratio | None:
+    split = _split(_TO.sub(":", text), (":",))
+    if not split.signs or not all(_RATIO_PART.fullmatch(part) for part in split.parts):
+        return None
+    return Ratio(tuple(part.strip() for part in split.parts))
+
+
+def _rows(text: str) -> list[str]:
+    """Of what stands in an environment."""
+    return [row for row in re.split(r"\\\\(?:\[[^]]*\])?", text) if row.strip()]
+
+
+def _system(rows: list[str], depth: int) -> Form:
+    """Equations, all of which hold, or values under conditions."""
+    pairs = [_CONDITION.split(row.strip().rstrip(",;"), maxsplit=1) for row in rows]
+    if all(len(pair) == 1 or _STARTS_WITH_SIGN.match(pair[1]) for pair in pairs):
+        return Listed(tuple(form for pair in pairs for form in _signed("".join(pair), depth)))
+    return Cases(tuple((read_form(value, depth), _condition("".join(rest), depth)) for value, *rest in pairs))
+
+
+def _condition(text: str, depth: int) -> Form | None:
+    words = _IDLE_IN_CONDITION.sub(" ", unwrapped(text)).split()
+    if not words or words[0].lower().rstrip(".") in _LEFT_OVER:
+        return None
+    # "n even" and "even n".
+    return read_form(" ".join(sorted(words) if all(map(str.isalpha, words)) else words), depth)
+
+
+def _plus_or_minus(text: str) -> Form:
     """`1 \\pm x` is a list of two."""
     if r"\pm" not in text and "\u00b1" not in text:
         return Scalar(text)

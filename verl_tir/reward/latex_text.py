@@ -8,18 +8,40 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from verl_tir.reward.unicode_text import plain_signs
+
+_UPRIGHT = r"\\(?:mathrm|mathit|mathnormal|mathsf|operatorname\*?|text|textrm|textit|textnormal|mbox)"
+_FUNCTIONS = "arcsin|arccos|arctan|arccot|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|lg|log|exp|gcd|lcm|max|min|det"
+# As they are written in other countries.
+_OTHER_NAMES = {"tg": "tan", "ctg": "cot", "cotg": "cot", "cosec": "csc", "arctg": "arctan", "arcctg": "arccot"}
+
 # An ordered table: a later rule may rely on an earlier one.
 _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"\\(?:displaystyle|bf|rm|it)(?![A-Za-z])", ""),
-        (r"\\(?:text)?color\s*\{\w+\}|\\underline(?=\s*\{)|\\\\\s*$", ""),
+        # {\\rm e} and \\mathrm e as \\mathrm{e}.
+        (r"\{\s*\\(?:rm|it|sf)(?![A-Za-z])\s*([^{}]*)\}", r"\\mathrm{\1}"),
+        (r"\\(mathrm|mathit|mathsf|text|textrm)\s+([A-Za-z])(?![A-Za-z])", r"\\\1{\2}"),
+        (r"\\(?:displaystyle|textstyle|limits|bf|rm|it|sf)(?![A-Za-z])", ""),
+        (rf"{_UPRIGHT}\s*\{{\s*\\?({_FUNCTIONS}|{'|'.join(_OTHER_NAMES)})\s*\}}\s*", r"\\\1 "),
+        *((rf"\\{name}(?![A-Za-z])", rf"\\{ours}") for name, ours in _OTHER_NAMES.items()),
+        (r"\\lg(?![A-Za-z])|(?<![A-Za-z\\])lg(?=[\s({\d])", r"\\log_{10}"),
+        # A command needs no upright letters.
+        (rf"(?:{_UPRIGHT}|\\mathop)\s*\{{\s*(\\(?!circ)[A-Za-z]+)\s*\}}", r"\1 "),
+        # The number e and the imaginary unit, apart from a letter before.
+        (rf"(?<=[A-Za-z])\s*{_UPRIGHT}\s*\{{\s*e\s*\}}", " e"),
+        (rf"{_UPRIGHT}\s*\{{\s*e\s*\}}", "e"),
+        (rf"{_UPRIGHT}\s*\{{\s*i\s*\}}", " i "),
+        (r"\\(?:mathit|mathnormal|textit)\s*\{\s*([A-Za-z])\s*\}", r"\1"),
+        (r"\\(?:text)?color\s*\{\w+\}|\\underline(?=\s*\{)|\\{1,2}\s*$", ""),
         (r"\u221a\s*(\d+|[a-z])", r"\\sqrt{\1}"),
         (r"\u221a\s*[({]([^(){}]*)[)}]", r"\\sqrt{\1}"),
         (r"\\log_\{?e\}?(?![A-Za-z])", r"\\ln"),
         (r"\\lbrace(?![A-Za-z])", r"\\{"),
         (r"\\rbrace(?![A-Za-z])", r"\\}"),
-        (r"(?<![A-Za-z\\])oo(?![A-Za-z])", r"\\infty"),
+        (r"(?<![A-Za-z\\])(?:(?:np|math|numpy|sympy|sp)\.)?(?:oo|[iI]nf|[iI]nfinity)(?![A-Za-z])", r"\\infty"),
+        (r"(?<![\w}\])]) *\+ *(?=\\infty)", ""),
+        (r"\\colon(?![A-Za-z])|\{:\}", ":"),
         (r"(?<=[)\]}])\s*U\s*(?=[(\[\\])", r" \\cup "),
         # A doubled backslash ends a matrix row; its second half begins no command.
         (r"(?<!\\)\\[\[\]()]", ""),
@@ -27,9 +49,10 @@ _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\[bB]ig{1,2}[lr]?(?![A-Za-z])", ""),
         (r"\\[dt]frac(?![A-Za-z])", r"\\frac"),
         (r"\\(?:left|right)\s*(?=[\[\]()|.\\])", ""),
+        # What LaTeX needs to typeset a separator of thousands is a separator.
+        (r"(?<=\d)\s*(?:,\s*\\!|\\!\s*,|\{\s*,\s*\}(?:\s*\\!)?|\\[!,])\s*(?=\d{3}(?!\d))", ""),
         (r"(?<!\\)\\!|\{\}", ""),
         (r"\{,\}", ","),
-        (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
         (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![A-Za-z])", " "),
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
         (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
@@ -37,36 +60,24 @@ _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=[\d}])\s*(?:\\text\s*\{\s*)?(?:percent|per cent|pct)\b\s*\}?", "%"),
         (r"\\%", "%"),
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
-        (r"[\u2212\u2013]", "-"),
         # math-verify takes i for the imaginary unit only where it stands apart.
         (r"(?<=\d)i(?![A-Za-z])", " i"),
         (r"\s+", " "),
     )
 )
-_WRAPPED_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
+_WRAPPED_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 _SINGLE_BRACED = re.compile(r"([_^])\{(\w)\}")
 _SPACE_THAT_JOINS_NOTHING = re.compile(r"(?<!\w) | (?!\w)")
 _CHOICE = re.compile(r"\(([A-Za-z])\)")
-_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:[, _]\d{3})+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:[ _]\d{3})+(?:\.\d+)?")
+_GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
+# A plain space after the comma makes a list.
+_SPACED_COMMA = re.compile(r"(?<=\d),\s*(?:\\[;:, ]|~)\s*(?=\d{3}(?!\d))")
+_BRACKET = re.compile(r"(?<!\\)[(\[]|\\\{")
 _NUMBER_FIRST = re.compile(r"\s*[-+\\$]*\d")
+# Out of a string literal. In an environment it ends a row.
+_DOUBLED_BACKSLASH = re.compile(r"(?<!\\)\\{2,}+(?=[A-Za-z]{2})")
 _BOLD = re.compile(r"\*\*(.+)\*\*", re.DOTALL)
-_SIGNS = str.maketrans(
-    {
-        "\u00d7": r"\times ",
-        "\u00b7": r"\cdot ",
-        "\u22c5": r"\cdot ",
-        "\u221e": r"\infty ",
-        "\u03c0": r"\pi ",
-        "\u222a": r"\cup ",
-        "\u00b0": r"^\circ ",
-        "\u00b2": "^2",
-        "\u00b3": "^3",
-        "\u00bd": r"\frac{1}{2}",
-        "\u00bc": r"\frac{1}{4}",
-        "\u00be": r"\frac{3}{4}",
-    }
-    | {chr(0xFF10 + digit): str(digit) for digit in range(10)}
-)
 _MULTIPLES = {
     "dozen": 12,
     "hundred": 10**2,
@@ -74,6 +85,10 @@ _MULTIPLES = {
     "million": 10**6,
     "billion": 10**9,
     "trillion": 10**12,
+    "\u4e07": 10**4,
+    "\u842c": 10**4,
+    "\u4ebf": 10**8,
+    "\u5104": 10**8,
 }
 _MULTIPLE = re.compile(
     rf"(-?\d{{1,9}}(?:\.\d{{1,9}})?)\s*(?:\\text\s*\{{\s*)?({'|'.join(_MULTIPLES)})\b([A-Za-z ]*)\}}?", re.IGNORECASE
@@ -101,7 +116,11 @@ _BASE = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2}|[a-z]+)\}*")
 
 def tidy(text: str) -> str:
     r"""`text` without wrapping and spacing commands, as a LaTeX parser reads it rightly: `\$1\,234.` is `1234`."""
-    text = _unquoted(text.strip()).translate(_SIGNS)
+    text = _unquoted(plain_signs(text).strip())
+    if r"\begin" not in text:
+        text = _DOUBLED_BACKSLASH.sub(r"\\", text)
+    if not _BRACKET.search(text):
+        text = _SPACED_COMMA.sub(",", text)
     if bold := _BOLD.fullmatch(text):
         text = bold[1]
     if (wrapped := _WRAPPED_TEXT.fullmatch(text)) and _NUMBER_FIRST.match(wrapped[1]):
@@ -110,7 +129,8 @@ def tidy(text: str) -> str:
         text = pattern.sub(replacement, text)
     text = _unquoted(text.strip().rstrip(".,;").strip())
     if _THOUSANDS.fullmatch(text):
-        return re.sub("[, _]", "", text)
+        return re.sub("[ _]", "", text)
+    text = _with_groups_joined(text)
     if multiple := _MULTIPLE.fullmatch(text):
         value = Fraction(multiple[1]) * _MULTIPLES[multiple[2].lower()]
         return rf"{value}\text{{{multiple[3]}}}" if multiple[3].strip() else str(value)
@@ -183,6 +203,12 @@ def based_number(tidied: str) -> BasedNumber | None:
         return None
     base = _NUMBERS.get(match[2], match[2])
     return BasedNumber(match[1].casefold(), base) if base.isdigit() else None
+
+
+def _with_groups_joined(text: str) -> str:
+    """`x = 1,234` is no list where every comma separates thousands; in brackets it is one."""
+    joined = _GROUPS.sub(lambda number: number[0].replace(",", ""), text)
+    return text if "," in joined or _BRACKET.search(text) else joined
 
 
 def _unquoted(text: str) -> str:

@@ -8,17 +8,35 @@ long.
 import ast
 import re
 
+from verl_tir.reward.python_conditions import joined, solutions_of
+
 # Text without one of these reads the same as LaTeX, or better (`x^2`, `5 cm`, `1,234`).
 # I and E alone are the letters of a choice; next to an operator they are numbers.
 _PYTHON_SIGN = re.compile(
-    r"\*\*|\d[eE][-+]?\d|\d[jJ]\b|\b(?:oo|pi)\b|[-+*/]\s*[IE]\b|\b[IE]\s*[-+*/]|[A-Za-z]{2}\w*\s*\(|\[\s*\[|\bReals\b|^\{.*:"
+    r"\*\*|\d[eE][-+]?\d|\d[jJ]\b|\b(?:oo|pi|Reals|Integers|EmptySet)\b|[-+*/]\s*[IE]\b|\b[IE]\s*[-+*/]"
+    r"|[A-Za-z]{2}\w*\s*\(|\[\s*[\[({]|^\{.*[:(]|[&|]\s*\(|[\w)]\s+(?:and|or)\s+[\w(].*[<>]"
 )
 # The parser's own time and stack grow with the text; printed answers are short.
 _MAX_CHARS = 2_000
 
-_NAMES = {"pi": r"\pi", "oo": r"\infty", "inf": r"\infty", "I": "i", "E": "e", "Reals": r"\mathbb{R}"}
-_WRAPPERS = frozenset({"Integer", "Float", "Decimal", "mpf", "float64", "float32", "int64", "int32"})
-_FUNCTIONS = {name: rf"\{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "ln")} | {
+_NAMES = {
+    "pi": r"\pi",
+    "oo": r"\infty",
+    "inf": r"\infty",
+    "I": "i",
+    "E": "e",
+    "e": "e",
+    "Reals": r"\mathbb{R}",
+    "Integers": r"\mathbb{Z}",
+    "EmptySet": r"\{\}",
+}
+_WRAPPERS = frozenset({"Integer", "Float", "Decimal", "mpf", "float", "int", "complex", "array", "tensor", "Poly"}) | {
+    f"{kind}{bits}" for kind, bits in (("float", 32), ("float", 64), ("int", 32), ("int", 64), ("complex", 128))
+}
+_ARRAYS = frozenset({"Matrix", "ImmutableMatrix", "ImmutableDenseMatrix", "MutableDenseMatrix", "array", "tensor"})
+_FUNCTIONS = {
+    name: rf"\{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "ln")
+} | {
     "log": r"\ln",
     "log2": r"\log_{2}",
     "log10": r"\log_{10}",
@@ -27,7 +45,18 @@ _FUNCTIONS = {name: rf"\{name}" for name in ("sin", "cos", "tan", "cot", "sec", 
     "atan": r"\arctan",
 }
 _INTERVAL_ENDS = {"Interval": "[]", "open": "()", "Lopen": "(]", "Ropen": "[)"}
-_RELATIONS: dict[type[ast.cmpop], str] = {ast.Lt: "<", ast.LtE: r"\le", ast.Gt: ">", ast.GtE: r"\ge", ast.Eq: "="}
+_RELATIONS: dict[type[ast.cmpop], str] = {
+    ast.Lt: "<",
+    ast.LtE: r"\le",
+    ast.Gt: ">",
+    ast.GtE: r"\ge",
+    ast.Eq: "=",
+    ast.NotEq: r"\ne",
+}
+_RELATION_CALLS: dict[str, type[ast.cmpop]] = {"Eq": ast.Eq, "Ne": ast.NotEq}
+# A row of numbers as numpy prints it, without commas.
+_SPACED_ROW = re.compile(r"[\[\]\s\d.eE+-]+")
+_SPACE_BETWEEN_ITEMS = re.compile(r"(?<=[\d.])\s+(?=[-+]?[\d.])|(?<=\])\s*(?=\[)")
 
 
 class _NotAnExpression(ValueError):
@@ -36,13 +65,24 @@ class _NotAnExpression(ValueError):
 
 def python_to_latex(text: str) -> str | None:
     """LaTeX of `text` where it is a printed Python or sympy expression, else None (also where none is needed)."""
-    if len(text) > _MAX_CHARS or "\\" in text or not _PYTHON_SIGN.search(text):
+    if len(text) > _MAX_CHARS or "\\" in text:
+        return None
+    text = _with_commas(text.strip())
+    if not _PYTHON_SIGN.search(text):
         return None
     try:
-        return _latex(ast.parse(text.strip(), mode="eval").body)
+        return _latex(ast.parse(text, mode="eval").body)
     # ast.parse raises each of these, depending on what is wrong with the text and how deep it nests.
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _with_commas(text: str) -> str:
+    """`[1. 2.]`, as numpy prints an array, as a call that makes it; any other text as it is."""
+    if "," in text or not _SPACED_ROW.fullmatch(text):
+        return text
+    listed = _SPACE_BETWEEN_ITEMS.sub(", ", text)
+    return text if listed == text else f"array({listed})"
 
 
 def _latex(node: ast.expr) -> str:
@@ -53,10 +93,17 @@ def _latex(node: ast.expr) -> str:
             return _number(value)
         case ast.Constant(value=complex() as value):
             return f"({_number(value.imag)} i)"
-        case ast.Name(id=name) if name in _NAMES:
+        # `np.pi`, `S.Reals`; the name alone tells which.
+        case ast.Name(id=name) | ast.Attribute(attr=name) if name in _NAMES:
             return _NAMES[name]
         case ast.Name(id=name) if len(name) == 1:
             return name
+        case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
+            return _all_of([left, right])
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _any_of([left, right])
+        case ast.BoolOp(op=operator, values=values):
+            return _all_of(values) if isinstance(operator, ast.And) else _any_of(values)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return f"-{_factor(operand)}"
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
@@ -77,16 +124,21 @@ def _latex(node: ast.expr) -> str:
             return f"({_listed(items)})"
         case ast.List(elts=[ast.List(), *_] as rows):
             return _matrix(rows)
+        case ast.List(elts=[ast.Dict(), *_] as dicts):
+            return _listed(solutions_of(dicts))
+        # All solutions of a system, each by its coordinates.
+        case ast.List(elts=[ast.Tuple(), *_] as items):
+            return _listed(items)
         case ast.List(elts=items):
             return f"[{_listed(items)}]"
         case ast.Dict(keys=keys, values=values) if all(keys):
             return ", ".join(f"{_key(key)} = {_latex(value)}" for key, value in zip(keys, values, strict=True) if key)
         case ast.Set(elts=items):
-            return rf"\{{{_listed(items)}\}}"
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-            return _call(name, arguments)
-        # `np.float64(3.0)`, `sp.sqrt(2)`; the name alone tells which.
-        case ast.Call(func=ast.Attribute(attr=name), args=arguments, keywords=[]):
+            return _set(items)
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=arguments, keywords=keywords):
+            # Of a type of numbers, or a domain.
+            if keywords and name not in _ARRAYS | _WRAPPERS:
+                raise _NotAnExpression(f"keywords of {name}")
             return _call(name, arguments)
     raise _NotAnExpression(type(node).__name__)
 
@@ -96,6 +148,23 @@ def _key(node: ast.expr) -> str:
         case ast.Constant(value=str() as name) if name.isidentifier():
             return name
     return _latex(node)
+
+
+def _any_of(conditions: list[ast.expr]) -> str:
+    return r" \text{ or } ".join(map(_condition, conditions))
+
+
+def _all_of(conditions: list[ast.expr]) -> str:
+    return r" \text{ and } ".join(map(_condition, joined(conditions))) or r"(-\infty, \infty)"
+
+
+def _condition(node: ast.expr) -> str:
+    match node:
+        case ast.Compare() | ast.BoolOp() | ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
+            return _latex(node)
+        case ast.Call(func=ast.Name(id="And" | "Or" | "Eq" | "Ne")):
+            return _latex(node)
+    raise _NotAnExpression(f"{type(node).__name__} as a condition")
 
 
 def _operation(node: ast.BinOp) -> str:
@@ -130,18 +199,40 @@ def _call(name: str, arguments: list[ast.expr]) -> str:
             return rf"\frac{{{_latex(over)}}}{{{_latex(under)}}}"
         case (("Abs" | "abs"), [inner]):
             return rf"\left|{_latex(inner)}\right|"
+        case "complex", [real, imaginary]:
+            return f"{_latex(real)} + {_factor(imaginary)} i"
         case "factorial", [inner]:
             return f"({_latex(inner)})!"
         case "binomial", [over, under]:
             return rf"\binom{{{_latex(over)}}}{{{_latex(under)}}}"
-        case (("Matrix" | "array" | "ImmutableMatrix"), [ast.List(elts=rows)]):
+        case _, [ast.List(elts=[_, *_] as rows)] if name in _ARRAYS:
             return _matrix(rows)
-        case (("FiniteSet" | "set"), _):
-            return rf"\{{{_listed(arguments)}\}}"
+        case "FiniteSet", _:
+            return _set(arguments)
+        case (("set" | "frozenset"), []):
+            return _set([])
+        case (("set" | "frozenset"), [ast.Set(elts=items) | ast.List(elts=items)]):
+            return _set(items)
+        case "EmptySet", []:
+            return _set([])
         case "Union", _:
             return r" \cup ".join(_latex(argument) for argument in arguments)
-        case "Eq", [left, right]:
-            return f"{_latex(left)} = {_latex(right)}"
+        case (("Eq" | "Ne"), [left, right]):
+            return f"{_latex(left)} {_RELATIONS[_RELATION_CALLS[name]]} {_latex(right)}"
+        case "And", [_, *_]:
+            return _all_of(arguments)
+        case "Or", [_, *_]:
+            return _any_of(arguments)
+        case "Complement", [whole, part]:
+            return rf"{_latex(whole)} \setminus {_latex(part)}"
+        case "Piecewise", [_, *_]:
+            return _cases(arguments)
+        case "floor", [inner]:
+            return rf"\lfloor {_latex(inner)} \rfloor"
+        case (("ceiling" | "ceil"), [inner]):
+            return rf"\lceil {_latex(inner)} \rceil"
+        case "Poly", [inner, *_]:
+            return _latex(inner)
         case _, [ast.Constant(value=str() as digits)] if name in _WRAPPERS:
             return _number(float(digits))
         case _, [inner] if name in _WRAPPERS:
@@ -179,6 +270,24 @@ def _matrix(rows: list[ast.expr]) -> str:
     cells = [row.elts if isinstance(row, ast.List) else [row] for row in rows]
     lines = r" \\ ".join(" & ".join(_latex(cell) for cell in row) for row in cells)
     return rf"\begin{{pmatrix}} {lines} \end{{pmatrix}}"
+
+
+def _set(items: list[ast.expr]) -> str:
+    # A set of one point is the point.
+    return _latex(items[0]) if [type(item) for item in items] == [ast.Tuple] else rf"\{{{_listed(items)}\}}"
+
+
+def _cases(pairs: list[ast.expr]) -> str:
+    rows = []
+    for pair in pairs:
+        match pair:
+            case ast.Tuple(elts=[value, ast.Constant(value=True)]):
+                rows.append(rf"{_latex(value)} & \text{{otherwise}}")
+            case ast.Tuple(elts=[value, condition]):
+                rows.append(f"{_latex(value)} & {_condition(condition)}")
+            case _:
+                raise _NotAnExpression("a case without its condition")
+    return r"\begin{cases} " + r" \\ ".join(rows) + r" \end{cases}"
 
 
 def _interval(ends: str, low: str, high: str) -> str:

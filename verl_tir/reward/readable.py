@@ -6,10 +6,11 @@ Call this only inside a scoring worker, for the same reasons as `equivalence`.
 import re
 
 from verl_tir.reward.algebra import parsed
-from verl_tir.reward.compare import is_time_or_ratio
 from verl_tir.reward.equivalence import MAX_PARSED_CHARS
+from verl_tir.reward.form import Ratio, read_form
 from verl_tir.reward.latex_text import compact, has_numbers_side_by_side, is_words, tidy
 from verl_tir.reward.python_text import python_to_latex
+from verl_tir.reward.times import is_time
 
 _GROWS = re.compile(r"[\^!]|\\(?:[dt]?binom|choose|sum|prod|int)(?![a-z])")
 """What can make a short text a huge number; without it a comparison is quick, and need not be tried."""
@@ -26,7 +27,7 @@ def is_readable(text: str) -> bool:
     tidied = tidy(python_to_latex(text) or text)
     if not 0 < len(tidied) <= MAX_PARSED_CHARS or has_numbers_side_by_side(compact(tidied)):
         return False
-    if is_time_or_ratio(tidied):
+    if is_time(tidied) or isinstance(read_form(tidied), Ratio):
         return True
     # Its percent sign is looked for outside of the dollar signs. Timeouts are the pool's.
     body, percent = (tidied[:-1].rstrip(), "%") if tidied.endswith("%") else (tidied, "")

@@ -17,6 +17,7 @@ _NAME = re.compile(
     r"|_(?:\{[A-Za-z0-9,]{1,20}\}|[A-Za-z0-9])|\((?:[A-Za-z,\s]{1,20}|\d)\))++"
 )
 _MAX_NAME = 60
+_OF_X = re.compile(r"[A-Za-z]\(x\)")
 LETTER = re.compile(r"(?<!\\)(?<![A-Za-z])(?!\\)[A-Za-z](?![A-Za-z])")
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
@@ -24,6 +25,14 @@ _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 def text_of(form: Form) -> str | None:
     """The text of one expression, for comparing names; None of any other form."""
     return compact(form.text) if isinstance(form, Scalar) else None
+
+
+def same_name(one: Form, other: Form) -> bool:
+    """Whether both are written alike; `y` and `f(x)` both name what depends on x."""
+    texts = text_of(one), text_of(other)
+    if None in texts:
+        return False
+    return texts[0] == texts[1] or ("y" in texts and any(_OF_X.fullmatch(text or "") for text in texts))
 
 
 def is_name(form: Form) -> bool:

@@ -9,32 +9,32 @@ import re
 from dataclasses import dataclass
 
 _NAMES = {
-    "mm": "millimeter millimetre",
-    "cm": "centimeter centimetre",
-    "m": "meter metre",
-    "km": "kilometer kilometre",
+    "mm": "millimeter millimetre \u6beb\u7c73",
+    "cm": "centimeter centimetre \u5398\u7c73 \u516c\u5206",
+    "m": "meter metre \u7c73",
+    "km": "kilometer kilometre \u5343\u7c73 \u516c\u91cc",
     "in": "inch inche",
     "ft": "foot feet",
     "yd": "yard",
     "mi": "mile",
     "mg": "milligram",
-    "g": "gram gm",
-    "kg": "kilogram",
+    "g": "gram gm \u514b",
+    "kg": "kilogram \u5343\u514b \u516c\u65a4",
     "lb": "pound",
     "oz": "ounce",
     "ton": "tonne",
-    "s": "second sec",
-    "min": "minute",
-    "h": "hour hr",
-    "day": "",
+    "s": "second sec \u79d2",
+    "min": "minute \u5206\u949f",
+    "h": "hour hr \u5c0f\u65f6",
+    "day": "\u5929 \u65e5",
     "week": "",
     "month": "",
-    "year": "yr",
-    "l": "liter litre",
+    "year": "yr \u5e74",
+    "l": "liter litre \u5347",
     "ml": "milliliter millilitre",
     "gal": "gallon",
     "mi/h": "mph",
-    "deg": "degree circ",
+    "deg": "degree circ \u5ea6",
     "rad": "radian",
     "dollar": "usd",
     "cent": "",
@@ -45,19 +45,29 @@ _NAMES = {
     "w": "watt",
 }
 _UNITS = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
-_SQUARE = re.compile(r"^(?:square|sq\.?) (.+)$|^(.+) squared$")
-_CUBIC = re.compile(r"^(?:cubic|cu\.?) (.+)$|^(.+) cubed$")
+_SQUARE = re.compile("^(?:square |sq\\.? |\u5e73\u65b9)(.+)$|^(.+) squared$")
+_CUBIC = re.compile("^(?:cubic |cu\\.? |\u7acb\u65b9)(.+)$|^(.+) cubed$")
+_CJK = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+# Numbers, and words that change the number before them.
+_CJK_NUMBERS = re.compile(
+    "[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341\u767e\u5343\u4e07\u4ebf\u5146\u96f6\u4e24\u842c\u5104\u500d\u534a\u70b9\u53c8\u6216\u591a\u51e0\u6298\u6210]|\u5206\u4e4b"
+)
 # Letters alone behind a number are a product of variables, unless a unit has that name: single letters want \text.
 _SHORT = "|".join(
-    sorted((name for name in _UNITS if len(name) > 1 and name not in ("circ", "mi/h")), key=len, reverse=True)
+    sorted(
+        (name for name in _UNITS if len(name) > 1 and name.isascii() and name not in ("circ", "mi/h")),
+        key=len,
+        reverse=True,
+    )
 )
 _PER = rf"/(?:{_SHORT}|[smhl])"
 _WORD = r"[A-Za-z][a-z]{2,}"
 _TAIL = re.compile(
     rf"""^(?P<value>.*?[\d}})!A-Za-z])\s*(?:
         \^\{{?\s*(?P<degree>\\circ)\s*\}}?\s*(?P<scale>[CF]|\\(?:text|mathrm)\{{\s*[CF]\s*\}})?
-      | \\(?:text|textrm|textbf|textit|mathrm|mbox|operatorname)\s*\{{(?P<wrapped>[^{{}}\\]*)\}}
+      | \\(?:text|textrm|textbf|textit|textnormal|mathrm|mbox|operatorname)\s*\{{(?P<wrapped>[^{{}}\\]*)\}}
       | (?<=[\d}})!\s])(?P<bare>(?:(?:sq|square|cu|cubic)\.?\s)?(?:{_SHORT}|USD)s?(?:{_PER})?|(?<=\s)[mgl]{_PER})
+      | (?P<cjk>{_CJK}{{1,8}})
       | (?<=\s)(?P<words>(?:[mgshLl]|{_WORD})(?:\s{_WORD}){{0,3}})
     )(?:\s*\^\s*\{{?\s*(?P<power>[23])\s*\}}?)?\.?$""",
     re.VERBOSE | re.DOTALL,
@@ -97,6 +107,9 @@ def read_quantity(tidied: str) -> Quantity:
     if part["degree"]:
         scale = re.sub(r"[^CF]", "", part["scale"] or "")
         return Quantity(value, f"deg{scale}")
+    if part["cjk"]:
+        unit = _unit(part["cjk"], part["power"])
+        return Quantity(value, unit) if unit or not _CJK_NUMBERS.search(part["cjk"]) else whole
     text = part["wrapped"] if part["wrapped"] is not None else part["bare"] or part["words"]
     text = text.strip().rstrip(".").replace("-", " ")
     if _NO_UNITS.search(text) or not re.search("[A-Za-z]", text):
