@@ -10,6 +10,7 @@ The rules, each chosen as a grader of contest answers would:
 - Units and percentages as in `units` and `plain_number`.
 """
 
+import re
 from collections.abc import Sequence
 
 from verl_tir.reward.form import Braced, Bracketed, Cases, Form, Listed, Matrix, Ratio, Relation, Scalar, Union
@@ -38,6 +39,7 @@ from verl_tir.reward.relations import (
 from verl_tir.reward.times import same_time
 from verl_tir.reward.units import read_quantity, units_agree
 
+_INDEXED_NUMBER = re.compile(r"(?<![A-Za-z\\}])\d+_")
 # As sympy prints them.
 _PRINTED_CONSTANTS = ({"E", "e"}, {"I", "i"})
 
@@ -92,7 +94,7 @@ class Comparison:
             case (Braced() | Listed(), Braced() | Listed()):
                 return self._same_lists(answer, truth)
             case Listed(items=items), Bracketed(left="(", right=")", items=others):
-                return self._in_order(items, others)
+                return answer.has_order and self._in_order(items, others)
             case Bracketed(items=items), Listed(items=others) if answer.has_one_kind_of_bracket:
                 return self._in_any_order(items, others)
             case Bracketed(left="[", right="]", items=items), Braced(items=others):
@@ -156,7 +158,9 @@ class Comparison:
         different = [len(set(names)) == len(names) > 1 for names in named]
         if any(different) and not all(different):
             # x = 1, y = 2 says which is which.
-            return self._in_order(answer.items, truth.items)
+            return all(isinstance(form, Braced) or form.has_order for form in (answer, truth)) and self._in_order(
+                answer.items, truth.items
+            )
         if isinstance(answer, Braced) and isinstance(truth, Braced):
             return self._each_in(answer.items, truth.items) and self._each_in(truth.items, answer.items)
         return self._in_any_order(answer.items, truth.items)
@@ -196,6 +200,9 @@ class Comparison:
         if not isinstance(truth, Relation):
             return self._is_value(answer, truth) if isinstance(answer, Relation) else self.same(answer, truth)
         if not isinstance(answer, Relation):
+            lettered = any(map(has_letters, truth.parts))
+            if set(truth.signs) == {"="} and not is_assignment(truth) and not (lettered and len(truth.parts) == 2):
+                return not lettered and all(self.same(answer, part) for part in truth.parts)
             value = truth.parts[-1] if is_assignment(truth) else as_set(truth)
             return None if value is None else self.same(answer, value)
         return self._same_relations(answer, truth)
@@ -260,7 +267,7 @@ class Comparison:
 def _cannot_be_read(value: str) -> bool:
     """Whether a parser of LaTeX would make of it what it is not: words a product, two numbers a sum."""
     text = compact(value)
-    return not text or is_words(text) or has_numbers_side_by_side(text)
+    return not text or is_words(text) or has_numbers_side_by_side(text) or _INDEXED_NUMBER.search(text) is not None
 
 
 def _same_in_base(based: "list[BasedNumber | None]", values: list[str]) -> bool:

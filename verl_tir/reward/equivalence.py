@@ -16,6 +16,7 @@ from verl_tir.reward.latex_text import compact, tidy, unwrapped, words_of
 from verl_tir.reward.no_algebra import NeedsAlgebra, NoAlgebra
 from verl_tir.reward.python_text import python_to_latex
 from verl_tir.reward.qualifiers import read_qualified, with_same_letters
+from verl_tir.reward.unicode_text import in_plain_width
 
 MAX_PARSED_CHARS = 2_000
 """Longer texts are compared as text only. The ground truths of the usual data sets stay under 200 characters."""
@@ -78,8 +79,9 @@ def _is_same(answer: str, accepted: str, comparison: Comparison) -> bool:
         return True
     if max(len(target), len(gold)) > MAX_PARSED_CHARS:
         return False
-    if all(text in _EMPTY or words_of(text) in _NO_SOLUTION for text in (target_text, gold_text)):
-        return True
+    empty = [text in _EMPTY or words_of(text) in _NO_SOLUTION for text in (target_text, gold_text)]
+    if any(empty):
+        return all(empty)
     if len(gold_text) == 1 and gold_text.isalpha() and (choice := _CHOICE.match(unwrapped(target))):
         # The letter of a choice, and what it says behind it.
         return gold_text in choice.groups()
@@ -100,6 +102,7 @@ def _is_same(answer: str, accepted: str, comparison: Comparison) -> bool:
 
 
 def _tidied(text: str) -> str:
+    text = in_plain_width(text)
     return _LEADING_SIGN.sub("", tidy(python_to_latex(text) or text))
 
 

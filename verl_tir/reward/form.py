@@ -40,6 +40,8 @@ class Listed:
     """Values without brackets, such as all solutions."""
 
     items: "tuple[Form, ...]"
+    has_order: bool = True
+    """False where they are alternatives, `1 or 2`, which are the coordinates of no point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ def read_form(tidied: str, depth: int = 0) -> Form:
     commas = _AND_OR.sub(",", text)
     items = [item for item in _split(commas, _COMMAS).parts if item.strip()]
     if len(items) > 1:
-        return Listed(tuple(form for item in items for form in _signed(item, depth + 1)))
+        return Listed(tuple(form for item in items for form in _signed(item, depth + 1)), has_order=len(either) == 1)
     # A comma at one end is punctuation.
     text = items[0].strip() if items else text
     relation = _split(text, _SIGNS.keys())

@@ -27,6 +27,8 @@ _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         *((rf"\\{name}(?![A-Za-z])", rf"\\{ours}") for name, ours in _OTHER_NAMES.items()),
         (r"\\lg(?![A-Za-z])|(?<![A-Za-z\\])lg(?=[\s({\d])", r"\\log_{10}"),
         # A command needs no upright letters.
+        (rf"{_UPRIGHT}\s*\{{\s*([\d.,]+)\s*\}}", r"\1"),
+        (r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi "),
         (rf"(?:{_UPRIGHT}|\\mathop)\s*\{{\s*(\\(?!circ)[A-Za-z]+)\s*\}}", r"\1 "),
         # The number e and the imaginary unit, apart from a letter before.
         (rf"(?<=[A-Za-z])\s*{_UPRIGHT}\s*\{{\s*e\s*\}}", " e"),
@@ -36,7 +38,7 @@ _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:text)?color\s*\{\w+\}|\\underline(?=\s*\{)|\\{1,2}\s*$", ""),
         (r"\u221a\s*(\d+|[a-z])", r"\\sqrt{\1}"),
         (r"\u221a\s*[({]([^(){}]*)[)}]", r"\\sqrt{\1}"),
-        (r"\\log_\{?e\}?(?![A-Za-z])", r"\\ln"),
+        (r"\\log\s*_\s*(?:\{\s*e\s*\}|e(?![A-Za-z]))", r"\\ln "),
         (r"\\lbrace(?![A-Za-z])", r"\\{"),
         (r"\\rbrace(?![A-Za-z])", r"\\}"),
         (r"(?<![A-Za-z\\])(?:(?:np|math|numpy|sympy|sp)\.)?(?:oo|[iI]nf|[iI]nfinity)(?![A-Za-z])", r"\\infty"),
@@ -57,7 +59,7 @@ _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
         (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
         (r"\\frac\s*\{([^{}]*)\}\s*(\d)", r"\\frac{\1}{\2}"),
-        (r"(?<=[\d}])\s*(?:\\text\s*\{\s*)?(?:percent|per cent|pct)\b\s*\}?", "%"),
+        (r"(?<=[\d}])\s*(?:\\text\s*\{\s*)?(?:percent(?:age)?|per cent|pct)\b\s*\}?", "%"),
         (r"\\%", "%"),
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
         # math-verify takes i for the imaginary unit only where it stands apart.
@@ -75,9 +77,10 @@ _GROUPS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 _SPACED_COMMA = re.compile(r"(?<=\d),\s*(?:\\[;:, ]|~)\s*(?=\d{3}(?!\d))")
 _BRACKET = re.compile(r"(?<!\\)[(\[]|\\\{")
 _NUMBER_FIRST = re.compile(r"\s*[-+\\$]*\d")
+# The parser takes exponential time for them. A command's argument stands in one pair.
+_BRACES_IN_BRACES = re.compile(r"(?<!\\)(\{{2,}+)([^{}\\]*)(\}{2,}+)")
 # Out of a string literal. In an environment it ends a row.
 _DOUBLED_BACKSLASH = re.compile(r"(?<!\\)\\{2,}+(?=[A-Za-z]{2})")
-_BOLD = re.compile(r"\*\*(.+)\*\*", re.DOTALL)
 _MULTIPLES = {
     "dozen": 12,
     "hundred": 10**2,
@@ -117,12 +120,13 @@ _BASE = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2}|[a-z]+)\}*")
 def tidy(text: str) -> str:
     r"""`text` without wrapping and spacing commands, as a LaTeX parser reads it rightly: `\$1\,234.` is `1234`."""
     text = _unquoted(plain_signs(text).strip())
+    text = _BRACES_IN_BRACES.sub(_in_one_pair, text)
     if r"\begin" not in text:
         text = _DOUBLED_BACKSLASH.sub(r"\\", text)
     if not _BRACKET.search(text):
         text = _SPACED_COMMA.sub(",", text)
-    if bold := _BOLD.fullmatch(text):
-        text = bold[1]
+    # Bold in Markdown; also what a cut left of it.
+    text = text.removeprefix("**").removesuffix("**")
     if (wrapped := _WRAPPED_TEXT.fullmatch(text)) and _NUMBER_FIRST.match(wrapped[1]):
         text = wrapped[1]
     for pattern, replacement in _TIDY_RULES:
@@ -201,8 +205,16 @@ def based_number(tidied: str) -> BasedNumber | None:
     match = _BASE.fullmatch(tidied)
     if match is None:
         return None
-    base = _NUMBERS.get(match[2], match[2])
-    return BasedNumber(match[1].casefold(), base) if base.isdigit() else None
+    base, digits = _NUMBERS.get(match[2], match[2]), match[1].casefold()
+    # x_1 and a_12 are letters with an index.
+    if not base.isdigit() or not any(map(str.isdigit, digits)):
+        return None
+    return BasedNumber(digits, base) if all(int(digit, 36) < int(base) for digit in digits) else None
+
+
+def _in_one_pair(braces: "re.Match[str]") -> str:
+    idle = min(len(braces[1]), len(braces[3])) - 1
+    return braces[1][idle:] + braces[2] + braces[3][idle:]
 
 
 def _with_groups_joined(text: str) -> str:

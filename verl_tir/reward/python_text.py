@@ -6,6 +6,7 @@ long.
 """
 
 import ast
+import math
 import re
 
 from verl_tir.reward.python_conditions import joined, solutions_of
@@ -71,7 +72,8 @@ def python_to_latex(text: str) -> str | None:
     if not _PYTHON_SIGN.search(text):
         return None
     try:
-        return _latex(ast.parse(text, mode="eval").body)
+        # Where it is not LaTeX, ^ is a power too.
+        return _latex(ast.parse(text.replace("^", "**"), mode="eval").body)
     # ast.parse raises each of these, depending on what is wrong with the text and how deep it nests.
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
@@ -89,7 +91,8 @@ def _latex(node: ast.expr) -> str:
     match node:
         case ast.Constant(value=bool() | None):
             raise _NotAnExpression(ast.dump(node))
-        case ast.Constant(value=int() | float() as value):
+        # Python takes 1e400 for infinite.
+        case ast.Constant(value=int() | float() as value) if math.isfinite(value):
             return _number(value)
         case ast.Constant(value=complex() as value):
             return f"({_number(value.imag)} i)"

@@ -7,9 +7,10 @@ import re
 
 from verl_tir.reward.algebra import parsed
 from verl_tir.reward.equivalence import MAX_PARSED_CHARS
-from verl_tir.reward.form import Ratio, read_form
+from verl_tir.reward.form import Cases, Listed, Ratio, read_form
 from verl_tir.reward.latex_text import compact, has_numbers_side_by_side, is_words, tidy
 from verl_tir.reward.python_text import python_to_latex
+from verl_tir.reward.qualifiers import read_qualified
 from verl_tir.reward.times import is_time
 
 _GROWS = re.compile(r"[\^!]|\\(?:[dt]?binom|choose|sum|prod|int)(?![a-z])")
@@ -24,10 +25,11 @@ def is_readable(text: str) -> bool:
     """
     from math_verify import LatexExtractionConfig, parse, verify
 
-    tidied = tidy(python_to_latex(text) or text)
+    tidied = read_qualified(tidy(python_to_latex(text) or text)).main
     if not 0 < len(tidied) <= MAX_PARSED_CHARS or has_numbers_side_by_side(compact(tidied)):
         return False
-    if is_time(tidied) or isinstance(read_form(tidied), Ratio):
+    form = read_form(tidied)
+    if is_time(tidied) or isinstance(form, Ratio | Cases) or (isinstance(form, Listed) and r"\begin" in tidied):
         return True
     # Its percent sign is looked for outside of the dollar signs. Timeouts are the pool's.
     body, percent = (tidied[:-1].rstrip(), "%") if tidied.endswith("%") else (tidied, "")

@@ -43,8 +43,8 @@ def is_name(form: Form) -> bool:
 
 
 def has_letters(form: Form) -> bool:
-    """Whether a form holds a letter that stands for a number, or is no single expression."""
-    return not isinstance(form, Scalar) or LETTER.search(form.text) is not None
+    """Whether a form holds a letter that stands for any number, or is no single expression."""
+    return not isinstance(form, Scalar) or bool(set(LETTER.findall(form.text)) - {"e", "i"})
 
 
 def is_assignment(relation: Relation) -> bool:

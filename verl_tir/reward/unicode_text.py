@@ -75,6 +75,11 @@ _LOWERED = {chr(0x2080 + digit): str(digit) for digit in range(10)} | {"\u2099":
 _RUNS = tuple((re.compile(f"[{''.join(signs)}]+"), mark, signs) for mark, signs in (("^", _RAISED), ("_", _LOWERED)))
 
 
+def in_plain_width(text: str) -> str:
+    """`text` with ASCII for its full-width forms, and nothing else changed."""
+    return text if text.isascii() else text.translate(_FULL_WIDTH)
+
+
 def plain_signs(text: str) -> str:
     r"""`text` with such signs written out: `10⁶` as `10^6`, `½` as `\frac{1}{2}`."""
     if text.isascii():
