@@ -7,6 +7,7 @@ text.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from verl_tir.reward.algebra import SympyAlgebra
@@ -15,7 +16,7 @@ from verl_tir.reward.form import Form, read_form
 from verl_tir.reward.latex_text import compact, tidy, unwrapped, words_of
 from verl_tir.reward.no_algebra import NeedsAlgebra, NoAlgebra
 from verl_tir.reward.python_text import python_to_latex
-from verl_tir.reward.qualifiers import read_qualified, with_same_letters
+from verl_tir.reward.qualifiers import Qualified, read_qualified, with_same_letters
 from verl_tir.reward.unicode_text import in_plain_width
 
 MAX_PARSED_CHARS = 2_000
@@ -71,8 +72,8 @@ def settled(answer: str, accepted: Sequence[str]) -> bool | None:
 
 
 def _is_same(answer: str, accepted: str, comparison: Comparison) -> bool:
-    target, gold = _tidied(answer), _tidied(accepted)
-    target_text, gold_text = compact(target), compact(gold)
+    texts = [(_read if len(text) <= MAX_SETTLED_CHARS else _read.__wrapped__)(text) for text in (answer, accepted)]
+    (target, gold), (target_text, gold_text) = [one.tidied for one in texts], [one.compacted for one in texts]
     if not target_text or not gold_text:
         return False
     if target_text == gold_text:
@@ -87,9 +88,8 @@ def _is_same(answer: str, accepted: str, comparison: Comparison) -> bool:
         return gold_text in choice.groups()
     if len(target_text) == len(gold_text) == 1 and target_text.isalpha() and gold_text.isupper():
         return target_text.upper() == gold_text
-    qualified = read_qualified(target), read_qualified(gold)
-    if any(one.letters for one in qualified):
-        if (mains := with_same_letters(*qualified)) is None:
+    if any(one.qualified.letters for one in texts):
+        if (mains := with_same_letters(*(one.qualified for one in texts))) is None:
             return False
         target, gold = mains
     target, gold = (_REALS if words_of(compact(text)) in _ALL_REALS else text for text in (target, gold))
@@ -101,9 +101,22 @@ def _is_same(answer: str, accepted: str, comparison: Comparison) -> bool:
     return SympyAlgebra().same_as_a_whole(target, gold)
 
 
-def _tidied(text: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """An answer as it is compared."""
+
+    tidied: str
+    compacted: str
+    qualified: Qualified
+
+
+# A group's answers are compared with one ground truth, and many of them are alike.
+@lru_cache(maxsize=1_024)
+def _read(text: str) -> _Text:
     text = in_plain_width(text)
-    return _LEADING_SIGN.sub("", tidy(python_to_latex(text) or text))
+    tidied = _LEADING_SIGN.sub("", tidy(python_to_latex(text) or text))
+    short = len(tidied) <= MAX_PARSED_CHARS
+    return _Text(tidied, compact(tidied), read_qualified(tidied) if short else Qualified(tidied))
 
 
 @lru_cache(maxsize=1_024)

@@ -9,32 +9,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from verl_tir.reward.unicode_text import plain_signs
-
-_UPRIGHT = r"\\(?:mathrm|mathit|mathnormal|mathsf|operatorname\*?|text|textrm|textit|textnormal|mbox)"
-_FUNCTIONS = "arcsin|arccos|arctan|arccot|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|lg|log|exp|gcd|lcm|max|min|det"
-# As they are written in other countries.
-_OTHER_NAMES = {"tg": "tan", "ctg": "cot", "cotg": "cot", "cosec": "csc", "arctg": "arctan", "arcctg": "arccot"}
+from verl_tir.reward.upright import with_plain_names
 
 # An ordered table: a later rule may rely on an earlier one.
 _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        # {\\rm e} and \\mathrm e as \\mathrm{e}.
-        (r"\{\s*\\(?:rm|it|sf)(?![A-Za-z])\s*([^{}]*)\}", r"\\mathrm{\1}"),
-        (r"\\(mathrm|mathit|mathsf|text|textrm)\s+([A-Za-z])(?![A-Za-z])", r"\\\1{\2}"),
         (r"\\(?:displaystyle|textstyle|limits|bf|rm|it|sf)(?![A-Za-z])", ""),
-        (rf"{_UPRIGHT}\s*\{{\s*\\?({_FUNCTIONS}|{'|'.join(_OTHER_NAMES)})\s*\}}\s*", r"\\\1 "),
-        *((rf"\\{name}(?![A-Za-z])", rf"\\{ours}") for name, ours in _OTHER_NAMES.items()),
-        (r"\\lg(?![A-Za-z])|(?<![A-Za-z\\])lg(?=[\s({\d])", r"\\log_{10}"),
-        # A command needs no upright letters.
-        (rf"{_UPRIGHT}\s*\{{\s*([\d.,]+)\s*\}}", r"\1"),
         (r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi "),
-        (rf"(?:{_UPRIGHT}|\\mathop)\s*\{{\s*(\\(?!circ)[A-Za-z]+)\s*\}}", r"\1 "),
-        # The number e and the imaginary unit, apart from a letter before.
-        (rf"(?<=[A-Za-z])\s*{_UPRIGHT}\s*\{{\s*e\s*\}}", " e"),
-        (rf"{_UPRIGHT}\s*\{{\s*e\s*\}}", "e"),
-        (rf"{_UPRIGHT}\s*\{{\s*i\s*\}}", " i "),
-        (r"\\(?:mathit|mathnormal|textit)\s*\{\s*([A-Za-z])\s*\}", r"\1"),
         (r"\\(?:text)?color\s*\{\w+\}|\\underline(?=\s*\{)|\\{1,2}\s*$", ""),
         (r"\u221a\s*(\d+|[a-z])", r"\\sqrt{\1}"),
         (r"\u221a\s*[({]([^(){}]*)[)}]", r"\\sqrt{\1}"),
@@ -129,6 +111,7 @@ def tidy(text: str) -> str:
     text = text.removeprefix("**").removesuffix("**")
     if (wrapped := _WRAPPED_TEXT.fullmatch(text)) and _NUMBER_FIRST.match(wrapped[1]):
         text = wrapped[1]
+    text = with_plain_names(text)
     for pattern, replacement in _TIDY_RULES:
         text = pattern.sub(replacement, text)
     text = _unquoted(text.strip().rstrip(".,;").strip())
