@@ -1,10 +1,9 @@
 r"""Ratios by their parts: a ratio is a point of a projective space, the same whatever all its parts are multiplied by.
 
 `0:0` is no point of it. `7:0` is one, and says of no two numbers what their ratio is: it is the same as itself only.
-`1:05` is a time, and so is `12:12` where the other side is one number.
+`1:05` is a time, and so is `12:12` beside a whole number; `9:24` is 3/8.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -38,7 +37,7 @@ def as_number(parts: Sequence[str], algebra: Algebra) -> str | None:
     if len(parts) != 2 or not _is_ratio(parts, algebra):
         return None
     may_be_time = all(part.isdigit() for part in parts) and len(parts[0]) <= 2 == len(parts[1])
-    return None if may_be_time and math.gcd(*map(int, parts)) > 1 else _over(*parts)
+    return None if may_be_time and int(parts[0]) % int(parts[1]) == 0 else _over(*parts)
 
 
 def _is_ratio(parts: Sequence[str], algebra: Algebra) -> bool:
