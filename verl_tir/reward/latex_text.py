@@ -60,7 +60,7 @@ _SPACED_COMMA = re.compile(r"(?<=\d),\s*(?:\\[;:, ]|~)\s*(?=\d{3}(?!\d))")
 _BRACKET = re.compile(r"(?<!\\)[(\[]|\\\{")
 _NUMBER_FIRST = re.compile(r"\s*[-+\\$]*\d")
 # The parser takes exponential time for them. A command's argument stands in one pair.
-_BRACES_IN_BRACES = re.compile(r"(?<!\\)(\{{2,}+)([^{}\\]*)(\}{2,}+)")
+_BRACES_IN_BRACES = re.compile(r"(?<!\\)(?<!(?<!\\)\{)(\{{2,}+)([^{}\\]*)(\}{2,}+)")
 # Out of a string literal. In an environment it ends a row.
 _DOUBLED_BACKSLASH = re.compile(r"(?<!\\)\\{2,}+(?=[A-Za-z]{2})")
 _MULTIPLES = {

@@ -16,6 +16,8 @@ _NAME = re.compile(
     rf"(?:\\(?:{_GREEK}|{_MARKS}|{_WRAPS})(?![A-Za-z])|[A-Za-z'\s{{}}|.:?\[\]]"
     r"|_(?:\{[A-Za-z0-9,]{1,20}\}|[A-Za-z0-9])|\((?:[A-Za-z,\s]{1,20}|\d)\))++"
 )
+# One length in proportion to another: AB/CD.
+_SEGMENTS = re.compile(r"\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z]{2}/[A-Z]{2}")
 _MAX_NAME = 60
 _OF_X = re.compile(r"[A-Za-z]\(x\)")
 LETTER = re.compile(r"(?<!\\)(?<![A-Za-z])(?!\\)[A-Za-z](?![A-Za-z])")
@@ -39,7 +41,9 @@ def is_name(form: Form) -> bool:
     """Whether a form names a quantity, such as `x`, `f(x)`, `(x, y)`, `\\angle ABC`, and says no value."""
     if isinstance(form, Bracketed):
         return all(map(is_name, form.items))
-    return isinstance(form, Scalar) and len(form.text) <= _MAX_NAME and _NAME.fullmatch(form.text) is not None
+    if not isinstance(form, Scalar) or len(form.text) > _MAX_NAME:
+        return False
+    return _NAME.fullmatch(form.text) is not None or _SEGMENTS.fullmatch(form.text) is not None
 
 
 def has_letters(form: Form) -> bool:
