@@ -28,6 +28,7 @@ from verl_tir.reward.ratios import as_number, same_ratio
 from verl_tir.reward.relations import (
     LETTER,
     around,
+    as_interval,
     as_set,
     as_value,
     assigned_names,
@@ -63,6 +64,8 @@ class Comparison:
         Raises:
             NeedsAlgebra: the algebra is `NoAlgebra`, and more is needed; or there are too many items.
         """
+        if isinstance(answer, Listed) != isinstance(truth, Listed):
+            answer, truth = as_interval(answer), as_interval(truth)
         if isinstance(answer, Relation) or isinstance(truth, Relation):
             return self._same_relation(answer, truth)
         if isinstance(answer, Ratio) or isinstance(truth, Ratio):

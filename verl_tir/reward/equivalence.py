@@ -12,7 +12,8 @@ from functools import lru_cache
 
 from verl_tir.reward.algebra import SympyAlgebra
 from verl_tir.reward.compare import Comparison
-from verl_tir.reward.form import Form, read_form
+from verl_tir.reward.form import Form
+from verl_tir.reward.form_reader import read_form
 from verl_tir.reward.latex_text import compact, tidy, unwrapped, words_of
 from verl_tir.reward.no_algebra import NeedsAlgebra, NoAlgebra
 from verl_tir.reward.python_text import python_to_latex

@@ -56,8 +56,8 @@ _RELATIONS: dict[type[ast.cmpop], str] = {
 }
 _RELATION_CALLS: dict[str, type[ast.cmpop]] = {"Eq": ast.Eq, "Ne": ast.NotEq}
 # A row of numbers as numpy prints it, without commas.
-_SPACED_ROW = re.compile(r"[\[\]\s\d.eE+-]+")
-_SPACE_BETWEEN_ITEMS = re.compile(r"(?<=[\d.])\s+(?=[-+]?[\d.])|(?<=\])\s*(?=\[)")
+_SPACED_ROW = re.compile(r"[\[\]\s\d.eEj+-]+")
+_SPACE_BETWEEN_ITEMS = re.compile(r"(?<=[\d.j])\s+(?=[-+]?[\d.])|(?<=\])\s*(?=\[)")
 
 
 class _NotAnExpression(ValueError):

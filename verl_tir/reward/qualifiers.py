@@ -26,6 +26,7 @@ class Domain(StrEnum):
     RATIONALS = "rationals"
     REALS = "reals"
     COMPLEX_NUMBERS = "complex numbers"
+    PRIMES = "primes"
     CONSTANT = "constant"
     """Of whatever kind."""
 
@@ -37,6 +38,7 @@ _ALIKE = (
     {Domain.CONSTANT, Domain.COMPLEX_NUMBERS},
 )
 _IN_WORDS = (
+    (re.compile(r"prime"), Domain.PRIMES),
     (re.compile(r"positive"), Domain.POSITIVE_INTEGERS),
     (re.compile(r"non-?\s?negative|whole"), Domain.INTEGERS_FROM_ZERO),
     (re.compile(r"natural"), Domain.NATURAL_NUMBERS),
@@ -56,8 +58,8 @@ _BY_SET = {
 _LETTER = r"(?:[A-Za-z]|\\(?:alpha|beta|lambda|mu|theta)(?![A-Za-z]))"
 _LETTERS = rf"{_LETTER}(?:\s*(?:,|and)\s*{_LETTER}){{0,3}}"
 _KIND = (
-    r"(?P<kind>(?:(?:arbitrary|positive|non-?\s?negative|whole|natural|real|rational|complex|fixed)\s+){0,2}"
-    r"(?:integer|number|constant|real|rational)s?)"
+    r"(?P<kind>(?:(?:arbitrary|positive|non-?\s?negative|whole|natural|real|rational|complex|prime|fixed)\s+){0,2}"
+    r"(?:integer|number|constant|real|rational|prime)s?)"
 )
 # After \text{} is unwrapped and the words in front are off.
 _TAILS = tuple(
@@ -98,6 +100,8 @@ def read_qualified(tidied: str) -> Qualified:
     builder = _BUILDER.fullmatch(tidied)
     if builder and (found := _qualifier(builder["main"].strip(), builder["tail"])):
         return found
+    if builder and (found := read_qualified(builder["tail"].strip())).main.startswith(f"{builder['main'].strip()}="):
+        return found
     for count, place in enumerate(_BREAK.finditer(tidied)):
         if count == _MAX_BREAKS:
             break
@@ -126,12 +130,14 @@ def with_same_letters(answer: Qualified, truth: Qualified) -> tuple[str, str] | 
 def _qualifier(main: str, tail: str) -> Qualified | None:
     words = _LEAD.sub("", unwrapped(tail).strip(), count=1).strip(" .,")
     match = next(filter(None, (pattern.fullmatch(words) for pattern in _TAILS)), None)
-    if match is None or _CONDITION.search(main) or len(compact(main)) < 2 or is_words(compact(main)):
-        return None
-    letters = tuple(re.findall(_LETTER, re.sub(r"\band\b", ",", match["letters"])))
-    if not _letters_of(main) & set(letters):
+    if match is None:
         return None
     inner = read_qualified(main)
+    if _CONDITION.search(inner.main) or len(compact(inner.main)) < 2 or is_words(compact(inner.main)):
+        return None
+    letters = tuple(re.findall(_LETTER, re.sub(r"\band\b", ",", match["letters"])))
+    if not _letters_of(inner.main) & set(letters):
+        return None
     return Qualified(inner.main, letters, inner.domains | {_domain(match)})
 
 

@@ -7,7 +7,8 @@ import re
 
 from verl_tir.reward.algebra import parsed
 from verl_tir.reward.equivalence import MAX_PARSED_CHARS
-from verl_tir.reward.form import Cases, Listed, Ratio, read_form
+from verl_tir.reward.form import Cases, Listed, Ratio
+from verl_tir.reward.form_reader import read_form
 from verl_tir.reward.latex_text import compact, has_numbers_side_by_side, is_words, tidy
 from verl_tir.reward.python_text import python_to_latex
 from verl_tir.reward.qualifiers import read_qualified

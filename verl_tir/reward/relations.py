@@ -3,7 +3,7 @@ r"""Relations read as what they say: `x = 5` as a value, `1 < x \\le 2` as an in
 import re
 from collections.abc import Sequence
 
-from verl_tir.reward.form import Bracketed, Form, Relation, Scalar, Union
+from verl_tir.reward.form import Bracketed, Form, Listed, Relation, Scalar, Union
 from verl_tir.reward.latex_text import compact
 from verl_tir.reward.plain_number import read_number, same_number
 
@@ -103,6 +103,20 @@ def as_set(relation: Relation) -> Form | None:
         case (left, name, right), (">" | ">=", ">" | ">=") if is_name(name):
             return as_set(Relation((right, name, left), tuple(_FLIPPED[sign] for sign in reversed(relation.signs))))
     return None
+
+
+def as_interval(form: Form) -> Form:
+    """Two inequalities that hold together, `x > 1` and `x < 3`, as the interval between; any other form as it is."""
+    if not isinstance(form, Listed) or not form.has_order or len(form.items) != 2:
+        return form
+    ends = [as_set(item) if isinstance(item, Relation) else None for item in form.items]
+    if None in ends or len({subject(item) for item in form.items if isinstance(item, Relation)}) != 1:
+        return form
+    for low, high in (ends, ends[::-1]):
+        match low, high:
+            case Bracketed(items=[least, Scalar(text=r"\infty")]), Bracketed(items=[Scalar(text=r"-\infty"), most]):
+                return Bracketed(low.left, high.right, (least, most))
+    return form
 
 
 def assigned_names(items: Sequence[Form]) -> list[str]:

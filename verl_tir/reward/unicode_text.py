@@ -6,7 +6,12 @@ Models that think in Chinese or Japanese write full-width brackets, commas and d
 import re
 import unicodedata
 
-_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
+    # Small forms, and numbers in circles.
+    code: unicodedata.normalize("NFKC", chr(code))
+    for code in (*range(0xFE50, 0xFE6C), *range(0x2460, 0x2474))
+    if unicodedata.normalize("NFKC", chr(code)).isascii()
+}
 _GREEK = {
     unicodedata.lookup(f"GREEK SMALL LETTER {name.upper()}"): rf"\{name} "
     for name in ["alpha", "beta", "gamma", "delta", "theta", "mu", "pi", "rho", "sigma", "tau", "phi", "omega"]

@@ -5,13 +5,13 @@ Also functions by the names of other countries, `\tg` and `\arctg`, and `\lg`, t
 
 import re
 
-_STYLE = r"\\(?:mathrm|mathit|mathnormal|mathsf|operatorname\*?|text|textrm|textit|textnormal|mbox)"
+_STYLE = r"\\(?:mathrm|mathit|mathnormal|mathsf|operatorname\*?|text|textrm|textit|textnormal|mbox|boldsymbol|bm)"
 _FUNCTIONS = (
     "arcsin|arccos|arctan|arccot|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|lg|log|exp|gcd|lcm|max|min|det"
     "|tg|ctg|cotg|cosec|arctg|arcctg"
 )
 _OURS = {"tg": "tan", "ctg": "cot", "cotg": "cot", "cosec": "csc", "arctg": "arctan", "arcctg": "arccot"}
-_MAY_NEED_IT = re.compile(r"\\(?:m|o|t|rm|it|sf|c?o?tg|cosec|arcc?tg)|(?<![A-Za-z])\\?lg")
+_MAY_NEED_IT = re.compile(r"\\(?:m|o|t|b|rm|it|sf|c?o?tg|cosec|arcc?tg)|(?<![A-Za-z])\\?lg")
 
 # An ordered table: a later rule may rely on an earlier one.
 _RULES = tuple(
