@@ -130,6 +130,13 @@ TURNS = {
     "block behind another language": f"```json\n{{}}\n```\nSo:\n{PROGRAM}",
     "tag in capitals": "```Python\nprint(5)\n```",
     "blank behind the tag": "```py \nprint(5)\n```",
+    "nothing between the fences": "```py\n```",
+    "empty block": "```py\n\n```",
+    "block of blank lines": "```py\n  \n\n```",
+    "empty block and box": "\\boxed{5}\n```py\n\n```",
+    "block in a list": "1. Run:\n   ```py\n   print(5)\n   ```",
+    "indented opening fence": "1. Run:\n   ```py\n   print(5)\n```",
+    "indented closing fence": "```py\nprint(5)\n  ```",
     "carriage returns": "```py\r\nprint(5)\r\n```\r\n",
     "blank lines before the block": f"So we compute:\n\n{PROGRAM}",
     "number and no box": f"Perhaps 4.\n{PROGRAM}",
@@ -239,7 +246,7 @@ def test_turns_and_results_that_agree_agree_together() -> None:
     differing = {difference.case for difference in _simpletir_differences()}
     turns = {name: text for name, text in TURNS.items() if f"turn: {name}" not in differing}
     results = {name: result for name, result in RESULTS.items() if f"result: {name}" not in differing}
-    assert (len(turns), len(results)) == (18, 13)
+    assert (len(turns), len(results)) == (19, 13)
     for turn, text in turns.items():
         for result, run in results.items():
             # What is scored with a box on standard error is listed.
@@ -341,7 +348,7 @@ def test_an_invented_output_is_counted() -> None:
     assert conversation.trajectory.stop_reason is StopReason.CALL_BUDGET
 
 
-@pytest.mark.parametrize(("file", "faults"), [("simpletir-differences.md", 12), ("torl-differences.md", 4)])
+@pytest.mark.parametrize(("file", "faults"), [("simpletir-differences.md", 13), ("torl-differences.md", 4)])
 def test_the_lists_name_every_fault_once(file: str, faults: int) -> None:
     """A section each, numbered, with its reason before its rows; no row stands twice."""
     sections = (DOCS / file).read_text().split("\n## ")[1:]
