@@ -23,6 +23,7 @@ PURE = (
     "sandbox_client/*.py",
     "verl_tir/__init__.py",
     "verl_tir/config.py",
+    "verl_tir/legacy_keys.py",
     "verl_tir/selection.py",
     "verl_tir/start_up.py",
     "verl_tir/tail.py",
@@ -204,7 +205,7 @@ def test_entry_points(wheel, group, name, target):
 def test_verl_range(requirements):
     """The range that the contract tests were written for."""
     (verl,) = [item for item in requirements if item.name == "verl"]
-    assert verl.specifier == SpecifierSet(">=0.9,<0.10")
+    assert verl.specifier == SpecifierSet(">=0.9.1,<0.10")
     assert not verl.extras
 
 

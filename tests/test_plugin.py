@@ -11,6 +11,7 @@ import pytest
 import yaml
 from ray_start import RAY_ATTEMPTS, ray_did_not_start
 
+from verl_tir.launch import check_versions
 from verl_tir.plugin import StopLaunch, activate
 from verl_tir.processes import Launch
 from verl_tir.selection import selected
@@ -273,6 +274,21 @@ def test_activation_lets_a_keyboard_interrupt_through() -> None:
     """Ctrl-C while the plugin loads is not a load error."""
     with pytest.raises(KeyboardInterrupt), StopLaunch("tir=simpletir"):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("installed", "taken"), [("0.9.0", False), ("0.9.1", True), ("0.9.2.dev1", True), ("0.10.0", False)]
+)
+def test_a_verl_that_lacks_what_is_needed_stops_the_launch(
+    installed: str, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.9.0 has no padding rows of a fixed length, and its continuous token builder is off by default."""
+    monkeypatch.setattr("verl_tir.launch.version", lambda name: installed)
+    if taken:
+        check_versions()
+    else:
+        with pytest.raises(RuntimeError, match=rf"verl {installed} is installed, verl-tir needs verl.*>=0\.9\.1"):
+            check_versions()
 
 
 def test_cpu_platform_refuses_a_machine_with_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
