@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from verl_tir.config import TirConfig, TirConfigError
 from verl_tir.launch import validate
+from verl_tir.legacy_keys import legacy_problems
 from verl_tir.rollout.observation import ObservationRule
 from verl_tir.rollout.prompt import PromptTemplate
 
@@ -208,3 +210,58 @@ def test_a_reward_of_the_users_own_takes_what_it_likes() -> None:
     function = "reward.custom_reward_function"
     own = [f"{function}.path=/mine.py", f"{function}.name=score", f"{KWARGS}.weight=2"]
     assert validate(_composed("+tir=simpletir", *own)) == "simpletir"
+
+
+LEGACY = {
+    "reward_model.reward_manager=naive": "reward.reward_manager.name",
+    "reward_model.num_workers=4": "reward.num_workers",
+    "reward_model.enable=False": "reward.reward_model.enable",
+    "reward_model.reward_loop_source=register": "reward.reward_manager.source",
+    "reward_model.reward_loop_class_name=Mine": "reward.reward_manager.module.name",
+    "reward_model.model.path=/x": "reward.reward_model.model_path",
+    "reward_model.model.trust_remote_code=true": None,
+    "reward_model.rollout.name=vllm": "reward.reward_model.rollout.name",
+    "+reward_model.reward_kwargs.max_resp_len=5": "+reward.reward_kwargs.max_resp_len",
+    "custom_reward_function.path=/mine.py": "reward.custom_reward_function.path",
+    "custom_reward_function.name=score": "reward.custom_reward_function.name",
+    "+custom_reward_function.reward_kwargs.wrong_reward=-1": "reward.custom_reward_function.reward_kwargs.wrong_reward",
+    "sandbox_fusion.url=http://10.0.0.5:8080": "reward.sandbox_fusion.url",
+    "data.reward_fn_key=source": None,
+    "actor_rollout_ref.actor.profiler.tool_config.precision_debugger.steps=[1]": "global_profiler.steps",
+}
+"""Overrides that verl takes and does not read, and the keys to set instead."""
+
+
+def test_a_key_that_nobody_reads_stops_the_launch() -> None:
+    """What the user has set would have no effect, without a word; a line for each says which key has."""
+    with pytest.raises(TirConfigError) as error:
+        validate(_composed("+tir=simpletir", *LEGACY))
+    lines = str(error.value).splitlines()
+    assert len(lines) == len(LEGACY)
+    for override, new in LEGACY.items():
+        key = override.split("=")[0].lstrip("+")
+        (line,) = [line for line in lines if line.startswith(f"{key}=")]
+        assert line.endswith("remove it" if new is None else f"set {new} instead")
+
+
+def test_what_verl_moves_is_known_here_and_read_at_the_new_place() -> None:
+    """Every key of verl's legacy file is named with the place to which verl's own function, never called, moves it."""
+    from verl.experimental.reward_loop import migrate_legacy_reward_impl
+    from verl.trainer import main_ppo
+
+    assert "migrate_legacy_reward_impl" not in inspect.getsource(main_ppo)
+    config = _composed("+tir=simpletir").copy()
+    assert legacy_problems(OmegaConf.to_container(config)) == []
+    before = yaml.safe_load((Path(main_ppo.__file__).parent / "config" / "legacy_reward_impl.yaml").read_text())
+    OmegaConf.set_struct(config, False)
+    for number, (key, _) in enumerate(_leaves(before)):
+        OmegaConf.update(config, key, f"value {number}")
+    problems = legacy_problems(OmegaConf.to_container(config))
+    assert len(problems) == len(_leaves(before))
+    OmegaConf.set_struct(config.reward, False)
+    migrated = migrate_legacy_reward_impl(config)
+    for line in problems:
+        value = re.search(r"='(value \d+)'", line)[1]
+        new = re.search(r"set (\S+) instead$", line)
+        if new is not None:
+            assert OmegaConf.select(migrated, new[1]) == value, line

@@ -22,11 +22,12 @@ from packaging.specifiers import SpecifierSet
 from verl_tir.config import TirConfig, TirConfigError
 from verl_tir.filters.config import FilterConfig
 from verl_tir.filters.estimators import estimator_problems
+from verl_tir.legacy_keys import legacy_problems
 from verl_tir.selection import RECIPE_VARIABLE, selected
 
 logger = logging.getLogger(__name__)
 
-SUPPORTED_VERL = SpecifierSet(">=0.9,<0.10", prereleases=True)
+SUPPORTED_VERL = SpecifierSet(">=0.9.1,<0.10", prereleases=True)
 
 _REQUIRED = {
     "trainer.use_v1": (True, "the sampler and the agent loop are those of verl's V1 trainer"),
@@ -119,7 +120,10 @@ class ValidateLaunch(Callback):
             recipe = validate(config)
         except TirConfigError as error:
             raise SystemExit(f"{_STOPPED}\n{error}") from None
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                raise
+            # Whatever it is, Hydra would go on with an unchecked launch.
             raise SystemExit(f"{_STOPPED}\nit cannot be checked: {type(error).__name__}: {error}") from error
         os.environ[RECIPE_VARIABLE] = recipe
 
@@ -145,6 +149,7 @@ def validate(config: DictConfig) -> str:
             f"{_WORKER_VARIABLE}: Ray's workers learn from it that the plugin has to be active; "
             f"the recipe's yaml has to set it to {tir.recipe!r}"
         )
+    problems += legacy_problems(OmegaConf.to_container(config))
     problems += _reward_problems(config)
     problems += _filter_problems(config, tir.filter)
     if tir.dump_token_log_probs and not config.actor_rollout_ref.rollout.calculate_log_probs:
