@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from verl_tir.reward.answer import last_boxed
 from verl_tir.reward.equivalence import MAX_SETTLED_CHARS, settled
-from verl_tir.reward.form import Braced, Bracketed, Listed, Matrix, Relation, Scalar, Union, read_form
+from verl_tir.reward.form import Braced, Bracketed, Listed, Matrix, Relation, Scalar, Union
+from verl_tir.reward.form_reader import read_form
 from verl_tir.reward.latex_text import compact, tidy, words_of
 from verl_tir.reward.plain_number import read_number, same_number
 from verl_tir.reward.python_text import python_to_latex

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from verl_tir.reward.form import Braced, Bracketed, Form, Listed, Matrix, Relation, Union, read_form
+from verl_tir.reward.form import Braced, Bracketed, Form, Listed, Matrix, Relation, Union
+from verl_tir.reward.form_reader import read_form
 from verl_tir.reward.latex_text import compact, is_words, tidy
 
 
