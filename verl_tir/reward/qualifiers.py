@@ -19,6 +19,8 @@ class Domain(StrEnum):
     """What numbers a letter stands for."""
 
     POSITIVE_INTEGERS = "positive integers"
+    POSITIVE_NUMBERS = "positive numbers"
+    """Integers or not."""
     NATURAL_NUMBERS = "natural numbers"
     """With or without zero: books differ."""
     INTEGERS_FROM_ZERO = "integers from zero"
@@ -33,13 +35,16 @@ class Domain(StrEnum):
 
 _ALIKE = (
     {Domain.POSITIVE_INTEGERS, Domain.NATURAL_NUMBERS},
+    {Domain.POSITIVE_INTEGERS, Domain.POSITIVE_NUMBERS},
+    {Domain.NATURAL_NUMBERS, Domain.POSITIVE_NUMBERS},
     {Domain.INTEGERS_FROM_ZERO, Domain.NATURAL_NUMBERS},
     {Domain.CONSTANT, Domain.REALS},
     {Domain.CONSTANT, Domain.COMPLEX_NUMBERS},
 )
 _IN_WORDS = (
     (re.compile(r"prime"), Domain.PRIMES),
-    (re.compile(r"positive"), Domain.POSITIVE_INTEGERS),
+    (re.compile(r"positive integer"), Domain.POSITIVE_INTEGERS),
+    (re.compile(r"positive"), Domain.POSITIVE_NUMBERS),
     (re.compile(r"non-?\s?negative|whole"), Domain.INTEGERS_FROM_ZERO),
     (re.compile(r"natural"), Domain.NATURAL_NUMBERS),
     (re.compile(r"integer"), Domain.INTEGERS),
@@ -54,6 +59,12 @@ _BY_SET = {
     "Q": Domain.RATIONALS,
     "R": Domain.REALS,
     "C": Domain.COMPLEX_NUMBERS,
+}
+_BY_BOUND = {
+    "ge1": Domain.POSITIVE_INTEGERS,
+    "gt0": Domain.POSITIVE_NUMBERS,
+    ">0": Domain.POSITIVE_NUMBERS,
+    "ge0": Domain.INTEGERS_FROM_ZERO,
 }
 _LETTER = r"(?:[A-Za-z]|\\(?:alpha|beta|lambda|mu|theta)(?![A-Za-z]))"
 _LETTERS = rf"{_LETTER}(?:\s*(?:,|and)\s*{_LETTER}){{0,3}}"
@@ -75,7 +86,7 @@ _TAILS = tuple(
         rf"(?P<letters>{_LETTERS})\s*(?:(?:is|are|being|an?|any|some)\s+)*{_KIND}",
     )
 )
-_LEAD = re.compile(r"(?:(?:for|where|with|and|over|all|any|every|each|some|an?|the|\\forall|\u2200)(?![A-Za-z])\s*)+")
+_LEAD = re.compile(r"^(?:(?:for|where|with|and|over|all|any|every|each|some|an?|the|\\forall|\u2200)(?![A-Za-z])\s*)+")
 _BREAK = re.compile(r"[,;(]|\\(?:text|textrm|mathrm|mbox)\s*\{|\\forall|\u2200|(?<=\s)(?:for|where|with)\s")
 _MAX_BREAKS = 40
 _CONDITION = re.compile(r"[<>\u2264\u2265\u2260\u2208]|\\(?:geq?|leq?|neq?|gt|lt|in|geqslant|leqslant)(?![A-Za-z])")
@@ -128,7 +139,7 @@ def with_same_letters(answer: Qualified, truth: Qualified) -> tuple[str, str] | 
 
 
 def _qualifier(main: str, tail: str) -> Qualified | None:
-    words = _LEAD.sub("", unwrapped(tail).strip(), count=1).strip(" .,")
+    words = _LEAD.sub("", unwrapped(tail).strip()).strip(" .,")
     match = next(filter(None, (pattern.fullmatch(words) for pattern in _TAILS)), None)
     if match is None:
         return None
@@ -156,8 +167,9 @@ def _domain(match: re.Match[str]) -> Domain | str:
         return {"0": Domain.INTEGERS_FROM_ZERO, "1": Domain.POSITIVE_INTEGERS}.get(
             part["first"], f"from {part['first']}"
         )
-    bound = re.sub(r"slant|q\b|\\", "", part["sign"]) + part["limit"]
-    return {"ge1": Domain.POSITIVE_INTEGERS, "ge0": Domain.INTEGERS_FROM_ZERO}.get(bound, bound)
+    sign = part["sign"].replace("\u2265", "ge").replace("\u2264", "le").replace("\u2260", "ne")
+    bound = re.sub(r"slant|q|\\", "", sign.replace(">=", "ge").replace("<=", "le")) + part["limit"]
+    return _BY_BOUND.get(bound, bound)
 
 
 def _agree(one: frozenset[Domain | str], other: frozenset[Domain | str]) -> bool:
