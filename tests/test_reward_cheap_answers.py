@@ -165,6 +165,7 @@ TRUTHS: dict[str, tuple[str, ...]] = {
     r"\frac{7}{12}": (),
     r"-\frac12": ("-1/2",),
     "3.75": (),
+    ".6": (),
     "0": ZERO,
     "1": ONE,
     r"2\sqrt{3}": (),

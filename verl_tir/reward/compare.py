@@ -109,6 +109,8 @@ class Comparison:
                 Scalar() as one,
             ):
                 return self.same(one, other)
+            case (Scalar(), Listed()) | (Listed(), Scalar()):
+                return False
             case (Scalar(text=text), _) | (_, Scalar(text=text)):
                 # A name for a set, such as that of the reals, or a sum of matrices.
                 return False if read_number(text) else None

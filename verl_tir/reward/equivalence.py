@@ -14,7 +14,7 @@ from verl_tir.reward.algebra import SympyAlgebra
 from verl_tir.reward.compare import Comparison
 from verl_tir.reward.form import Form
 from verl_tir.reward.form_reader import read_form
-from verl_tir.reward.latex_text import compact, tidy, unwrapped, words_of
+from verl_tir.reward.latex_text import compact, is_date, tidy, unwrapped, words_of
 from verl_tir.reward.no_algebra import NeedsAlgebra, NoAlgebra
 from verl_tir.reward.python_text import python_to_latex
 from verl_tir.reward.qualifiers import Qualified, read_qualified, with_same_letters
@@ -84,6 +84,9 @@ def _is_same(answer: str, accepted: str, comparison: Comparison) -> bool:
     empty = [text in _EMPTY or words_of(text) in _NO_SOLUTION for text in (target_text, gold_text)]
     if any(empty):
         return all(empty)
+    if is_date(target_text) and is_date(gold_text):
+        # Its comma makes no list.
+        return words_of(target_text) == words_of(gold_text)
     if len(gold_text) == 1 and gold_text.isalpha() and (choice := _CHOICE.match(unwrapped(target))):
         # The letter of a choice, and what it says behind it.
         return gold_text in choice.groups()

@@ -119,6 +119,9 @@ def _bracketed(text: str, depth: int) -> Form | None:
         case (r"\{", r"\}"):
             built = _BUILDER.fullmatch(inner)
             return read_form(built[1], depth + 1) if built else Braced(several)
+        # As Python prints a set; of one value they only hold it together.
+        case ("{", "}") if items.signs:
+            return Braced(several)
         case (r"\langle", r"\rangle"):
             return Bracketed("(", ")", several)
         case ("(", ")") if not items.signs:
@@ -135,7 +138,7 @@ def _outer_brackets(text: str) -> tuple[str, str, str]:
     if text.startswith(r"\langle") and text.endswith(r"\rangle"):
         return r"\langle", r"\rangle", text[len(r"\langle") : -len(r"\rangle")]
     tokens = _TOKEN.findall(text)
-    if len(tokens) < 2 or tokens[0] not in ("(", "[", r"\{") or tokens[-1] not in (")", "]", r"\}"):
+    if len(tokens) < 2 or tokens[0] not in _OPEN or tokens[-1] not in _CLOSE:
         return "", "", ""
     depth = 0
     for number, token in enumerate(tokens):

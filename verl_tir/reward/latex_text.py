@@ -163,11 +163,16 @@ def same_words(one: str, other: str) -> bool:
     Signs and digits mean something else among numbers, so a text with digits is words only where it is a date.
     """
     texts = (one, other)
-    if not any(map(is_words, texts)) and not all(map(_DATE.fullmatch, texts)):
+    if not any(is_words(text) or is_date(text) for text in texts):
         return False
-    return all(is_words(text) or text.isdecimal() or _DATE.fullmatch(text) for text in texts) and (
+    return all(is_words(text) or text.isdecimal() or is_date(text) for text in texts) and (
         words_of(one) == words_of(other)
     )
+
+
+def is_date(text: str) -> bool:
+    """Whether a compacted text is a date, with a month's name or an ordinal; digits and commas alone are numbers."""
+    return _DATE.fullmatch(text) is not None and any(map(str.isalpha, text))
 
 
 def has_numbers_side_by_side(compacted: str) -> bool:
