@@ -119,9 +119,9 @@ def _bracketed(text: str, depth: int) -> Form | None:
         case (r"\{", r"\}"):
             built = _BUILDER.fullmatch(inner)
             return read_form(built[1], depth + 1) if built else Braced(several)
-        # As Python prints a set; of one value they only hold it together.
+        # Python's print of a set, and in LaTeX nothing that can be seen.
         case ("{", "}") if items.signs:
-            return Braced(several)
+            return Listed(several)
         case (r"\langle", r"\rangle"):
             return Bracketed("(", ")", several)
         case ("(", ")") if not items.signs:
