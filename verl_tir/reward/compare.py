@@ -32,8 +32,8 @@ from verl_tir.reward.relations import (
     as_set,
     as_value,
     assigned_names,
-    has_letters,
     is_assignment,
+    is_calculation,
     same_name,
     subject,
 )
@@ -205,10 +205,14 @@ class Comparison:
         if not isinstance(truth, Relation):
             return self._is_value(answer, truth) if isinstance(answer, Relation) else self.same(answer, truth)
         if not isinstance(answer, Relation):
-            lettered = any(map(has_letters, truth.parts))
-            if set(truth.signs) == {"="} and not is_assignment(truth) and not (lettered and len(truth.parts) == 2):
-                return not lettered and all(self.same(answer, part) for part in truth.parts)
-            value = truth.parts[-1] if is_assignment(truth) else as_set(truth)
+            if is_assignment(truth):
+                return self.same(answer, truth.parts[-1])
+            if is_calculation(truth):
+                return all(self.same(answer, part) for part in truth.parts)
+            if set(truth.signs) == {"="}:
+                # What contradicts itself has no value; an equation may be written as another one.
+                return None if len(truth.parts) == 2 else False
+            value = as_set(truth)
             return None if value is None else self.same(answer, value)
         return self._same_relations(answer, truth)
 
@@ -217,8 +221,8 @@ class Comparison:
         if is_assignment(answer):
             return self.same(answer.parts[-1], truth)
         if set(answer.signs) == {"="}:
-            # A calculation (2 + 3 = 5); an equation in letters is not its right side.
-            return not any(map(has_letters, answer.parts)) and all(self.same(part, truth) for part in answer.parts)
+            # An equation in letters is not its right side.
+            return is_calculation(answer) and all(self.same(part, truth) for part in answer.parts)
         values = as_set(answer)
         return None if values is None else self.same(values, truth)
 
@@ -263,10 +267,16 @@ class Comparison:
             return time
         if isinstance(answer, Ratio) and isinstance(truth, Ratio):
             return same_ratio(answer.parts, truth.parts, self._algebra)
-        numbers = [
-            as_number(form.parts, self._algebra) if isinstance(form, Ratio) else form.text for form in (answer, truth)
-        ]  # type: ignore[union-attr]
+        numbers = [self._as_number(form) for form in (answer, truth)]
         return None not in numbers and self.same_scalar(*numbers)  # type: ignore[arg-type]
+
+    def _as_number(self, form: Form) -> str | None:
+        match form:
+            case Ratio(parts=parts):
+                return as_number(parts, self._algebra)
+            case Scalar(text=text):
+                return text
+        return None
 
 
 def _cannot_be_read(value: str) -> bool:

@@ -18,7 +18,6 @@ from verl_tir.reward.latex_text import compact, is_date, tidy, unwrapped, words_
 from verl_tir.reward.no_algebra import NeedsAlgebra, NoAlgebra
 from verl_tir.reward.python_text import python_to_latex
 from verl_tir.reward.qualifiers import Qualified, read_qualified, with_same_letters
-from verl_tir.reward.unicode_text import in_plain_width
 
 MAX_PARSED_CHARS = 2_000
 """Longer texts are compared as text only. The ground truths of the usual data sets stay under 200 characters."""
@@ -114,10 +113,9 @@ class _Text:
     qualified: Qualified
 
 
-# A group's answers are compared with one ground truth, and many of them are alike.
+# A group's answers are compared with one ground truth, and many of them are alike. Long texts are not kept.
 @lru_cache(maxsize=1_024)
 def _read(text: str) -> _Text:
-    text = in_plain_width(text)
     tidied = _LEADING_SIGN.sub("", tidy(python_to_latex(text) or text))
     short = len(tidied) <= MAX_PARSED_CHARS
     return _Text(tidied, compact(tidied), read_qualified(tidied) if short else Qualified(tidied))

@@ -10,6 +10,7 @@ import math
 import re
 
 from verl_tir.reward.python_conditions import joined, solutions_of
+from verl_tir.reward.unicode_text import in_plain_width
 
 # Text without one of these reads the same as LaTeX, or better (`x^2`, `5 cm`, `1,234`).
 # I and E alone are the letters of a choice; next to an operator they are numbers.
@@ -68,7 +69,7 @@ def python_to_latex(text: str) -> str | None:
     """LaTeX of `text` where it is a printed Python or sympy expression, else None (also where none is needed)."""
     if len(text) > _MAX_CHARS or "\\" in text:
         return None
-    text = _with_commas(text.strip())
+    text = _with_commas(in_plain_width(text).strip())
     if not _PYTHON_SIGN.search(text):
         return None
     try:
@@ -212,12 +213,10 @@ def _call(name: str, arguments: list[ast.expr]) -> str:
             return _matrix(rows)
         case "FiniteSet", _:
             return _set(arguments)
-        case (("set" | "frozenset"), []):
+        case (("set" | "frozenset" | "EmptySet"), []):
             return _set([])
         case (("set" | "frozenset"), [ast.Set(elts=items) | ast.List(elts=items)]):
             return _set(items)
-        case "EmptySet", []:
-            return _set([])
         case "Union", _:
             return r" \cup ".join(_latex(argument) for argument in arguments)
         case (("Eq" | "Ne"), [left, right]):

@@ -8,7 +8,7 @@ stands under `if` or `when` is another answer without it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import string
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -66,7 +66,8 @@ _BY_BOUND = {
     ">0": Domain.POSITIVE_NUMBERS,
     "ge0": Domain.INTEGERS_FROM_ZERO,
 }
-_LETTER = r"(?:[A-Za-z]|\\(?:alpha|beta|lambda|mu|theta)(?![A-Za-z]))"
+_GREEK = r"\\(?:alpha|beta|lambda|mu|theta)(?![A-Za-z])"
+_LETTER = rf"(?:[A-Za-z]|{_GREEK})"
 _LETTERS = rf"{_LETTER}(?:\s*(?:,|and)\s*{_LETTER}){{0,3}}"
 _KIND = (
     r"(?P<kind>(?:(?:arbitrary|positive|non-?\s?negative|whole|natural|real|rational|complex|prime|fixed)\s+){0,2}"
@@ -91,6 +92,7 @@ _BREAK = re.compile(r"[,;(]|\\(?:text|textrm|mathrm|mbox)\s*\{|\\forall|\u2200|(
 _MAX_BREAKS = 40
 _CONDITION = re.compile(r"[<>\u2264\u2265\u2260\u2208]|\\(?:geq?|leq?|neq?|gt|lt|in|geqslant|leqslant)(?![A-Za-z])")
 _BUILDER = re.compile(r"\\\{(?P<main>[^{}|:]*(?:\{[^{}]*\}[^{}|:]*)*)(?:\\mid|[|:])(?P<tail>.*)\\\}", re.DOTALL)
+_VARIABLES = frozenset(string.ascii_letters) - frozenset("eiEI")
 _NO_LETTER = re.compile(r"\\[A-Za-z]+")
 
 
@@ -131,11 +133,13 @@ def with_same_letters(answer: Qualified, truth: Qualified) -> tuple[str, str] | 
     """
     if answer.domains and truth.domains and not _agree(answer.domains, truth.domains):
         return None
-    renamed = dict(_renamings(answer, truth))
-    main = answer.main
-    for letter, other in renamed.items():
-        main = re.sub(rf"(?<![A-Za-z\\]){letter}(?![A-Za-z])", other, main)
-    return main, truth.main
+    only = _letters_of(answer.main) - _letters_of(truth.main), _letters_of(truth.main) - _letters_of(answer.main)
+    if not all(len(letters) == 1 for letters in only):
+        return answer.main, truth.main
+    (letter,), (other,) = only
+    if (answer.letters and letter not in answer.letters) or (truth.letters and other not in truth.letters):
+        return answer.main, truth.main
+    return re.sub(rf"(?<![A-Za-z\\]){re.escape(letter)}(?![A-Za-z])", lambda _: other, answer.main), truth.main
 
 
 def _qualifier(main: str, tail: str) -> Qualified | None:
@@ -179,15 +183,4 @@ def _agree(one: frozenset[Domain | str], other: frozenset[Domain | str]) -> bool
 def _letters_of(main: str) -> set[str]:
     # Of a name that is given a value nothing is said.
     main = main.rpartition("=")[2]
-    return set(_NO_LETTER.sub(" ", unwrapped(main))) & set("abcdfghjklmnopqrstuvwxyzABCDFGHJKLMNOPQRSTUVWXYZ") | set(
-        re.findall(r"\\(?:alpha|beta|lambda|mu|theta)(?![A-Za-z])", main)
-    )
-
-
-def _renamings(answer: Qualified, truth: Qualified) -> Iterator[tuple[str, str]]:
-    only = _letters_of(answer.main) - _letters_of(truth.main), _letters_of(truth.main) - _letters_of(answer.main)
-    if not all(len(letters) == 1 for letters in only):
-        return
-    (letter,), (other,) = only
-    if (letter in answer.letters or not answer.letters) and (other in truth.letters or not truth.letters):
-        yield letter, other
+    return set(_NO_LETTER.sub(" ", unwrapped(main))) & _VARIABLES | set(re.findall(_GREEK, main))

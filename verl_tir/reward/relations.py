@@ -56,6 +56,11 @@ def is_assignment(relation: Relation) -> bool:
     return relation.signs == ("=",) and is_name(relation.parts[0])
 
 
+def is_calculation(relation: Relation) -> bool:
+    """Constants that are said to be equal, `2 + 3 = 5`."""
+    return set(relation.signs) == {"="} and not any(map(has_letters, relation.parts))
+
+
 def as_value(form: Form) -> Form:
     """A relation in its plainest form: `x = 6/2 = 3` as `x = 3`, `5 = x` as `x = 5`, `x in M` as M."""
     if not isinstance(form, Relation):
