@@ -1,1 +1,0 @@
-"""Sandbox servers as Ray actors of the training job, one on each node: `tir.sandbox.endpoints=ray`."""
