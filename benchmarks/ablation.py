@@ -32,13 +32,13 @@ from ablation_outcome import WINDOW, Outcome, against_first, by_turn, table
 from ablation_sandbox import talkative
 from rich.console import Console
 
-from verl_tir.demo.folder import Origin, read_metrics
-from verl_tir.demo.formats import model_name
-from verl_tir.demo.run import warm_model
-from verl_tir.filters.dumped import read_dump
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.isolation import IsolationPolicy
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox
+from sandbox_server.config import ServerConfig
+from sandbox_server.isolation import IsolationPolicy
+from sandbox_server.launcher import EmbeddedSandbox
+from tir_tools.demo.folder import Origin, read_metrics
+from tir_tools.demo.formats import model_name
+from tir_tools.demo.run import warm_model
+from verl_tir.dump.reader import read_dump
 
 ARMS = {
     "SimpleTIR": None,

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from verl_tir.evaluation.statistics import Measure, bootstrap
+from tir_tools.evaluation.statistics import Measure, bootstrap
 
 SHAPE = (0.3, 0.5)
 TRUTH = SHAPE[0] / sum(SHAPE)

@@ -18,16 +18,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from verl_tir.data.columns import USUAL
-from verl_tir.data.duplicates import find_duplicates
-from verl_tir.data.judge import PoolJudge
-from verl_tir.data.normal import problem_id
-from verl_tir.data.overlap import Held, HeldOut
-from verl_tir.data.problem import Problem
-from verl_tir.data.reading import Reader
-from verl_tir.data.rule import Rule
-from verl_tir.data.rules import Limits, text_finding
-from verl_tir.data.verl_format import write_problems
+from tir_tools.data.columns import USUAL
+from tir_tools.data.duplicates import find_duplicates
+from tir_tools.data.judge import PoolJudge
+from tir_tools.data.normal import problem_id
+from tir_tools.data.overlap import Held, HeldOut
+from tir_tools.data.problem import Problem
+from tir_tools.data.reading import Reader
+from tir_tools.data.rule import Rule
+from tir_tools.data.rules import Limits, text_finding
+from tir_tools.data.verl_format import write_problems
 
 T = TypeVar("T")
 

@@ -27,13 +27,13 @@ import torch
 from verl.protocol import DataProto
 from verl.trainer.ppo.metric_utils import compute_data_metrics
 
-from verl_tir.filters.dump import TrajectoryDump
-from verl_tir.filters.storage import StoredRow
-from verl_tir.filters.void import Plan
+from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.metrics.sandbox import SandboxMeter
 from verl_tir.metrics.scored import Scored, is_correct
 from verl_tir.metrics.summary import summarize
+from verl_tir.sampler.loss_plan import Plan
+from verl_tir.sampler.storage import StoredRow
 from verl_tir.trajectory import LogProbs, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
 
 SNAPSHOT = {"client": "a", "retries": 0, "probes": 0, "faults": {"unreachable": 0}, "endpoints": {"http://a": "closed"}}

@@ -23,11 +23,11 @@ from pathlib import Path
 
 from reward_peers import Pair, ground_truths, labelled_pairs, math_verify_says
 
-from verl_tir.reward.algebra import parsed
-from verl_tir.reward.answer import last_boxed
-from verl_tir.reward.latex_text import tidy
-from verl_tir.reward.pool import ScoringPool
-from verl_tir.reward.verdict import Verdict
+from math_answers.algebra import parsed
+from math_answers.answer import last_boxed
+from math_answers.latex_text import tidy
+from math_answers.pool import ScoringPool
+from math_answers.verdict import Verdict
 
 
 def our_verdicts(pairs: list[Pair]) -> list[Verdict]:

@@ -39,7 +39,7 @@ from verl.tools.schemas import OpenAIFunctionToolSchema
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
-from verl_tir.demo.tokenizer import CHAT_TEMPLATE, MESSAGE_END, train_tokenizer
+from tir_tools.demo.tokenizer import CHAT_TEMPLATE, MESSAGE_END, train_tokenizer
 from verl_tir.rollout.agent_loop import TirAgentLoop
 from verl_tir.rollout.observation import ProgramRun
 from verl_tir.rollout.turn_rules.hermes import CODE_INTERPRETER

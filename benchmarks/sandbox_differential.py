@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sandbox_answers import CASES, Answer, Difference, ask, differences
 
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
+from sandbox_server import EmbeddedSandbox, ServerConfig
 
 SHOWN = 120  # characters of a value
 

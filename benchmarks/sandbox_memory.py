@@ -28,7 +28,7 @@ from sandbox_programs import PROGRAMS, Program
 from sandbox_sides import Side, Wire, send
 from sandbox_throughput import play
 
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
+from sandbox_server import EmbeddedSandbox, ServerConfig
 
 MIB = 1 << 20
 HELD = 4.0  # seconds that a program stays, so that all are there when memory is read

@@ -28,7 +28,7 @@ import aiohttp
 from sandbox_programs import PROGRAMS, Program
 from sandbox_sides import Answer, Side, Wire, send
 
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
+from sandbox_server import EmbeddedSandbox, ServerConfig
 
 ROUNDS = 3
 OURS = "embedded"

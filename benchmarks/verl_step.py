@@ -37,7 +37,7 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.utils.losses import ppo_loss
 from verl_record import StepRecord, watch
 
-from verl_tir.demo.tokenizer import train_tokenizer
+from tir_tools.demo.tokenizer import train_tokenizer
 from verl_tir.trajectory import StopReason, Trajectory, Turn, TurnEnd
 
 EOS = 2

@@ -17,7 +17,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from verl_tir.reward.plain_number import FLOAT_ERROR, read_number, stands_for
+from math_answers.plain_number import FLOAT_ERROR, read_number, stands_for
 
 if TYPE_CHECKING:
     from sympy import Basic, Expr, Symbol

@@ -13,8 +13,8 @@ The rules, each chosen as a grader of contest answers would:
 import re
 from collections.abc import Sequence
 
-from verl_tir.reward.form import Braced, Bracketed, Cases, Form, Listed, Matrix, Ratio, Relation, Scalar, Union
-from verl_tir.reward.latex_text import (
+from math_answers.form import Braced, Bracketed, Cases, Form, Listed, Matrix, Ratio, Relation, Scalar, Union
+from math_answers.latex_text import (
     BasedNumber,
     based_number,
     compact,
@@ -22,10 +22,10 @@ from verl_tir.reward.latex_text import (
     is_words,
     same_words,
 )
-from verl_tir.reward.no_algebra import Algebra, NeedsAlgebra
-from verl_tir.reward.plain_number import read_number, same_number
-from verl_tir.reward.ratios import as_number, same_ratio
-from verl_tir.reward.relations import (
+from math_answers.no_algebra import Algebra, NeedsAlgebra
+from math_answers.plain_number import read_number, same_number
+from math_answers.ratios import as_number, same_ratio
+from math_answers.relations import (
     LETTER,
     around,
     as_interval,
@@ -37,8 +37,8 @@ from verl_tir.reward.relations import (
     same_name,
     subject,
 )
-from verl_tir.reward.times import same_time
-from verl_tir.reward.units import read_quantity, units_agree
+from math_answers.times import same_time
+from math_answers.units import read_quantity, units_agree
 
 _INDEXED_NUMBER = re.compile(r"(?<![A-Za-z\\}])\d+_")
 # As sympy prints them.

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from verl_tir.reward.algebra import SympyAlgebra
-from verl_tir.reward.compare import Comparison
-from verl_tir.reward.form import Form
-from verl_tir.reward.form_reader import read_form
-from verl_tir.reward.latex_text import compact, is_date, tidy, unwrapped, words_of
-from verl_tir.reward.no_algebra import NeedsAlgebra, NoAlgebra
-from verl_tir.reward.python_text import python_to_latex
-from verl_tir.reward.qualifiers import Qualified, read_qualified, with_same_letters
+from math_answers.algebra import SympyAlgebra
+from math_answers.compare import Comparison
+from math_answers.form import Form
+from math_answers.form_reader import read_form
+from math_answers.latex_text import compact, is_date, tidy, unwrapped, words_of
+from math_answers.no_algebra import NeedsAlgebra, NoAlgebra
+from math_answers.python_text import python_to_latex
+from math_answers.qualifiers import Qualified, read_qualified, with_same_letters
 
 MAX_PARSED_CHARS = 2_000
 """Longer texts are compared as text only. The ground truths of the usual data sets stay under 200 characters."""

@@ -8,8 +8,8 @@ import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
-from verl_tir.reward.form import Braced, Bracketed, Cases, Form, Listed, Matrix, Ratio, Relation, Scalar, Union
-from verl_tir.reward.latex_text import unwrapped
+from math_answers.form import Braced, Bracketed, Cases, Form, Listed, Matrix, Ratio, Relation, Scalar, Union
+from math_answers.latex_text import unwrapped
 
 MAX_DEPTH = 8
 """Levels that are taken apart."""

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from verl_tir.reward.unicode_text import plain_signs
-from verl_tir.reward.upright import with_plain_names
+from math_answers.unicode_text import plain_signs
+from math_answers.upright import with_plain_names
 
 # An ordered table: a later rule may rely on an earlier one.
 _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(

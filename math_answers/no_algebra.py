@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from verl_tir.reward.estimate import clearly_differ
+from math_answers.estimate import clearly_differ
 
 
 class NeedsAlgebra(Exception):

@@ -19,8 +19,8 @@ import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from verl_tir.reward.equivalence import settled
-from verl_tir.reward.process import (
+from math_answers.equivalence import settled
+from math_answers.process import (
     OutOfTimeError,
     ScoringError,
     WorkerDiedError,
@@ -28,7 +28,7 @@ from verl_tir.reward.process import (
     WorkerProcess,
     WorkerStartError,
 )
-from verl_tir.reward.verdict import Verdict, VerdictCache
+from math_answers.verdict import Verdict, VerdictCache
 
 __all__ = ["PoolClosedError", "ScoringError", "ScoringPool", "Verdict", "WorkerStartError"]
 

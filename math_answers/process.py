@@ -8,8 +8,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from verl_tir.reward.verdict import Verdict
-from verl_tir.reward.worker import READY
+from math_answers.verdict import Verdict
+from math_answers.worker import READY
 
 # Seconds. Importing sympy takes one or two; a cold network file system under load can take a minute.
 START_TIMEOUT = 120.0
@@ -157,7 +157,7 @@ def _spawn(descriptor: int, limits: WorkerLimits) -> "subprocess.Popen[bytes]":
     command = [
         sys.executable,
         "-m",
-        "verl_tir.reward.worker",
+        "math_answers.worker",
         f"--socket={descriptor}",
         f"--parent={os.getpid()}",
         f"--timeout={limits.timeout}",

@@ -9,8 +9,8 @@ import ast
 import math
 import re
 
-from verl_tir.reward.python_conditions import joined, solutions_of
-from verl_tir.reward.unicode_text import in_plain_width
+from math_answers.python_conditions import joined, solutions_of
+from math_answers.unicode_text import in_plain_width
 
 # Text without one of these reads the same as LaTeX, or better (`x^2`, `5 cm`, `1,234`).
 # I and E alone are the letters of a choice; next to an operator they are numbers.

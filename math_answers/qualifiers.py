@@ -12,7 +12,7 @@ import string
 from dataclasses import dataclass
 from enum import StrEnum
 
-from verl_tir.reward.latex_text import compact, is_words, unwrapped
+from math_answers.latex_text import compact, is_words, unwrapped
 
 
 class Domain(StrEnum):

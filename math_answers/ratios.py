@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from verl_tir.reward.no_algebra import Algebra
-from verl_tir.reward.plain_number import read_number
+from math_answers.no_algebra import Algebra
+from math_answers.plain_number import read_number
 
 _WITH_ZERO_IN_FRONT = re.compile(r"0\d+")
 

@@ -5,14 +5,14 @@ Call this only inside a scoring worker, for the same reasons as `equivalence`.
 
 import re
 
-from verl_tir.reward.algebra import parsed
-from verl_tir.reward.equivalence import MAX_PARSED_CHARS
-from verl_tir.reward.form import Cases, Listed, Ratio
-from verl_tir.reward.form_reader import read_form
-from verl_tir.reward.latex_text import compact, has_numbers_side_by_side, is_words, tidy
-from verl_tir.reward.python_text import python_to_latex
-from verl_tir.reward.qualifiers import read_qualified
-from verl_tir.reward.times import is_time
+from math_answers.algebra import parsed
+from math_answers.equivalence import MAX_PARSED_CHARS
+from math_answers.form import Cases, Listed, Ratio
+from math_answers.form_reader import read_form
+from math_answers.latex_text import compact, has_numbers_side_by_side, is_words, tidy
+from math_answers.python_text import python_to_latex
+from math_answers.qualifiers import read_qualified
+from math_answers.times import is_time
 
 _GROWS = re.compile(r"[\^!]|\\(?:[dt]?binom|choose|sum|prod|int)(?![a-z])")
 """What can make a short text a huge number; without it a comparison is quick, and need not be tried."""

@@ -3,9 +3,9 @@ r"""Relations read as what they say: `x = 5` as a value, `1 < x \\le 2` as an in
 import re
 from collections.abc import Sequence
 
-from verl_tir.reward.form import Bracketed, Form, Listed, Relation, Scalar, Union
-from verl_tir.reward.latex_text import compact
-from verl_tir.reward.plain_number import read_number, same_number
+from math_answers.form import Bracketed, Form, Listed, Relation, Scalar, Union
+from math_answers.latex_text import compact
+from math_answers.plain_number import read_number, same_number
 
 _INFINITY = r"\infty"
 _GREEK = "alpha beta gamma delta theta lambda mu phi omega rho sigma tau epsilon varphi Delta".replace(" ", "|")

@@ -15,9 +15,9 @@ import signal
 import socket
 import sys
 
-from verl_tir.reward.equivalence import is_equivalent
-from verl_tir.reward.readable import is_readable
-from verl_tir.reward.verdict import Verdict
+from math_answers.equivalence import is_equivalent
+from math_answers.readable import is_readable
+from math_answers.verdict import Verdict
 
 READY = "ready"
 # Of the common kinds, since the parser learns its grammar as it reads, and a first reading takes ten times as long; and
@@ -43,7 +43,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve comparisons on the inherited socket until it closes."""
-    parser = argparse.ArgumentParser(prog="python -m verl_tir.reward.worker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m math_answers.worker", description=__doc__)
     parser.add_argument("--socket", type=int, required=True, help="inherited file descriptor")
     parser.add_argument("--parent", type=int, required=True, help="process id of the pool")
     parser.add_argument("--timeout", type=float, required=True, help="seconds of wall time for one comparison")

@@ -1,6 +1,6 @@
 """An embedded, Sandbox Fusion-compatible server that runs Python programs.
 
-`EmbeddedSandbox` starts one as a subprocess; `python -m verl_tir.sandbox_server` runs one in the foreground.
+`EmbeddedSandbox` starts one as a subprocess; `python -m sandbox_server` runs one in the foreground.
 
 Processes, from the outside in. Each ends when the one before it does, because each holds one end of a socket. From the
 zygote on there are two of each, with the preloaded libraries and without (staff.py):
@@ -18,8 +18,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from verl_tir.sandbox_server.config import ServerConfig
-    from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
+    from sandbox_server.config import ServerConfig
+    from sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
 
 __all__ = ["EmbeddedSandbox", "SandboxStartError", "ServerConfig"]
 

@@ -1,4 +1,4 @@
-"""The embedded server in the foreground: `verl-tir sandbox`, or `python -m verl_tir.sandbox_server`."""
+"""The embedded server in the foreground: `verl-tir sandbox`, or `python -m sandbox_server`."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,13 @@ from enum import StrEnum
 
 from aiohttp import web
 
-from verl_tir.sandbox_server.app import Service
-from verl_tir.sandbox_server.auth import Gate, TokenError, is_loopback, load_token
-from verl_tir.sandbox_server.config import ServerConfig, default_preload, missing_preload
-from verl_tir.sandbox_server.crew import SandboxSetupError
-from verl_tir.sandbox_server.flags import Invocation, parse_arguments
-from verl_tir.sandbox_server.log_format import configure
-from verl_tir.sandbox_server.pool import WorkerPool
+from sandbox_server.app import Service
+from sandbox_server.auth import Gate, TokenError, is_loopback, load_token
+from sandbox_server.config import ServerConfig, default_preload, missing_preload
+from sandbox_server.crew import SandboxSetupError
+from sandbox_server.flags import Invocation, parse_arguments
+from sandbox_server.log_format import configure
+from sandbox_server.pool import WorkerPool
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ time or more memory than the server gives, a file outside the working directory)
 the same status that Sandbox Fusion answers to a malformed request.
 """
 
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.fields import BadRequest, as_object, show, take_integer, take_number, take_text
-from verl_tir.sandbox_server.files import take_fetch_files, take_files
-from verl_tir.sandbox_server.frames import Job, Report, RunStatus
+from sandbox_server.config import ServerConfig
+from sandbox_server.fields import BadRequest, as_object, show, take_integer, take_number, take_text
+from sandbox_server.files import take_fetch_files, take_files
+from sandbox_server.frames import Job, Report, RunStatus
 
 DEFAULT_RUN_TIMEOUT = 10.0  # seconds; Sandbox Fusion's
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from verl_tir.sandbox_server.api import parse_run_code, response
-from verl_tir.sandbox_server.auth import Gate
-from verl_tir.sandbox_server.cells_api import jupyter_response, parse_run_jupyter
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.fields import BadRequest
-from verl_tir.sandbox_server.frames import Job, Report, RunStatus
-from verl_tir.sandbox_server.log_format import FIELDS
-from verl_tir.sandbox_server.pace import Pace
-from verl_tir.sandbox_server.pool import PoolClosed, QueueFull, QueueTimeout, WorkerPool
-from verl_tir.sandbox_server.telemetry import CONTENT_TYPE, ProgramOutcome, Telemetry
+from sandbox_server.api import parse_run_code, response
+from sandbox_server.auth import Gate
+from sandbox_server.cells_api import jupyter_response, parse_run_jupyter
+from sandbox_server.config import ServerConfig
+from sandbox_server.fields import BadRequest
+from sandbox_server.frames import Job, Report, RunStatus
+from sandbox_server.log_format import FIELDS
+from sandbox_server.pace import Pace
+from sandbox_server.pool import PoolClosed, QueueFull, QueueTimeout, WorkerPool
+from sandbox_server.telemetry import CONTENT_TYPE, ProgramOutcome, Telemetry
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import hmac
 import ipaddress
 import os
 
-from verl_tir.sandbox_server.config import ServerConfig
+from sandbox_server.config import ServerConfig
 
 
 class TokenError(Exception):

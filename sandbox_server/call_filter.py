@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from verl_tir.sandbox_server import linux
+from sandbox_server import linux
 
 _X86_64, _AARCH64 = "x86_64", "aarch64"
 

@@ -2,7 +2,7 @@
 
 import os
 
-from verl_tir.sandbox_server.unforked import Unforked
+from sandbox_server.unforked import Unforked
 
 _BEYOND = 1 << 16  # bytes read and dropped at a time
 

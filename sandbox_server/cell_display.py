@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from verl_tir.sandbox_server.cell_errors import described
+from sandbox_server.cell_errors import described
 
 _METHODS = {
     "_repr_html_": "text/html",

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from typing import NoReturn
 
-from verl_tir.sandbox_server.frames import CellResult, Report, RunStatus
+from sandbox_server.frames import CellResult, Report, RunStatus
 
 _DEPTH = 64  # levels of nesting in one display; far from where encoding it again would fail
 

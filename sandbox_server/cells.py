@@ -25,9 +25,9 @@ import types
 from dataclasses import dataclass, field
 from typing import Any
 
-from verl_tir.sandbox_server.cell_display import bundle, draw_without_screen, figures
-from verl_tir.sandbox_server.cell_errors import cell_name, described
-from verl_tir.sandbox_server.cell_record import shown_bytes
+from sandbox_server.cell_display import bundle, draw_without_screen, figures
+from sandbox_server.cell_errors import cell_name, described
+from sandbox_server.cell_record import shown_bytes
 
 _MARK = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _FUTURES = __future__.annotations.compiler_flag  # the others are in force anyway

@@ -7,11 +7,11 @@ that did end are in a Failed answer too, `cell_timeout` and `memory_limit_MB` ar
 
 import math
 
-from verl_tir.sandbox_server.api import command_result, memory_limit, time_limit
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.fields import BadRequest, as_object, show, take_number, take_texts
-from verl_tir.sandbox_server.files import take_fetch_files, take_files
-from verl_tir.sandbox_server.frames import Job, Report, RunStatus
+from sandbox_server.api import command_result, memory_limit, time_limit
+from sandbox_server.config import ServerConfig
+from sandbox_server.fields import BadRequest, as_object, show, take_number, take_texts
+from sandbox_server.files import take_fetch_files, take_files
+from sandbox_server.frames import Job, Report, RunStatus
 
 DEFAULT_TOTAL_TIMEOUT = 45.0  # seconds; Sandbox Fusion's
 MAX_CELLS = 10_000

@@ -11,8 +11,8 @@ import types
 from dataclasses import dataclass
 from typing import NoReturn
 
-from verl_tir.sandbox_server import limits, privileges
-from verl_tir.sandbox_server.cells import Notebook, run_cells
+from sandbox_server import limits, privileges
+from sandbox_server.cells import Notebook, run_cells
 
 SETUP_FAILED = 127
 """Exit status when the process could not be prepared; the worker knows it from the report on `setup_fd`."""

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from verl_tir.sandbox_server.isolation import IsolationPolicy
+from sandbox_server.isolation import IsolationPolicy
 
 MAX_WORKERS = 500  # each has a user of its own, and the range that is free for them ends soon after
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.dispatch import Bounds, pack_job, receive_async, receive_report
-from verl_tir.sandbox_server.frames import (
+from sandbox_server.config import ServerConfig
+from sandbox_server.dispatch import Bounds, pack_job, receive_async, receive_report
+from sandbox_server.frames import (
     Cancel,
     Hello,
     Hire,
@@ -24,9 +24,9 @@ from verl_tir.sandbox_server.frames import (
     encode,
     pack,
 )
-from verl_tir.sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, candidates
-from verl_tir.sandbox_server.scratch import remove
-from verl_tir.sandbox_server.survey import Refusal, Survey
+from sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, candidates
+from sandbox_server.scratch import remove
+from sandbox_server.survey import Refusal, Survey
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class Crew:
         self._zygote = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "verl_tir.sandbox_server.zygote",
+            "sandbox_server.zygote",
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             # A terminal's interrupt is for the server, which then ends the rest in order.
@@ -258,7 +258,7 @@ async def probe_isolation(config: ServerConfig | None = None) -> Survey:
 def zygote_environment() -> dict[str, str]:
     """The environment of the zygote: no secrets, for a program can read its own initial environment in /proc."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    package_root = str(Path(__file__).parents[2])
+    package_root = str(Path(__file__).parents[1])
     return kept | {
         "PYTHONPATH": os.pathsep.join(filter(None, (package_root, kept.get("PYTHONPATH")))),
         # The same program prints a set in the same order whichever worker runs it.

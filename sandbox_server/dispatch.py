@@ -10,8 +10,8 @@ import json
 from asyncio import StreamReader
 from dataclasses import dataclass
 
-from verl_tir.sandbox_server.cell_record import record_bytes, with_cells
-from verl_tir.sandbox_server.frames import (
+from sandbox_server.cell_record import record_bytes, with_cells
+from sandbox_server.frames import (
     SIZES,
     Fetched,
     Frame,

@@ -4,8 +4,8 @@ import base64
 import binascii
 from pathlib import PurePosixPath
 
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.fields import BadRequest, show, take_texts
+from sandbox_server.config import ServerConfig
+from sandbox_server.fields import BadRequest, show, take_texts
 
 _NAME_BYTES = 255  # of one part of a path; the file systems' limit
 _PATH_BYTES = 2048  # the system's limit is 4096, and the working directory comes before it

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from verl_tir.sandbox_server.config import ServerConfig
+from sandbox_server.config import ServerConfig
 
 GROUPS = {
     "network": ("host", "port", "token_file", "token_env", "max_request_mb"),

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from verl_tir.sandbox_server.isolation import FIRST_UID, Isolation
+from sandbox_server.isolation import FIRST_UID, Isolation
 
 SIZES = struct.Struct(">IQ")
 """What a frame begins with: the bytes of JSON, and of content."""

@@ -3,8 +3,8 @@
 import os
 import socket
 
-from verl_tir.sandbox_server.frames import SIZES, Disconnected, Order, decode
-from verl_tir.sandbox_server.unforked import Unforked
+from sandbox_server.frames import SIZES, Disconnected, Order, decode
+from sandbox_server.unforked import Unforked
 
 _BYTES = 1 << 20  # content beyond this comes in several parts
 

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from verl_tir.sandbox_server import call_filter, linux
+from sandbox_server import call_filter, linux
 
 
 class IsolationPolicy(StrEnum):

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from verl_tir.sandbox_server.auth import TokenError, load_token
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.flags import server_arguments
+from sandbox_server.auth import TokenError, load_token
+from sandbox_server.config import ServerConfig
+from sandbox_server.flags import server_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class EmbeddedSandbox:
         try:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "verl_tir.sandbox_server"),
+                    *(sys.executable, "-m", "sandbox_server"),
                     *server_arguments(self._config),
                     *("--announce-fd", str(announce_write), "--exit-on-stdin-eof"),
                 ],
@@ -165,7 +165,7 @@ class EmbeddedSandbox:
 
 def _environment(token: str | None) -> dict[str, str]:
     # Where this package was imported from, a new interpreter need not look.
-    package_root = str(Path(__file__).parents[2])
+    package_root = str(Path(__file__).parents[1])
     inherited = os.environ.get("PYTHONPATH")
     # Not on the command line, which every user of the machine can read.
     secret = {} if token is None else {_TOKEN_VARIABLE: token}

@@ -4,7 +4,7 @@ import json
 import logging
 from datetime import UTC, datetime
 
-from verl_tir.sandbox_server.config import LogFormat
+from sandbox_server.config import LogFormat
 
 FIELDS = "fields"
 """Name of the `extra` that holds a record's own fields: `logger.info("...", extra={FIELDS: {...}})`."""

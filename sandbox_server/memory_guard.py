@@ -2,7 +2,7 @@
 
 import time
 
-from verl_tir.sandbox_server import processes
+from sandbox_server import processes
 
 GUARD_INTERVAL = 0.05
 """Seconds between two looks. Processes take memory at a few GiB per second and core, so this is the overshoot."""

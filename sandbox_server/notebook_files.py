@@ -3,9 +3,9 @@
 import fcntl
 import os
 
-from verl_tir.sandbox_server.cell_record import record_bytes
-from verl_tir.sandbox_server.cells import Notebook
-from verl_tir.sandbox_server.nameless import nameless_file
+from sandbox_server.cell_record import record_bytes
+from sandbox_server.cells import Notebook
+from sandbox_server.nameless import nameless_file
 
 
 class NotebookFiles:

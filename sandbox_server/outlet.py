@@ -3,8 +3,8 @@
 import os
 import socket
 
-from verl_tir.sandbox_server.frames import Disconnected, Fetched, Outcome, pack
-from verl_tir.sandbox_server.unforked import Unforked
+from sandbox_server.frames import Disconnected, Fetched, Outcome, pack
+from sandbox_server.unforked import Unforked
 
 _BYTES = 1 << 18  # of a file, at a time
 

@@ -5,11 +5,11 @@ import logging
 import os
 from collections import deque
 
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.crew import Worker, WorkerLost
-from verl_tir.sandbox_server.frames import Job, Report, RunStatus
-from verl_tir.sandbox_server.isolation import Isolation, candidates
-from verl_tir.sandbox_server.staff import Place, Staff
+from sandbox_server.config import ServerConfig
+from sandbox_server.crew import Worker, WorkerLost
+from sandbox_server.frames import Job, Report, RunStatus
+from sandbox_server.isolation import Isolation, candidates
+from sandbox_server.staff import Place, Staff
 
 logger = logging.getLogger(__name__)
 

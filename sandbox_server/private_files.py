@@ -11,7 +11,7 @@ import socket
 import sys
 from pathlib import Path
 
-from verl_tir.sandbox_server import linux, proc_masks
+from sandbox_server import linux, proc_masks
 
 SHARED_WRITABLE = ("/tmp", "/var/tmp", "/dev/shm")
 """Directories that every user may write to, through which one program could leave something for the next."""

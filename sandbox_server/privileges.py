@@ -3,8 +3,8 @@
 import os
 import signal
 
-from verl_tir.sandbox_server import call_filter, linux
-from verl_tir.sandbox_server.isolation import UNPRIVILEGED_GID, Isolation
+from sandbox_server import call_filter, linux
+from sandbox_server.isolation import UNPRIVILEGED_GID, Isolation
 
 # What it takes to own a program's files, become its user, count its memory, kill it and remove what it left.
 _CHOWN, _DAC_OVERRIDE, _FOWNER, _KILL, _SETGID, _SETUID, _SYS_PTRACE = 0, 1, 3, 5, 6, 7, 19

@@ -2,7 +2,7 @@
 
 import os
 
-from verl_tir.sandbox_server import linux
+from sandbox_server import linux
 
 _MASKED = (
     *("acpi", "asound", "bus", "config.gz", "driver", "dynamic_debug", "fs", "interrupts", "iomem", "ioports", "irq"),

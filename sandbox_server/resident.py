@@ -6,8 +6,8 @@ import logging
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
+from sandbox_server.config import ServerConfig
+from sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
 
 logger = logging.getLogger(__name__)
 

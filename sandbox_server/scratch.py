@@ -6,10 +6,10 @@ import stat
 import string
 from pathlib import Path
 
-from verl_tir.sandbox_server.frames import Order
-from verl_tir.sandbox_server.inlet import Inlet
-from verl_tir.sandbox_server.isolation import UNPRIVILEGED_GID
-from verl_tir.sandbox_server.nameless import nameless_file
+from sandbox_server.frames import Order
+from sandbox_server.inlet import Inlet
+from sandbox_server.isolation import UNPRIVILEGED_GID
+from sandbox_server.nameless import nameless_file
 
 _random = random.SystemRandom()
 

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.crew import Crew, SandboxSetupError, Worker, WorkerLost
-from verl_tir.sandbox_server.frames import Job, Report
-from verl_tir.sandbox_server.isolation import Isolation
+from sandbox_server.config import ServerConfig
+from sandbox_server.crew import Crew, SandboxSetupError, Worker, WorkerLost
+from sandbox_server.frames import Job, Report
+from sandbox_server.isolation import Isolation
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from verl_tir.sandbox_server.isolation import Isolation, IsolationPolicy, Protection
+from sandbox_server.isolation import Isolation, IsolationPolicy, Protection
 
 _WAYS_OUT = """\
 Ways out:

@@ -11,15 +11,15 @@ import socket
 import time
 from dataclasses import dataclass, replace
 
-from verl_tir.sandbox_server import child, limits, private_files, processes
-from verl_tir.sandbox_server.capture import Capture
-from verl_tir.sandbox_server.frames import Disconnected, Fetched, Hello, Hire, Order, Outcome, RunStatus, pack
-from verl_tir.sandbox_server.inlet import Inlet
-from verl_tir.sandbox_server.isolation import Protection
-from verl_tir.sandbox_server.memory_guard import GUARD_INTERVAL, MemoryGuard
-from verl_tir.sandbox_server.notebook_files import NotebookFiles
-from verl_tir.sandbox_server.outlet import Outlet
-from verl_tir.sandbox_server.scratch import fetchable, make_scratch, random_name, remove
+from sandbox_server import child, limits, private_files, processes
+from sandbox_server.capture import Capture
+from sandbox_server.frames import Disconnected, Fetched, Hello, Hire, Order, Outcome, RunStatus, pack
+from sandbox_server.inlet import Inlet
+from sandbox_server.isolation import Protection
+from sandbox_server.memory_guard import GUARD_INTERVAL, MemoryGuard
+from sandbox_server.notebook_files import NotebookFiles
+from sandbox_server.outlet import Outlet
+from sandbox_server.scratch import fetchable, make_scratch, random_name, remove
 
 _DETAIL = 4000  # characters; an error of the system may quote two paths
 

@@ -1,6 +1,6 @@
 """The template process: imports what programs will want once, and forks workers that have it in memory already.
 
-Run as `python -m verl_tir.sandbox_server.zygote CONTROL_FD SCRATCH_ROOT LOG_FORMAT MODULE...`, by the server only. The
+Run as `python -m sandbox_server.zygote CONTROL_FD SCRATCH_ROOT LOG_FORMAT MODULE...`, by the server only. The
 control socket carries one Hire per worker to make, with the worker's own socket attached; when it closes, all is over.
 """
 
@@ -16,12 +16,12 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from verl_tir.sandbox_server import child, huge_pages, linux, private_files, privileges, processes, worker
-from verl_tir.sandbox_server.config import LogFormat
-from verl_tir.sandbox_server.frames import Hello, Hire, decode, pack
-from verl_tir.sandbox_server.isolation import Isolation
-from verl_tir.sandbox_server.scratch import remove
-from verl_tir.sandbox_server.warm_up import warm_up
+from sandbox_server import child, huge_pages, linux, private_files, privileges, processes, worker
+from sandbox_server.config import LogFormat
+from sandbox_server.frames import Hello, Hire, decode, pack
+from sandbox_server.isolation import Isolation
+from sandbox_server.scratch import remove
+from sandbox_server.warm_up import warm_up
 
 _MESSAGE_BYTES = 1 << 16
 _FAREWELL = 8.0  # seconds that keepers get to end; killing a program's processes may take a worker five
@@ -55,7 +55,7 @@ def _warn(complaints: tuple[str, ...], log_format: LogFormat) -> None:
     # Imported where it is needed only: `logging`, and `threading` with it, have every fork run code of theirs.
     import logging
 
-    from verl_tir.sandbox_server.log_format import configure
+    from sandbox_server.log_format import configure
 
     configure(log_format)
     for complaint in complaints:

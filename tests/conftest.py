@@ -17,8 +17,8 @@ from arithmetic import Problem, verl_row
 from hypothesis import settings
 from ray_start import RAY_ATTEMPTS, ray_did_not_start
 
-from verl_tir.demo.formats import Transcript
-from verl_tir.processes import Launch, end_marked
+from tir_tools.demo.formats import Transcript
+from tir_tools.processes import Launch, end_marked
 
 # An example's time says what else the machine does. `--hypothesis-profile=ci` has none either.
 settings.register_profile("search", deadline=None)
@@ -35,9 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         group = "others"
-        if item.path.stem.startswith("test_e2e"):
+        if item.path.parent.name == "e2e":
             # What does not share its file's run is a group by itself.
-            group = item.name if "run_verl" in inspect.signature(item.function).parameters else item.path.stem
+            group = item.name if "run_verl" in inspect.signature(item.function).parameters else f"e2e-{item.path.stem}"
         item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -103,8 +103,8 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory) -> RunVerl:
         kill_when: Callable[[Path], bool] | None = None,
     ) -> VerlRun:
         # Both take seconds to import, which the tests that run no verl should not pay.
-        from verl_tir.demo.model import build
-        from verl_tir.demo.warm_start import WarmStart
+        from tir_tools.demo.model import build
+        from tir_tools.demo.warm_start import WarmStart
 
         if after is None:
             folder, number = tmp_path_factory.mktemp("verl"), 0

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 from guard import TakesForEver, guarded
 
-from verl_tir.reward.equivalence import MAX_SETTLED_CHARS, settled
+from math_answers.equivalence import MAX_SETTLED_CHARS, settled
 
 REPEATED = [
     *"1aA \n\t\\{}()[],.'-+/`$_^*\"%=<>:|&",
@@ -47,7 +47,8 @@ def held(value, depth=3):
             yield from held(item, depth - 1)
 
 found = set()
-for package in map(importlib.import_module, ("verl_tir", "sandbox_client")):
+names = ("math_answers", "sandbox_client", "sandbox_server", "tir_tools", "verl_cpu", "verl_tir")
+for package in map(importlib.import_module, names):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.endswith("__main__"):
             for value in vars(importlib.import_module(module.name)).values():

@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 from batches import measured, random_batch
 
+from sandbox_server.config import DEFAULT_PRELOAD, ServerConfig
+from sandbox_server.flags import GROUPS
+from sandbox_server.isolation import Isolation
+from sandbox_server.survey import Survey
+from sandbox_server.telemetry import Telemetry
+from tir_tools.evaluation.protocol import PRESETS, Protocol
+from tir_tools.evaluation.published import registry
 from verl_tir.cli import app
 from verl_tir.config import TirConfig
-from verl_tir.evaluation.protocol import PRESETS, Protocol
-from verl_tir.evaluation.published import registry
-from verl_tir.filters.dump import TrajectoryDump
-from verl_tir.filters.storage import StoredRow
-from verl_tir.filters.void import Plan
+from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.metrics.scored import Scored
-from verl_tir.sandbox_server.config import DEFAULT_PRELOAD, ServerConfig
-from verl_tir.sandbox_server.flags import GROUPS
-from verl_tir.sandbox_server.isolation import Isolation
-from verl_tir.sandbox_server.survey import Survey
-from verl_tir.sandbox_server.telemetry import Telemetry
+from verl_tir.sampler.loss_plan import Plan
+from verl_tir.sampler.storage import StoredRow
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

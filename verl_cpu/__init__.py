@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from importlib.metadata import entry_points
 
-from verl_tir.cpu.accelerator import find_accelerator
+from verl_cpu.accelerator import find_accelerator
 
 _VLLM_HOOK = "verl_tir_cpu"
 
@@ -39,7 +39,7 @@ def activate() -> None:
     # verl registers its FSDP engine for "cuda" and "npu" only, though the class asks the platform for its device.
     os.environ["VERL_ENGINE_DEVICE"] = "cuda"
 
-    from verl_tir.cpu import distribution, pinned_memory, platform, process_group, value_model
+    from verl_cpu import distribution, pinned_memory, platform, process_group, value_model
 
     distribution.install()
     platform.install()

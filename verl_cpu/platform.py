@@ -31,7 +31,7 @@ def _device_module() -> types.ModuleType:
 
     Memory is the process's and the machine's, in bytes; caches and IPC handles do not exist.
     """
-    module = types.ModuleType("verl_tir.cpu.device")
+    module = types.ModuleType("verl_cpu.device")
     module.__dict__.update(torch.cpu.__dict__)
     for name in ("memory_allocated", "memory_reserved", "max_memory_allocated", "max_memory_reserved"):
         setattr(module, name, _used)

@@ -6,7 +6,7 @@ standalone replicas, before it asks for the checkpoint engine.
 
 from __future__ import annotations
 
-from verl_tir.cpu import checkpoint_engine, model_copies
+from verl_cpu import checkpoint_engine, model_copies
 
 __all__ = ["checkpoint_engine"]
 

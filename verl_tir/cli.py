@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from verl_tir.data.command import data_app
-from verl_tir.evaluation.protocol import MAX_SAMPLES, Protocol
+from tir_tools.data.command import data_app
+from tir_tools.evaluation.protocol import MAX_SAMPLES, Protocol
 
 app = typer.Typer(
     help="Tool-integrated reasoning for verl.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
@@ -40,7 +40,7 @@ def doctor(context: typer.Context) -> None:
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def sandbox(context: typer.Context) -> None:
     """Serve the embedded sandbox in the foreground; every limit is a flag, see --help."""
-    from verl_tir.sandbox_server.__main__ import main
+    from sandbox_server.__main__ import main
 
     raise typer.Exit(main(context.args))
 
@@ -59,7 +59,7 @@ def demo(
     ] = None,
 ) -> None:
     """Train a tiny model with stock verl, vLLM and FSDP on this machine's CPU; more overrides may follow."""
-    from verl_tir.demo.run import DemoSettings, run_demo
+    from tir_tools.demo.run import DemoSettings, run_demo
 
     settings = DemoSettings(folder.resolve(), steps, seed, recipe, train, val, tuple(context.args), resume)
     raise typer.Exit(run_demo(settings, Console()))
@@ -79,8 +79,8 @@ def score(
     overwrite: Annotated[bool, typer.Option(help="Replace score, extracted and status of others.")] = False,
 ) -> None:
     """Score existing generations as the reward does, whichever system they are from."""
-    from verl_tir.reward.command import score_command
-    from verl_tir.reward.lines import Keys
+    from tir_tools.evaluation.score_command import score_command
+    from tir_tools.evaluation.score_lines import Keys
 
     keys = Keys(response_key, ground_truth_key)
     raise typer.Exit(score_command(file, output, keys, workers, timeout, memory_limit_mb, overwrite=overwrite))
@@ -104,8 +104,8 @@ def evaluate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
 ) -> None:
     """Evaluate a checkpoint on benchmarks by verl's own validation; verl's overrides may follow."""
-    from verl_tir.evaluation.request import EvalRequest
-    from verl_tir.evaluation.run import run_eval
+    from tir_tools.evaluation.request import EvalRequest
+    from tir_tools.evaluation.run import run_eval
 
     request = EvalRequest(
         checkpoint=checkpoint,
@@ -137,7 +137,7 @@ def report(
     ] = None,
 ) -> None:
     """Write what a run did into one HTML file; also while it goes on. Two runs: compare them."""
-    from verl_tir.report.write import ReportError, ReportRequest, write_report
+    from tir_tools.report.write import ReportError, ReportRequest, write_report
 
     request = ReportRequest(tuple(runs or ()), tuple(metrics or ()), dump, output, trajectories, max_mb, watch)
     try:
@@ -156,10 +156,10 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
 ) -> None:
     """Show a run's key figures in the terminal while it goes on; ends with the run, or with Ctrl-C."""
-    from verl_tir.report.metrics_log import MetricsError
-    from verl_tir.report.run_data import RunNotFoundError
-    from verl_tir.report.watch import find_run
-    from verl_tir.report.watch import watch as watch_run
+    from tir_tools.report.metrics_log import MetricsError
+    from tir_tools.report.run_data import RunNotFoundError
+    from tir_tools.report.watch import find_run
+    from tir_tools.report.watch import watch as watch_run
 
     try:
         watch_run(find_run(run, metrics or []), Console(), every, once)

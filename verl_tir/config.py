@@ -15,14 +15,14 @@ from pydantic.dataclasses import dataclass
 
 from sandbox_client import RunJupyterRequest, Timeouts, TlsSettings, validate_endpoints
 from sandbox_client.credentials import Headers
-from verl_tir.filters.config import FilterConfig
+from sandbox_server.config import MAX_WORKERS
+from sandbox_server.isolation import IsolationPolicy
 from verl_tir.rollout.config import STRICT as _STRICT
 from verl_tir.rollout.config import ObservationConfig, PositiveInt, PositiveSeconds, PromptConfig, RolloutConfig
 from verl_tir.rollout.session import SessionKind
 from verl_tir.rollout.turn import Limits
 from verl_tir.rollout.turn_rule import resolve_turn_rule
-from verl_tir.sandbox_server.config import MAX_WORKERS
-from verl_tir.sandbox_server.isolation import IsolationPolicy
+from verl_tir.sampler.config import FilterConfig
 
 RAY = "ray"
 """As `tir.sandbox.endpoints`: servers on the nodes of the Ray cluster."""

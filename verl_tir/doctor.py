@@ -15,14 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from packaging.specifiers import SpecifierSet
 
 from sandbox_client import Execution, ExecutionStatus, SandboxFault, SandboxRequestRefused, Token, TokenError
+from sandbox_server import crew
+from sandbox_server.config import ServerConfig
+from sandbox_server.isolation import IsolationPolicy
+from sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
+from sandbox_server.survey import Survey
 from verl_tir.compose import ComposeError, compose_launch, load_verl
 from verl_tir.config import RAY, SandboxConfig, TirConfig, TirConfigError
 from verl_tir.launch import SUPPORTED_VERL, validate
-from verl_tir.sandbox_server import crew
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.isolation import IsolationPolicy
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
-from verl_tir.sandbox_server.survey import Survey
 from verl_tir.selection import selected
 
 _SUPPORTED_TRANSFER_QUEUE = SpecifierSet(">=0.1.10", prereleases=True)

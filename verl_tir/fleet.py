@@ -19,7 +19,8 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from verl_tir.fleet.node import SandboxNode
+from sandbox_server.config import ServerConfig
+from sandbox_server.resident import ResidentSandbox
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,23 @@ class Roster:
 
     def __repr__(self) -> str:
         return f"Roster(endpoints={self.endpoints}, problems={self.problems})"  # and never the token
+
+
+class SandboxNode:
+    """Starts a server on its own node and keeps it running. The server ends with the actor, however that ends."""
+
+    def __init__(self, settings: Mapping[str, Any], token: str) -> None:
+        """`settings`: fields of ServerConfig. What is left out, such as the number of workers, is the node's own."""
+        config = ServerConfig(**{"host": ray.util.get_node_ip_address(), "port": 0, **settings})
+        self._server = ResidentSandbox(config, token)
+
+    def ensure(self) -> str:
+        """The server's endpoint. Raises SandboxStartError when it cannot be started."""
+        return self._server.ensure()
+
+    def pid(self) -> int:
+        """Process id of the running server."""
+        return self._server.pid
 
 
 class SandboxFleet:

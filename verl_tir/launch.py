@@ -20,9 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from packaging.specifiers import SpecifierSet
 
 from verl_tir.config import TirConfig, TirConfigError
-from verl_tir.filters.config import FilterConfig
-from verl_tir.filters.estimators import estimator_problems
+from verl_tir.estimators import estimator_problems
 from verl_tir.legacy_keys import legacy_problems
+from verl_tir.sampler.config import FilterConfig
 from verl_tir.selection import RECIPE_VARIABLE, selected
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _REQUIRED = {
     "actor_rollout_ref.rollout.name": ("vllm", "turns end at vLLM's stop strings"),
     "actor_rollout_ref.rollout.agent.default_agent_loop": ("tir", "another loop would train without the tool"),
     "trainer.v1.sampler.custom_sampler.path": (
-        "pkg://verl_tir.filters.sampler",
+        "pkg://verl_tir.sampler.verl_buffer",
         "another sampler would train on void and aborted trajectories",
     ),
     "actor_rollout_ref.rollout.multi_turn.enable": (False, "it belongs to verl's own tool loop"),
@@ -48,6 +48,7 @@ answer in a text that holds the tool's output."""
 
 
 _RECIPES = "verl_tir.recipes"
+_PLATFORMS = "verl_cpu.config"
 
 _WORKER_VARIABLE = f"ray_kwargs.ray_init.runtime_env.env_vars.{RECIPE_VARIABLE}"
 
@@ -59,7 +60,8 @@ class RecipeSearchPath(SearchPathPlugin):
     """Puts the recipes on Hydra's search path, after verl's own configuration."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        search_path.append(provider="verl-tir", path=f"pkg://{_RECIPES}")
+        for package in (_RECIPES, _PLATFORMS):
+            search_path.append(provider="verl-tir", path=f"pkg://{package}")
 
 
 def register() -> None:
@@ -85,14 +87,15 @@ def check_groups(groups: Iterable[str]) -> None:
     An option that is not there is Hydra's own error.
     """
     for group in groups:
+        package = _PLATFORMS if group == "platform" else _RECIPES
         try:
-            found = files(_RECIPES).joinpath(group).is_dir()
+            found = files(package).joinpath(group).is_dir()
         except ModuleNotFoundError:
             found = False
         if not found:
             raise RuntimeError(
                 f"the installation in {files('verl_tir')} is broken, it has no config group {group} in the package "
-                f"{_RECIPES}: pip install --force-reinstall verl-tir, or for a checkout pip install -e . in it, and "
+                f"{package}: pip install --force-reinstall verl-tir, or for a checkout pip install -e . in it, and "
                 "keep it off PYTHONPATH"
             )
 
@@ -178,10 +181,10 @@ def validate(config: DictConfig) -> str:
 def _reward_problems(config: DictConfig) -> list[str]:
     """Settings that our reward function would refuse or not be asked with; another's are its own matter."""
     # Not needed where nothing is launched, as in Ray's workers.
-    from verl_tir.reward.score import REWARD_KWARGS, RewardSettings
+    from verl_tir.reward import REWARD_KWARGS, RewardSettings
 
     function, manager = config.reward.custom_reward_function, config.reward.reward_manager
-    if function.path != "pkg://verl_tir.reward.score":
+    if function.path != "pkg://verl_tir.reward":
         return []
     problems = []
     if function.name != "compute_score":

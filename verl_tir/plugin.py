@@ -59,9 +59,9 @@ def activate(argv: Sequence[str], environ: Mapping[str, str]) -> None:
     asked = ({"tir": recipe} if recipe else {}) | choices | ({"platform": "cpu"} if on_cpu else {})
     with StopLaunch(next((f"{group}={option}" for group, option in asked.items()), None)):
         if on_cpu:
-            from verl_tir import cpu
+            import verl_cpu
 
-            cpu.activate()
+            verl_cpu.activate()
 
         from verl_tir import launch
 

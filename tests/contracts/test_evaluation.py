@@ -13,7 +13,7 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
-from verl_tir.evaluation.command import merge_command
+from tir_tools.evaluation.command import merge_command
 
 
 def test_a_rows_own_number_of_samples_decides() -> None:

@@ -73,7 +73,7 @@ def test_synthetic_padding_rows_have_empty_masks() -> None:
 def test_verl_builds_our_sampler_through_its_configuration(mode: str) -> None:
     """The custom sampler gets the arguments that it takes, and is verl's replay buffer of the trainer mode."""
     sampler = {
-        "custom_sampler": {"path": "pkg://verl_tir.filters.sampler", "name": "build_sampler"},
+        "custom_sampler": {"path": "pkg://verl_tir.sampler.verl_buffer", "name": "build_sampler"},
         "sampler_kwargs": {"tir": {"recipe": "simpletir"}, "rollout_n": 8, "ppo_mini_batch_size": 4, "refill": True}
         | {"max_response_tokens": 8, "max_model_len": None},
         "max_off_policy_threshold": 8,
@@ -163,7 +163,7 @@ def test_the_cpu_hook_raises_where_vllm_has_nothing_to_replace(monkeypatch: pyte
     """vLLM lets what a general plugin raises through, so the engine does not start without the hook."""
     from vllm.model_executor.layers import utils
 
-    from verl_tir.cpu.vllm_weights import register
+    from verl_cpu.vllm_weights import register
 
     monkeypatch.setenv("VERL_PLATFORM", "cpu")
     monkeypatch.delattr(utils, "dispatch_cpu_unquantized_gemm")
@@ -251,6 +251,6 @@ def test_cpu_platform_meets_verls_interface() -> None:
     assert done.stdout.splitlines()[-4:] == [
         "cpu cpu True True",
         "FSDPEngineWithLMHead True",
-        "False verl_tir.cpu.value_model",
+        "False verl_cpu.value_model",
         "True",
     ], done.stderr[-2000:]

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase
 from verl.utils.tokenizer.continuous_token import ContinuousTokenBuilder
 
-from verl_tir.demo.tokenizer import MESSAGE_END, train_tokenizer
+from tir_tools.demo.tokenizer import MESSAGE_END, train_tokenizer
 
 
 def test_verl_builds_a_prompt_with_tools() -> None:

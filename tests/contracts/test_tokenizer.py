@@ -2,7 +2,7 @@
 
 import random
 
-from verl_tir.demo.tokenizer import train_tokenizer
+from tir_tools.demo.tokenizer import train_tokenizer
 
 
 def test_the_backend_decodes_as_the_tokenizer_does():

@@ -14,7 +14,7 @@ import pytest
 import torch
 from arithmetic import split, transcripts
 
-from verl_tir.demo.formats import Transcript
+from tir_tools.demo.formats import Transcript
 
 if TYPE_CHECKING:
     from conftest import RunVerl, VerlRun

@@ -16,8 +16,8 @@ import pandas
 import pytest
 from arithmetic import split, transcripts, verl_row
 
-from verl_tir.evaluation.cost import read_attempts
-from verl_tir.processes import end_marked
+from tir_tools.evaluation.cost import read_attempts
+from tir_tools.processes import end_marked
 
 pytestmark = pytest.mark.e2e
 
@@ -45,8 +45,8 @@ class Evaluated:
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     """A tiny model on two benchmarks, one trajectory at a time, killed as soon as some of them are finished."""
-    from verl_tir.demo.model import build
-    from verl_tir.demo.warm_start import WarmStart
+    from tir_tools.demo.model import build
+    from tir_tools.demo.warm_start import WarmStart
 
     root = tmp_path_factory.mktemp("eval")
     problems, _ = split(seed=0, train=PROBLEMS, validation=1)

@@ -14,9 +14,9 @@ from background import Background, background
 from faulty_proxy import ANSWERED, FaultyProxy, Spoil, sometimes
 from observations import check_observations
 
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.isolation import IsolationPolicy
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox
+from sandbox_server.config import ServerConfig
+from sandbox_server.isolation import IsolationPolicy
+from sandbox_server.launcher import EmbeddedSandbox
 
 if TYPE_CHECKING:
     from conftest import RunVerl

@@ -16,9 +16,9 @@ from background import background
 from faulty_proxy import ANSWERED, FaultyProxy, sometimes
 from observations import check_observations
 
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.isolation import IsolationPolicy
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox
+from sandbox_server.config import ServerConfig
+from sandbox_server.isolation import IsolationPolicy
+from sandbox_server.launcher import EmbeddedSandbox
 
 if TYPE_CHECKING:
     from conftest import RunVerl, VerlRun

@@ -19,8 +19,8 @@ from arithmetic import split, transcripts
 from recordings import EngineCalls, Update, updates
 from transformers import AutoModelForCausalLM
 
-from verl_tir.evaluation.checkpoint import CheckpointKind, find_checkpoint
-from verl_tir.evaluation.launch import MergeError, merged
+from tir_tools.evaluation.checkpoint import CheckpointKind, find_checkpoint
+from tir_tools.evaluation.launch import MergeError, merged
 
 if TYPE_CHECKING:
     from conftest import RunVerl, VerlRun

@@ -19,7 +19,7 @@ from arithmetic import split, transcripts
 from observations import check_observations
 from recordings import EngineCalls
 
-from verl_tir.demo.formats import Span, Transcript
+from tir_tools.demo.formats import Span, Transcript
 
 if TYPE_CHECKING:
     from conftest import RunVerl

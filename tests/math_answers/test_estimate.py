@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from verl_tir.reward.estimate import clearly_differ, estimate
+from math_answers.estimate import clearly_differ, estimate
 
 VALUES = {
     "2": 2.0,

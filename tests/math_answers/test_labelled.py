@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from verl_tir.reward.equivalence import is_equivalent, settled
+from math_answers.equivalence import is_equivalent, settled
 
 PAIRS = [
-    json.loads(line) for line in (Path(__file__).parent / "data" / "labelled_pairs.jsonl").read_text().splitlines()
+    json.loads(line) for line in (Path(__file__).parents[1] / "data" / "labelled_pairs.jsonl").read_text().splitlines()
 ]
 
 KNOWN = {

@@ -9,14 +9,14 @@ from guard import guarded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_tir.reward.answer import last_boxed
-from verl_tir.reward.equivalence import MAX_SETTLED_CHARS, settled
-from verl_tir.reward.form import Braced, Bracketed, Listed, Matrix, Relation, Scalar, Union
-from verl_tir.reward.form_reader import read_form
-from verl_tir.reward.latex_text import compact, tidy, words_of
-from verl_tir.reward.plain_number import read_number, same_number
-from verl_tir.reward.python_text import python_to_latex
-from verl_tir.reward.units import Quantity, read_quantity
+from math_answers.answer import last_boxed
+from math_answers.equivalence import MAX_SETTLED_CHARS, settled
+from math_answers.form import Braced, Bracketed, Listed, Matrix, Relation, Scalar, Union
+from math_answers.form_reader import read_form
+from math_answers.latex_text import compact, tidy, words_of
+from math_answers.plain_number import read_number, same_number
+from math_answers.python_text import python_to_latex
+from math_answers.units import Quantity, read_quantity
 
 NUMBERS = {
     "204": Fraction(204),

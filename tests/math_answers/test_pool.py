@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from verl_tir.reward import process
-from verl_tir.reward.pool import PoolClosedError, ScoringPool, Verdict, WorkerStartError
-from verl_tir.reward.worker import judge
+from math_answers import process
+from math_answers.pool import PoolClosedError, ScoringPool, Verdict, WorkerStartError
+from math_answers.worker import judge
 
 pytest.importorskip("math_verify")
 
@@ -121,7 +121,7 @@ def test_hostile_answer_is_bounded_and_the_pool_goes_on(pool: ScoringPool, answe
 
 def test_hanging_comparison_is_undecided_and_logged(pool: ScoringPool, caplog: pytest.LogCaptureFixture) -> None:
     """Running out of time says nothing about the answer, and the log names it."""
-    with caplog.at_level(logging.WARNING, logger="verl_tir.reward.pool"):
+    with caplog.at_level(logging.WARNING, logger="math_answers.pool"):
         assert asyncio.run(pool.compare(HANGING, "5")) is Verdict.UNDECIDED
     assert HANGING in caplog.text
 
@@ -275,7 +275,7 @@ def test_workers_die_with_their_parent(answer: str) -> None:
     """A parent killed without warning leaves no worker behind, whether idle or in mid-comparison."""
     program = (
         "import asyncio, sys, time\n"
-        "from verl_tir.reward.pool import ScoringPool\n"
+        "from math_answers.pool import ScoringPool\n"
         "async def main():\n"
         "    pool = ScoringPool(workers=1, timeout=600.0, memory_limit_mb=1024)\n"
         "    await pool.compare(r'\\sqrt{4}', '2')\n"
@@ -337,5 +337,5 @@ def test_exhausted_worker_leaves_its_comparison_undecided(
     def exhausted(answer: str, accepted: list[str]) -> bool:
         raise error
 
-    monkeypatch.setattr("verl_tir.reward.worker.is_equivalent", exhausted)
+    monkeypatch.setattr("math_answers.worker.is_equivalent", exhausted)
     assert judge("1", ["1"]) is Verdict.UNDECIDED

@@ -157,7 +157,7 @@ def test_two_ablations_can_be_given_together() -> None:
     }
 
 
-DOCS = (Path(__file__).parents[1] / "docs" / "filters.md").read_text()
+DOCS = (Path(__file__).parents[2] / "docs" / "filters.md").read_text()
 
 
 def test_the_table_of_ablations_is_complete() -> None:

@@ -12,7 +12,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
 from sandbox_client import CellExecution, ExecutionStatus, JupyterExecution
-from verl_tir.demo.tokenizer import train_tokenizer
+from tir_tools.demo.tokenizer import train_tokenizer
 from verl_tir.rollout.agent_loop import TirAgentLoop
 from verl_tir.rollout.observation import ProgramRun
 from verl_tir.trajectory import Outcome

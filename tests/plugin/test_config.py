@@ -11,10 +11,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from verl_tir.config import TirConfig, TirConfigError
-from verl_tir.filters.void import OverlongPolicy, VoidPolicy
 from verl_tir.rollout.observation import ObservationRule
 from verl_tir.rollout.prompt import PromptTemplate
 from verl_tir.rollout.turn import Limits, OnVoidTurn
+from verl_tir.sampler.loss_plan import OverlongPolicy, VoidPolicy
 
 MINIMAL = {"recipe": "simpletir"}
 RECIPE = Path(str(files("verl_tir.recipes"))) / "tir" / "simpletir.yaml"

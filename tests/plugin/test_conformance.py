@@ -12,7 +12,7 @@ import reference_torl
 
 from sandbox_client import SandboxUnreachable
 from verl_tir.config import TirConfig, TirConfigError
-from verl_tir.reward.score import compute_score
+from verl_tir.reward import compute_score
 from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
 from verl_tir.rollout.frame import TokenFrame
 from verl_tir.rollout.generation import Piece
@@ -22,7 +22,7 @@ from verl_tir.rollout.turn_rule import TurnRule
 from verl_tir.rollout.turn_rules import simpletir, torl
 from verl_tir.trajectory import Outcome, StopReason
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 END = 0x110000
 """The id that ends a message; every other id is a letter."""
 SHOWN = 64

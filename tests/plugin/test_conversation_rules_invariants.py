@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from sandbox_client import SandboxUnreachable
-from verl_tir.demo.tokenizer import MESSAGE_END, train_tokenizer
+from tir_tools.demo.tokenizer import MESSAGE_END, train_tokenizer
 from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
 from verl_tir.rollout.frame import chat_frame, tokenize_frame
 from verl_tir.rollout.generation import Piece

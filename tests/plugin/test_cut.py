@@ -2,7 +2,7 @@
 
 import pytest
 
-from verl_tir.filters.cut import RAGGED, RowLengths, cut_shape, misfits, shortest_row
+from verl_tir.sampler.cut import RAGGED, RowLengths, cut_shape, misfits, shortest_row
 
 ROW = RowLengths(prompt=5, response=7)
 TWO = RowLengths(prompt=1, response=1)

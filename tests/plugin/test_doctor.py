@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sandbox_server.config import ServerConfig
+from sandbox_server.crew import probe_isolation
+from sandbox_server.isolation import IsolationPolicy, Protection
+from sandbox_server.launcher import EmbeddedSandbox
+from tir_tools.demo.command import isolation_of
+from tir_tools.demo.run import DemoSettings, run_demo
 from verl_tir.config import SandboxConfig
-from verl_tir.demo.command import isolation_of
-from verl_tir.demo.run import DemoSettings, run_demo
 from verl_tir.doctor import Finding, check_sandbox
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.crew import probe_isolation
-from verl_tir.sandbox_server.isolation import IsolationPolicy, Protection
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-of-the-tests"
 BEST_EFFORT = IsolationPolicy.BEST_EFFORT
 LIBRARIES = ("numpy", "sympy", "scipy")
@@ -33,7 +33,7 @@ LIBRARIES = ("numpy", "sympy", "scipy")
 DENIED = """
 import asyncio, json, logging, sys
 from dataclasses import asdict
-from verl_tir.sandbox_server import call_filter, linux
+from sandbox_server import call_filter, linux
 logging.basicConfig(level=logging.CRITICAL)
 linux.set_no_new_privileges()
 call_filter.install()
@@ -52,7 +52,7 @@ DEMO = (
     + """
 from pathlib import Path
 from rich.console import Console
-from verl_tir.demo.run import DemoSettings, run_demo
+from tir_tools.demo.run import DemoSettings, run_demo
 folder, *overrides = json.loads(sys.argv[1])
 settings = DemoSettings(Path(folder), steps=1, overrides=tuple(overrides))
 sys.exit(run_demo(settings, Console(width=200)))

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verl_tir.filters.dump import TrajectoryDump
-from verl_tir.filters.dumped import DumpedTrajectory, DumpError, Fate, Span, read_dump
-from verl_tir.filters.storage import StoredRow
-from verl_tir.filters.void import Plan
+from verl_tir.dump.reader import DumpedTrajectory, DumpError, Fate, Span, read_dump
+from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.metrics.scored import Scored
 from verl_tir.rollout.segment import Segment
+from verl_tir.sampler.loss_plan import Plan
+from verl_tir.sampler.storage import StoredRow
 from verl_tir.trajectory import AnswerSource, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
 
 TURNS = (

@@ -17,7 +17,7 @@ from ray.cluster_utils import Cluster
 
 from sandbox_client import RetryPolicy, SandboxClient, SandboxProtocolError
 from verl_tir.config import SandboxConfig
-from verl_tir.fleet.fleet import Roster, join_fleet
+from verl_tir.fleet import Roster, join_fleet
 from verl_tir.rollout.sandbox import Sandbox, server_settings
 
 CONFIG = SandboxConfig(endpoints="ray", workers=1, run_timeout=5.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
 
-from verl_tir.demo.tokenizer import MESSAGE_END, train_tokenizer
+from tir_tools.demo.tokenizer import MESSAGE_END, train_tokenizer
 from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
 from verl_tir.rollout.frame import Frame, FrameError, TokenFrame, chat_frame, tokenize_frame
 from verl_tir.rollout.generation import Piece

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from verl_tir.filters.gates import AccuracyGate, NoVerdictError, SoundGate, UsableGate, VarianceGate, first_refusal
-from verl_tir.filters.refill import RefillBudget
-from verl_tir.filters.void import LossRule, OverlongPolicy, Row, VoidPolicy
+from verl_tir.sampler.gates import AccuracyGate, NoVerdictError, SoundGate, UsableGate, VarianceGate, first_refusal
+from verl_tir.sampler.loss_plan import LossRule, OverlongPolicy, Row, VoidPolicy
+from verl_tir.sampler.refill import RefillBudget
 
 RULE = LossRule()
 WITHOUT_VOID = LossRule(void_in_baseline=False)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_tir.filters.void import LossRule, MaskCause, OverlongPolicy, Plan, Row, VoidPolicy, plan_batch
+from verl_tir.sampler.loss_plan import LossRule, MaskCause, OverlongPolicy, Plan, Row, VoidPolicy, plan_batch
 
 
 def _row(name: str, *, reward: float = 0.0, tokens: int = 10) -> Row:

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap
 
-from verl_tir.demo.tokenizer import train_tokenizer
+from tir_tools.demo.tokenizer import train_tokenizer
 from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.rollout.agent_loop import TirAgentLoop
 from verl_tir.rollout.segment import Segment

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from verl_tir.filters import storage
+from verl_tir.sampler import storage
 from verl_tir.trajectory import StopReason, Trajectory
 
 ROWS = {

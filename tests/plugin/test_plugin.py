@@ -11,12 +11,12 @@ import pytest
 import yaml
 from ray_start import RAY_ATTEMPTS, ray_did_not_start
 
+from tir_tools.processes import Launch
 from verl_tir.launch import check_versions
 from verl_tir.plugin import StopLaunch, activate
-from verl_tir.processes import Launch
 from verl_tir.selection import selected
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def test_the_recipe_is_composed_into_verls_configuration(tmp_path: Path) -> None
     assert actor["entropy_coeff"] == 0
     assert actor["optim"]["betas"] == [0.9, 0.99]
     assert (config["algorithm"]["adv_estimator"], actor["loss_agg_mode"]) == ("grpo", "token-mean")
-    assert config["reward"]["custom_reward_function"]["path"] == "pkg://verl_tir.reward.score"
-    assert config["trainer"]["v1"]["sampler"]["custom_sampler"]["path"] == "pkg://verl_tir.filters.sampler"
+    assert config["reward"]["custom_reward_function"]["path"] == "pkg://verl_tir.reward"
+    assert config["trainer"]["v1"]["sampler"]["custom_sampler"]["path"] == "pkg://verl_tir.sampler.verl_buffer"
 
 
 def test_every_key_of_the_recipe_yields_to_the_command_line(tmp_path: Path) -> None:
@@ -154,11 +154,11 @@ defaults:
 
 def broken_installation(folder: Path, *missing: str) -> Path:
     """A copy of the plugin with its entry point, for PYTHONPATH, without these parts of the recipes."""
-    for package in ("verl_tir", "sandbox_client"):
+    for package in ("math_answers", "sandbox_client", "sandbox_server", "verl_cpu", "verl_tir"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     shutil.copytree(ROOT / "recipes", folder / "verl_tir" / "recipes")
     for part in missing:
-        path = folder / "verl_tir" / "recipes" / part
+        path = folder / ("verl_cpu/config" if part == "platform" else "verl_tir/recipes") / part
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     # An editable installation would lend the copy its recipes.
     (folder / "sitecustomize.py").write_text(
@@ -168,8 +168,7 @@ def broken_installation(folder: Path, *missing: str) -> Path:
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: verl-tir\nVersion: 0\n")
     (metadata / "entry_points.txt").write_text(
-        "[verl.plugins]\ntir = verl_tir.plugin\n"
-        "[vllm.general_plugins]\nverl_tir_cpu = verl_tir.cpu.vllm_weights:register\n"
+        "[verl.plugins]\ntir = verl_tir.plugin\n[vllm.general_plugins]\nverl_tir_cpu = verl_cpu.vllm_weights:register\n"
     )
     return folder
 
@@ -180,7 +179,7 @@ BROKEN = {
     "no recipes, composed only": ([""], ["+tir=simpletir", "--cfg", "job"], NO_GROUP),
     "no recipes, forced": ([""], ["++tir=simpletir", "--cfg", "job"], NO_GROUP),
     "no recipes, typed wrong": ([""], ["+tir=simpletri", "--cfg", "job"], NO_GROUP),
-    "no recipes, platform alone": ([""], ["+platform=cpu", "--cfg", "job"], NO_GROUP),
+    "no platforms, platform alone": (["platform"], ["+platform=cpu", "--cfg", "job"], NO_GROUP),
     "no recipes, ablation alone": ([""], ["+ablation=paper_loss", "--cfg", "job"], NO_GROUP),
     "no recipes, selected in a file": (
         [""],
@@ -293,7 +292,7 @@ def test_a_verl_that_lacks_what_is_needed_stops_the_launch(
 
 def test_cpu_platform_refuses_a_machine_with_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     """`+platform=cpu` on a GPU machine would leave the GPU idle, so the launch is stopped."""
-    monkeypatch.setattr("verl_tir.cpu.find_accelerator", lambda: "/dev/nvidia0")
+    monkeypatch.setattr("verl_cpu.find_accelerator", lambda: "/dev/nvidia0")
     with pytest.raises(SystemExit, match="this machine has an accelerator"):
         activate(["main_ppo", "+tir=simpletir", "+platform=cpu"], {})
 

@@ -21,7 +21,7 @@ from verl_tir.legacy_keys import legacy_problems
 from verl_tir.rollout.observation import ObservationRule
 from verl_tir.rollout.prompt import PromptTemplate
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes" / "tir").glob("*.yaml"))
 DOCUMENT = (ROOT / "docs" / "recipes.md").read_text()
 

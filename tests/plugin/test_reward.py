@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from verl_tir.reward.pool import ScoringPool
-from verl_tir.reward.score import compute_score
-from verl_tir.reward.verdict import Verdict
+from math_answers.pool import ScoringPool
+from math_answers.verdict import Verdict
+from verl_tir.reward import compute_score
 
 pytest.importorskip("math_verify")
 
@@ -182,7 +182,7 @@ def test_verl_loads_and_calls_the_function() -> None:
     omegaconf = pytest.importorskip("omegaconf")
     reward = pytest.importorskip("verl.trainer.ppo.reward")
     function = {
-        "path": "pkg://verl_tir.reward.score",
+        "path": "pkg://verl_tir.reward",
         "name": "compute_score",
         "reward_kwargs": {"wrong_reward": -1.0},
     }

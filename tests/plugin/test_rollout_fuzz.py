@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sandbox_client import SandboxUnreachable
-from verl_tir.demo.tokenizer import MESSAGE_END, train_tokenizer
+from tir_tools.demo.tokenizer import MESSAGE_END, train_tokenizer
 from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
 from verl_tir.rollout.frame import Frame, TokenFrame
 from verl_tir.rollout.generation import Piece

@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from stored_groups import clear, transfer_queue
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from verl_tir.filters.faults import FailedRolloutsError, OutageError
-from verl_tir.filters.sampler import build_sampler
+from verl_tir.sampler.faults import FailedRolloutsError, OutageError
+from verl_tir.sampler.verl_buffer import build_sampler
 from verl_tir.trajectory import Outcome, StopReason, Trajectory, Turn, TurnEnd
 
 

@@ -33,11 +33,11 @@ from stored_groups import (
 )
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
-from verl_tir.filters.dump import TrajectoryDump
-from verl_tir.filters.dumped import read_dump
-from verl_tir.filters.faults import OutageError
-from verl_tir.filters.gates import NoVerdictError
-from verl_tir.filters.refill import DataCannotFillBatchError
+from verl_tir.dump.reader import read_dump
+from verl_tir.dump.writer import TrajectoryDump
+from verl_tir.sampler.faults import OutageError
+from verl_tir.sampler.gates import NoVerdictError
+from verl_tir.sampler.refill import DataCannotFillBatchError
 
 MODES = ["sync", "colocate_async", "separate_async"]
 TAIL = [1, 1, 0, 0, 1, 1, 1]
@@ -156,7 +156,7 @@ def test_groups_are_replaced_while_others_run() -> None:
 
 def test_each_group_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks come several times a second: what has been read is not read again, by them or for the batch."""
-    from verl_tir.filters import groups
+    from verl_tir.sampler import groups
 
     read: list[str] = []
     original = groups.read_rows

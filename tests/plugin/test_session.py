@@ -14,6 +14,7 @@ from sandbox_client import (
     SandboxClient,
     SandboxUnreachable,
 )
+from sandbox_server import EmbeddedSandbox, ServerConfig
 from verl_tir.config import SandboxConfig, TirConfig, TirConfigError
 from verl_tir.rollout.notebook import NotebookSession, last_cell
 from verl_tir.rollout.observation import ObservationRule, ProgramRun, observe
@@ -21,7 +22,6 @@ from verl_tir.rollout.replay import ReplaySession, read_replay, replay_program
 from verl_tir.rollout.sandbox import Sandbox
 from verl_tir.rollout.session import SessionKind, open_session
 from verl_tir.rollout.turn_rules.simpletir import program_of
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
 from verl_tir.trajectory import Outcome
 
 REMEMBERING = (SessionKind.REPLAY, SessionKind.JUPYTER)

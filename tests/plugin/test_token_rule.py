@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from verl_tir.filters.token_rule import TokenRule, reward_at_last_token
-from verl_tir.filters.void import Row, VoidPolicy
+from verl_tir.sampler.loss_plan import Row, VoidPolicy
+from verl_tir.sampler.token_rule import TokenRule, reward_at_last_token
 
 # Model, model, tool, tool, model, model: the tool's output is in no loss.
 MASK = [1, 1, 0, 0, 1, 1]

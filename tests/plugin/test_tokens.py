@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_tir.demo.tokenizer import train_tokenizer
+from tir_tools.demo.tokenizer import train_tokenizer
 from verl_tir.rollout.segment import SampledTokens, Segment
 from verl_tir.rollout.tokens import ResponseTokens, fit_observation, token_lengths, tokens_up_to
 

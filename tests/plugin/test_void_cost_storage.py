@@ -19,10 +19,10 @@ from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 from verl.workers.utils.padding import response_from_nested, response_to_nested
 
-from verl_tir.filters.cut import RowLengths
-from verl_tir.filters.sampler import build_sampler
-from verl_tir.filters.storage import cut_rows, mask_rows
-from verl_tir.filters.void import Plan
+from verl_tir.sampler.cut import RowLengths
+from verl_tir.sampler.loss_plan import Plan
+from verl_tir.sampler.storage import cut_rows, mask_rows
+from verl_tir.sampler.verl_buffer import build_sampler
 from verl_tir.trajectory import StopReason, Trajectory, Turn, TurnEnd
 
 TWO = RowLengths(prompt=1, response=1)

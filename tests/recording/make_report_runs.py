@@ -27,16 +27,16 @@ from arithmetic import split, transcripts, verl_row  # noqa: E402
 from background import background  # noqa: E402
 from faulty_proxy import FaultyProxy, Spoil, sometimes  # noqa: E402
 
-from verl_tir.demo.command import TOY, launch_command  # noqa: E402
-from verl_tir.demo.folder import Origin, RunFolder  # noqa: E402
-from verl_tir.demo.model import build  # noqa: E402
-from verl_tir.demo.warm_start import WarmStart  # noqa: E402
-from verl_tir.processes import Launch  # noqa: E402
-from verl_tir.report.metrics_log import MetricsLog  # noqa: E402
-from verl_tir.report.status import EXIT_STATUS_FILE  # noqa: E402
-from verl_tir.sandbox_server.config import ServerConfig  # noqa: E402
-from verl_tir.sandbox_server.isolation import IsolationPolicy  # noqa: E402
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox  # noqa: E402
+from sandbox_server.config import ServerConfig  # noqa: E402
+from sandbox_server.isolation import IsolationPolicy  # noqa: E402
+from sandbox_server.launcher import EmbeddedSandbox  # noqa: E402
+from tir_tools.demo.command import TOY, launch_command  # noqa: E402
+from tir_tools.demo.folder import Origin, RunFolder  # noqa: E402
+from tir_tools.demo.model import build  # noqa: E402
+from tir_tools.demo.warm_start import WarmStart  # noqa: E402
+from tir_tools.processes import Launch  # noqa: E402
+from tir_tools.report.metrics_log import MetricsLog  # noqa: E402
+from tir_tools.report.status import EXIT_STATUS_FILE  # noqa: E402
 
 logger = logging.getLogger("make_report_runs")
 

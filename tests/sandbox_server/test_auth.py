@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from verl_tir.sandbox_server import EmbeddedSandbox, SandboxStartError, ServerConfig
-from verl_tir.sandbox_server.__main__ import _warn
-from verl_tir.sandbox_server.auth import Gate, TokenError, is_loopback, load_token
+from sandbox_server import EmbeddedSandbox, SandboxStartError, ServerConfig
+from sandbox_server.__main__ import _warn
+from sandbox_server.auth import Gate, TokenError, is_loopback, load_token
 
 CONFIG = ServerConfig(port=0, workers=1, preload=())
 TOKEN = "t0p-s3cr3t"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sandbox_answers import CASES, ask, differences
 
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
+from sandbox_server import EmbeddedSandbox, ServerConfig
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECORDING = json.loads((ROOT / "tests" / "data" / "sandbox_fusion_answers.json").read_text())
 LIST = (ROOT / "docs" / "sandbox-fusion-differences.md").read_text()
 ISOLATION = "Isolation, where the kernel allows it"

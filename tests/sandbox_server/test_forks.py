@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from verl_tir.sandbox_server import worker
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.frames import Hire, Job, Report, RunStatus
-from verl_tir.sandbox_server.isolation import UNISOLATED
-from verl_tir.sandbox_server.pool import WorkerPool
-from verl_tir.sandbox_server.staff import _PLAIN
+from sandbox_server import worker
+from sandbox_server.config import ServerConfig
+from sandbox_server.frames import Hire, Job, Report, RunStatus
+from sandbox_server.isolation import UNISOLATED
+from sandbox_server.pool import WorkerPool
+from sandbox_server.staff import _PLAIN
 
 # Large, or with handlers that every fork of a process that has them loaded must run.
 UNWANTED = {"asyncio", "logging", "ssl", "subprocess", "tempfile", "threading", "urllib.request"}
@@ -58,12 +58,12 @@ def test_the_plain_interpreter_loads_nothing_that_every_fork_would_pay_for():
     """Neither the server's half of the package nor modules that act when a process forks."""
     code = (
         "import importlib, json, sys\nbefore = set(sys.modules)\n"
-        "for name in ('verl_tir.sandbox_server.zygote', *sys.argv[1:]): importlib.import_module(name)\n"
+        "for name in ('sandbox_server.zygote', *sys.argv[1:]): importlib.import_module(name)\n"
         "print(json.dumps(sorted(set(sys.modules) - before)))"
     )
     told = subprocess.run([sys.executable, "-c", code, *_PLAIN], capture_output=True, text=True, check=True)
     loaded = set(json.loads(told.stdout))
-    assert "verl_tir.sandbox_server.worker" in loaded
+    assert "sandbox_server.worker" in loaded
     assert not loaded & UNWANTED
 
 

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from verl_tir.sandbox_server.capture import Capture
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.dispatch import Bounds, pack_job, receive_report
-from verl_tir.sandbox_server.frames import Cancel, Disconnected, Fetched, Job, Malformed, Outcome, RunStatus, pack
-from verl_tir.sandbox_server.inlet import Inlet
-from verl_tir.sandbox_server.isolation import IsolationPolicy
-from verl_tir.sandbox_server.outlet import Outlet
-from verl_tir.sandbox_server.pool import WorkerPool
-from verl_tir.sandbox_server.unforked import Unforked
+from sandbox_server.capture import Capture
+from sandbox_server.config import ServerConfig
+from sandbox_server.dispatch import Bounds, pack_job, receive_report
+from sandbox_server.frames import Cancel, Disconnected, Fetched, Job, Malformed, Outcome, RunStatus, pack
+from sandbox_server.inlet import Inlet
+from sandbox_server.isolation import IsolationPolicy
+from sandbox_server.outlet import Outlet
+from sandbox_server.pool import WorkerPool
+from sandbox_server.unforked import Unforked
 
 JOB = Job(code="code é", stdin="in", files={"a": b"1\0", "b": b""}, run_timeout=1.0, memory_limit_mb=64)
 ASKING = replace(JOB, fetch_files=["x", "y"])

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from verl_tir.sandbox_server import call_filter
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.crew import SandboxSetupError, probe_isolation
-from verl_tir.sandbox_server.frames import Job, RunStatus
-from verl_tir.sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, Protection, candidates
-from verl_tir.sandbox_server.pool import PoolClosed, QueueFull, QueueTimeout, WorkerPool
-from verl_tir.sandbox_server.private_files import mounts_below, outermost, visible_paths
-from verl_tir.sandbox_server.processes import children
-from verl_tir.sandbox_server.survey import Refusal, Survey
+from sandbox_server import call_filter
+from sandbox_server.config import ServerConfig
+from sandbox_server.crew import SandboxSetupError, probe_isolation
+from sandbox_server.frames import Job, RunStatus
+from sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, Protection, candidates
+from sandbox_server.pool import PoolClosed, QueueFull, QueueTimeout, WorkerPool
+from sandbox_server.private_files import mounts_below, outermost, visible_paths
+from sandbox_server.processes import children
+from sandbox_server.survey import Refusal, Survey
 
 BEST_EFFORT = IsolationPolicy.BEST_EFFORT
 CONFIG = ServerConfig(workers=1, preload=("numpy", "numpy.random"), shutdown_grace=0.2, isolation=BEST_EFFORT)
@@ -291,14 +291,14 @@ def test_a_container_that_forbids_namespaces_is_refused_in_its_own_words():
     """The kernel's answer at each level stands in the error, and best effort still runs programs there."""
     code = """
 import asyncio, logging
-from verl_tir.sandbox_server import ServerConfig, call_filter, linux
-from verl_tir.sandbox_server.crew import probe_isolation
+from sandbox_server import ServerConfig, call_filter, linux
+from sandbox_server.crew import probe_isolation
 logging.basicConfig(level=logging.CRITICAL)
 linux.set_no_new_privileges()
 call_filter.install()
 print(asyncio.run(probe_isolation(ServerConfig())).complaint())
 """
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=60)
     assert ended.stdout.count("unshare: Operation not permitted") == 4, ended
     assert Protection.NO_NETWORK in ended.stdout
@@ -362,7 +362,7 @@ def test_old_kernels_and_strict_containers_get_the_same_view():
     """Without mount_setattr(2) and pivot_root(2) the new root is as read-only and as empty."""
     code = """
 import errno, os
-from verl_tir.sandbox_server import linux, private_files
+from sandbox_server import linux, private_files
 def refuse(*arguments): raise OSError(errno.EPERM, "refused")
 linux.set_mount_attributes = linux.pivot_root = refuse
 linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWUTS)
@@ -374,7 +374,7 @@ if os.fork() == 0:
     os._exit(os.system("true; echo $?"))
 os.wait()
 """
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     ended = subprocess.run([sys.executable, "-uc", code], capture_output=True, text=True, env=env, timeout=20)
     assert ended.stdout == "['/proc', '/tmp', '/var/tmp'] False /\n0\n", ended
 
@@ -386,7 +386,7 @@ def test_memory_is_counted_over_the_tree_and_shared_pages_once(processes, own, e
     """Forks that share a large block do not exceed what each writing its own does; one process is not looked at."""
     code = f"""
 import os, signal, time
-from verl_tir.sandbox_server.memory_guard import MemoryGuard
+from sandbox_server.memory_guard import MemoryGuard
 block, pids = bytearray(60 << 20), []
 read, write = os.pipe()
 for _ in range({processes}):
@@ -400,6 +400,6 @@ for _ in pids: os.read(read, 1)
 print(MemoryGuard(160 << 20, own_namespace=False).exceeded())
 for pid in pids: os.kill(pid, signal.SIGKILL)
 """
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=40)
     assert ended.stdout == f"{exceeded}\n", ended

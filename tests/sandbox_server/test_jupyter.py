@@ -6,7 +6,7 @@ from unittest.mock import ANY
 import pytest
 from notebooks import CONFIG, cell, post, run
 
-from verl_tir.sandbox_server import EmbeddedSandbox
+from sandbox_server import EmbeddedSandbox
 
 
 @pytest.fixture(scope="module")

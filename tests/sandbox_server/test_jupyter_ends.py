@@ -5,10 +5,10 @@ import json
 import pytest
 from notebooks import CONFIG, cell, run
 
-from verl_tir.sandbox_server import EmbeddedSandbox
-from verl_tir.sandbox_server.cell_record import with_cells
-from verl_tir.sandbox_server.cells_api import jupyter_response
-from verl_tir.sandbox_server.frames import Job, Report, RunStatus
+from sandbox_server import EmbeddedSandbox
+from sandbox_server.cell_record import with_cells
+from sandbox_server.cells_api import jupyter_response
+from sandbox_server.frames import Job, Report, RunStatus
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from sandbox_client import ExecutionStatus, RetryPolicy, SandboxClient, SandboxOverloaded, Timeouts
-from verl_tir.sandbox_server import EmbeddedSandbox, SandboxStartError, ServerConfig
+from sandbox_server import EmbeddedSandbox, SandboxStartError, ServerConfig
 
 BARE = ServerConfig(port=0, workers=1, preload=(), shutdown_grace=0.5, drain_seconds=0.5)
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PATIENT = RetryPolicy(attempts=30, total_timeout=20.0, wait_initial=0.05, wait_max=0.3, wait_jitter=0.1)
 ONCE = RetryPolicy(attempts=1, total_timeout=20.0)
 TIMEOUTS = Timeouts(total=20.0, margin=1.0)
@@ -129,7 +129,7 @@ def test_a_killed_server_leaves_nothing():
 def test_the_server_dies_with_its_parent():
     """A parent that is killed takes the server along, without having closed it."""
     code = (
-        "import time\nfrom verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig\n"
+        "import time\nfrom sandbox_server import EmbeddedSandbox, ServerConfig\n"
         "sandbox = EmbeddedSandbox(ServerConfig(port=0, workers=1, preload=()))\nsandbox.start()\n"
         "print(sandbox.pid, flush=True)\ntime.sleep(60)"
     )

@@ -12,8 +12,8 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
-from verl_tir.sandbox_server.telemetry import ProgramOutcome, Telemetry
+from sandbox_server import EmbeddedSandbox, ServerConfig
+from sandbox_server.telemetry import ProgramOutcome, Telemetry
 
 CONFIG = ServerConfig(port=0, workers=1, preload=(), queue_size=0)
 
@@ -107,7 +107,7 @@ def served(tmp_path, *flags):
     log = tmp_path / "log"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "verl_tir.sandbox_server", f"--port={port}", "--workers=1", "--preload="]
+    command = [sys.executable, "-m", "sandbox_server", f"--port={port}", "--workers=1", "--preload="]
     with log.open("wb") as file, subprocess.Popen([*command, *flags], stderr=file) as server:
         try:
             wait_for(log, "sandbox server at")
@@ -134,7 +134,7 @@ def test_requests_are_logged_without_what_was_sent(tmp_path, log_format):
     assert not [line for line in lines if "s3cr3t" in line]
     if log_format == "text":
         (line,) = [line for line in lines if "/run_code 200" in line]
-        assert "INFO verl_tir.sandbox_server.app: POST /run_code 200 success 0." in line
+        assert "INFO sandbox_server.app: POST /run_code 200 success 0." in line
     else:
         requests = [json.loads(line) for line in lines if '"path"' in line]
         ran, refused = requests

@@ -16,8 +16,8 @@ from sandbox_client import (
     SandboxUnavailable,
     Token,
 )
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
-from verl_tir.sandbox_server.resident import ResidentSandbox
+from sandbox_server import EmbeddedSandbox, ServerConfig
+from sandbox_server.resident import ResidentSandbox
 
 CONFIG = ServerConfig(port=0, workers=1, preload=())
 TOKEN = "outages"

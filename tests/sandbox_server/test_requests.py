@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
-from verl_tir.sandbox_server.api import parse_run_code
-from verl_tir.sandbox_server.cells_api import parse_run_jupyter
-from verl_tir.sandbox_server.fields import BadRequest
+from sandbox_server import EmbeddedSandbox, ServerConfig
+from sandbox_server.api import parse_run_code
+from sandbox_server.cells_api import parse_run_jupyter
+from sandbox_server.fields import BadRequest
 
 CONFIG = ServerConfig(port=0, workers=1, preload=(), max_run_timeout=20.0, max_request_mb=2, max_file_mb=1)
 

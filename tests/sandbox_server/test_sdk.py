@@ -6,7 +6,7 @@ import base64
 import pytest
 import sandbox_fusion as sdk
 
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
+from sandbox_server import EmbeddedSandbox, ServerConfig
 
 FINISHED, LATE = sdk.CommandRunStatus.Finished, sdk.CommandRunStatus.TimeLimitExceeded
 ONCE = {"max_attempts": 1, "client_timeout": 30}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from verl_tir.sandbox_server import EmbeddedSandbox, ServerConfig
+from sandbox_server import EmbeddedSandbox, ServerConfig
 
 SUCCESS, FAILED, TIME_LIMIT = "Success", "Failed", "TimeLimitExceeded"
 CONFIG = ServerConfig(port=0, workers=2, max_output_bytes=10_000, max_run_timeout=20.0)

@@ -4,10 +4,10 @@ from dataclasses import fields
 
 import pytest
 
-from verl_tir.sandbox_server import ServerConfig
-from verl_tir.sandbox_server.config import DEFAULT_PRELOAD, default_preload, missing_preload
-from verl_tir.sandbox_server.flags import GROUPS, field_docs, parse_arguments, server_arguments
-from verl_tir.sandbox_server.pace import Pace
+from sandbox_server import ServerConfig
+from sandbox_server.config import DEFAULT_PRELOAD, default_preload, missing_preload
+from sandbox_server.flags import GROUPS, field_docs, parse_arguments, server_arguments
+from sandbox_server.pace import Pace
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_help_tells_what_each_flag_does(capsys):
 def test_a_preload_that_is_missing(monkeypatch):
     """A module that is preloaded by default may be missing; one that was asked for may not."""
     assert set(default_preload()) <= set(DEFAULT_PRELOAD)
-    monkeypatch.setattr("verl_tir.sandbox_server.config.DEFAULT_PRELOAD", ("json", "no_such_module"))
+    monkeypatch.setattr("sandbox_server.config.DEFAULT_PRELOAD", ("json", "no_such_module"))
     missing_preload.cache_clear()
     assert (default_preload(), missing_preload()) == (("json",), ("no_such_module",))
     assert ServerConfig().preload == ("json",)

@@ -17,8 +17,8 @@ import pytest
 from faulty_proxy import FaultyProxy, Spoil, sometimes
 
 from sandbox_client import ExecutionStatus, Limits, SandboxClient, Timeouts, Token
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox
+from sandbox_server.config import ServerConfig
+from sandbox_server.launcher import EmbeddedSandbox
 
 CALLS = int(os.environ.get("SOAK_CALLS", 8_000))
 IN_FLIGHT = 64

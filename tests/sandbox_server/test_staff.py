@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.frames import Job, RunStatus
-from verl_tir.sandbox_server.pool import WorkerPool
-from verl_tir.sandbox_server.staff import libraries, names_any
+from sandbox_server.config import ServerConfig
+from sandbox_server.frames import Job, RunStatus
+from sandbox_server.pool import WorkerPool
+from sandbox_server.staff import libraries, names_any
 
 # Names neither library, and yet asks for one.
 HIDDEN = "import sys\nname = 'sym' + 'py'\n"

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from verl_tir.demo.formats import CALLS, Span, Transcript
-from verl_tir.demo.tasks.data import distinct
-from verl_tir.demo.tasks.problem import Program
+from tir_tools.demo.formats import CALLS, Span, Transcript
+from tir_tools.demo.tasks.data import distinct
+from tir_tools.demo.tasks.problem import Program
 from verl_tir.rollout.observation import PREFIX, SUFFIX, TIMEOUT_TEXT
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from verl_tir.filters.dumped import SCHEMA, Fate
+from verl_tir.dump.reader import SCHEMA, Fate
 from verl_tir.metrics.scored import is_correct
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, Trajectory, Turn, TurnEnd
 

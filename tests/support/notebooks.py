@@ -4,7 +4,7 @@ import json
 import urllib.error
 import urllib.request
 
-from verl_tir.sandbox_server import ServerConfig
+from sandbox_server import ServerConfig
 
 CONFIG = ServerConfig(port=0, workers=1, preload=(), max_output_bytes=20_000)
 """One worker, so that notebooks follow each other in the same place."""

@@ -14,7 +14,7 @@ import transfer_queue as tq
 from omegaconf import OmegaConf
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from verl_tir.filters.sampler import build_sampler
+from verl_tir.sampler.verl_buffer import build_sampler
 from verl_tir.trajectory import StopReason, Trajectory, Turn, TurnEnd
 
 MAX_RESPONSE_TOKENS = 12

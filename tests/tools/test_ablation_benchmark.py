@@ -12,12 +12,12 @@ from ablation_outcome import WINDOW, Interval, Outcome, against_first, by_turn, 
 from ablation_sandbox import preamble, talkative
 from trajectories import line, trajectory, turn
 
+from sandbox_server.config import ServerConfig
+from sandbox_server.isolation import IsolationPolicy
+from sandbox_server.launcher import EmbeddedSandbox
 from verl_tir.compose import compose_launch
 from verl_tir.launch import register_search_path
 from verl_tir.metrics.log_probs import reduce_log_probs
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.isolation import IsolationPolicy
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox
 from verl_tir.trajectory import Outcome as Ran
 
 SETTING = Setting(steps=30, learning_rate=1e-3, problems=8, mini_batch=2, turns=8, talk=0.5)

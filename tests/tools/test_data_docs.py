@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import typer
 
-from verl_tir.data.answer_kind import AnswerKind
-from verl_tir.data.command import data_app
-from verl_tir.data.manifest import SCHEMA
-from verl_tir.data.mending import Remark
-from verl_tir.data.rule import OFF_BY_DEFAULT, Rule
-from verl_tir.data.rules import Limits
-from verl_tir.data.selection import Choice, Method
-from verl_tir.data.sources import SOURCES
+from tir_tools.data.answer_kind import AnswerKind
+from tir_tools.data.command import data_app
+from tir_tools.data.manifest import SCHEMA
+from tir_tools.data.mending import Remark
+from tir_tools.data.rule import OFF_BY_DEFAULT, Rule
+from tir_tools.data.rules import Limits
+from tir_tools.data.selection import Choice, Method
+from tir_tools.data.sources import SOURCES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DATA = (ROOT / "docs" / "data.md").read_text()
 COMMANDS = typer.main.get_group(data_app)
 

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub.utils import filter_repo_objects
 
-from verl_tir.data.columns import USUAL, Columns
-from verl_tir.data.errors import ColumnError, DataError, FileError, RowError
-from verl_tir.data.files import find
-from verl_tir.data.mending import Remark
-from verl_tir.data.problem import Asked, Problem
-from verl_tir.data.reading import Reader
-from verl_tir.data.sources import BY_NAME, SOURCES
+from tir_tools.data.columns import USUAL, Columns
+from tir_tools.data.errors import ColumnError, DataError, FileError, RowError
+from tir_tools.data.files import find
+from tir_tools.data.mending import Remark
+from tir_tools.data.problem import Asked, Problem
+from tir_tools.data.reading import Reader
+from tir_tools.data.sources import BY_NAME, SOURCES
 
 DAPO_BEFORE = (
     "Solve the following math problem step by step. The last line of your response should be of the form "

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from verl_tir.data.errors import RowError
-from verl_tir.data.ground_truth import cleaned_answer, read_truth
-from verl_tir.data.judge import PoolJudge
-from verl_tir.data.mending import Remark
-from verl_tir.data.rules import is_sentence
-from verl_tir.reward.lines import score_lines
-from verl_tir.reward.pool import ScoringPool
-from verl_tir.reward.score import compute_score
-from verl_tir.reward.truth import accepted_answers, quoted_texts
-from verl_tir.reward.verdict import Verdict
+from math_answers.pool import ScoringPool
+from math_answers.truth import accepted_answers, quoted_texts
+from math_answers.verdict import Verdict
+from tir_tools.data.errors import RowError
+from tir_tools.data.ground_truth import cleaned_answer, read_truth
+from tir_tools.data.judge import PoolJudge
+from tir_tools.data.mending import Remark
+from tir_tools.data.rules import is_sentence
+from tir_tools.evaluation.score_lines import score_lines
+from verl_tir.reward import compute_score
 
 
 @pytest.fixture(scope="module")

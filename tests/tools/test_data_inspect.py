@@ -10,9 +10,9 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from typer.testing import CliRunner
 
+from tir_tools.data.describe import BARS, measured
+from tir_tools.data.sources import SOURCES
 from verl_tir.cli import app
-from verl_tir.data.describe import BARS, measured
-from verl_tir.data.sources import SOURCES
 
 
 def run(*words: object) -> Any:

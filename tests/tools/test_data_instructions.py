@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from verl_tir.data.instructions import bare
+from tir_tools.data.instructions import bare
 from verl_tir.rollout.prompt import PromptTemplate, templated_messages
 
 QUESTION = "Let $x=2$ and $y=\\frac{1}{2}$. What is $x+y$?"

@@ -12,16 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from tir_tools.data.duplicates import find_duplicates
+from tir_tools.data.judge import PoolJudge
+from tir_tools.data.normal import problem_id
+from tir_tools.data.overlap import HeldOut
+from tir_tools.data.prepare import Settings, prepare
+from tir_tools.data.problem import Problem
+from tir_tools.data.rule import Rule
+from tir_tools.data.verl_format import schema
 from verl_tir.cli import app
-from verl_tir.data.duplicates import find_duplicates
-from verl_tir.data.judge import PoolJudge
-from verl_tir.data.normal import problem_id
-from verl_tir.data.overlap import HeldOut
-from verl_tir.data.prepare import Settings, prepare
-from verl_tir.data.problem import Problem
-from verl_tir.data.rule import Rule
-from verl_tir.data.verl_format import schema
-from verl_tir.reward.score import compute_score
+from verl_tir.reward import compute_score
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_verl_reads_lists_together(several: Path, tmp_path: Path, monkeypatch: p
     from omegaconf import OmegaConf
     from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn
 
-    from verl_tir.demo.model import train_tokenizer
+    from tir_tools.demo.model import train_tokenizer
 
     other = write(
         tmp_path / "other.jsonl", [{"problem": "Unlike", "answer": "1"}, {"problem": "Like", "answer": "46.0"}]

@@ -13,16 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from math_answers.verdict import Verdict
+from tir_tools.data.duplicates import find_duplicates
+from tir_tools.data.judge import PoolJudge
+from tir_tools.data.normal import problem_id
+from tir_tools.data.overlap import Held, HeldOut
+from tir_tools.data.prepare import Settings, prepare
+from tir_tools.data.problem import Problem, Role
+from tir_tools.data.rule import Rule
+from tir_tools.data.verl_format import SCHEMA
 from verl_tir.cli import app
-from verl_tir.data.duplicates import find_duplicates
-from verl_tir.data.judge import PoolJudge
-from verl_tir.data.normal import problem_id
-from verl_tir.data.overlap import Held, HeldOut
-from verl_tir.data.prepare import Settings, prepare
-from verl_tir.data.problem import Problem, Role
-from verl_tir.data.rule import Rule
-from verl_tir.data.verl_format import SCHEMA
-from verl_tir.reward.verdict import Verdict
 
 LONG = (
     "A farmer has $17$ sheep and buys $25$ more on each of $3$ days. On the last day he sells half of them to a friend"
@@ -394,7 +394,7 @@ def test_verl_reads_what_is_written(inputs: Path, monkeypatch: pytest.MonkeyPatc
     from omegaconf import OmegaConf
     from verl.utils.dataset.rl_dataset import RLHFDataset
 
-    from verl_tir.demo.model import train_tokenizer
+    from tir_tools.demo.model import train_tokenizer
 
     monkeypatch.setenv("HF_DATASETS_CACHE", str(inputs / "cache"))
     files = []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from verl_tir.data.normal import problem_id
-from verl_tir.data.problem import Asked, Problem
-from verl_tir.data.rule import OFF_BY_DEFAULT, Rule
-from verl_tir.data.rules import Limits, all_boxed, text_finding
+from tir_tools.data.normal import problem_id
+from tir_tools.data.problem import Asked, Problem
+from tir_tools.data.rule import OFF_BY_DEFAULT, Rule
+from tir_tools.data.rules import Limits, all_boxed, text_finding
 
 DEFAULT = frozenset(Rule) - OFF_BY_DEFAULT
 

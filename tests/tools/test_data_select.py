@@ -13,16 +13,16 @@ import pytest
 from batches import random_batch
 from typer.testing import CliRunner
 
+from tir_tools.data.balance import Window, balanced, spread
+from tir_tools.data.errors import DataError
+from tir_tools.data.lim import alignment
+from tir_tools.data.normal import problem_id
+from tir_tools.data.rates import Wanted, read_rates
 from verl_tir.cli import app
-from verl_tir.data.balance import Window, balanced, spread
-from verl_tir.data.errors import DataError
-from verl_tir.data.lim import alignment
-from verl_tir.data.normal import problem_id
-from verl_tir.data.rates import Wanted, read_rates
-from verl_tir.filters.dump import TrajectoryDump
-from verl_tir.filters.storage import StoredRow
-from verl_tir.filters.void import Plan
+from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.rollout.prompt import PromptTemplate, templated_messages
+from verl_tir.sampler.loss_plan import Plan
+from verl_tir.sampler.storage import StoredRow
 
 
 def test_lim_scores_by_hand() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from verl_tir.data.answer_kind import AnswerKind, answer_kind
-from verl_tir.data.mending import mended
-from verl_tir.data.normal import ID_LENGTH, normalised, problem_id
+from tir_tools.data.answer_kind import AnswerKind, answer_kind
+from tir_tools.data.mending import mended
+from tir_tools.data.normal import ID_LENGTH, normalised, problem_id
 
 
 @pytest.mark.parametrize(

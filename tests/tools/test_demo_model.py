@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from verl_tir.demo.formats import transcripts
-from verl_tir.demo.model import build, tiny_model
-from verl_tir.demo.tokenizer import train_tokenizer
-from verl_tir.demo.transcripts import good_walks
-from verl_tir.demo.warm_start import WarmStart
+from tir_tools.demo.formats import transcripts
+from tir_tools.demo.model import build, tiny_model
+from tir_tools.demo.tokenizer import train_tokenizer
+from tir_tools.demo.transcripts import good_walks
+from tir_tools.demo.warm_start import WarmStart
 
 
 def test_the_same_seed_gives_the_same_model_and_it_learns(tmp_path: Path) -> None:

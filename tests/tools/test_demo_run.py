@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from verl_tir.demo.command import TOY, launch_command, recipe_of
-from verl_tir.demo.folder import Origin, ResumeError, RunFolder, read_metrics
-from verl_tir.demo.run import DemoSettings, run_demo
-from verl_tir.demo.summary import read_curve, sparkline, step_seconds
+from tir_tools.demo.command import TOY, launch_command, recipe_of
+from tir_tools.demo.folder import Origin, ResumeError, RunFolder, read_metrics
+from tir_tools.demo.run import DemoSettings, run_demo
+from tir_tools.demo.summary import read_curve, sparkline, step_seconds
 
 ORIGIN = Origin("torl", 3, None, None, ("tir.rollout.max_turns=2",))
 

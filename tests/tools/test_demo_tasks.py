@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from verl_tir.demo.tasks.data import problems, split, verl_row
-from verl_tir.demo.tasks.kinds import KINDS
-from verl_tir.demo.tasks.problem import Problem
+from tir_tools.demo.tasks.data import problems, split, verl_row
+from tir_tools.demo.tasks.kinds import KINDS
+from tir_tools.demo.tasks.problem import Problem
 
 
 def of_each_kind(seed: int) -> list[Problem]:

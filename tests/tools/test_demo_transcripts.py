@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from verl_tir.demo.formats import CALLS, Transcript, transcript
-from verl_tir.demo.tokenizer import NUMBERS, train_tokenizer
-from verl_tir.demo.transcripts import Call, Say, Walk, good_walks, walks
-from verl_tir.demo.warm_start import batch_of
+from tir_tools.demo.formats import CALLS, Transcript, transcript
+from tir_tools.demo.tokenizer import NUMBERS, train_tokenizer
+from tir_tools.demo.transcripts import Call, Say, Walk, good_walks, walks
+from tir_tools.demo.warm_start import batch_of
 from verl_tir.rollout.turn_rule import resolve_turn_rule
 
 MANY = 1_800

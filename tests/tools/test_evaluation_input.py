@@ -11,12 +11,12 @@ from typing import Any
 import pandas
 import pytest
 
-from verl_tir.evaluation.checkpoint import CheckpointError, CheckpointKind, context_problem, find_checkpoint
-from verl_tir.evaluation.command import OverrideError, check_overrides, eval_overrides, quoted, recipe_for
-from verl_tir.evaluation.cost import Attempt, cost_of, read_attempts, write_attempt
-from verl_tir.evaluation.problems import BenchmarkError, read_benchmarks, validation_table
-from verl_tir.evaluation.protocol import PRESETS, Protocol
-from verl_tir.evaluation.settings import SettingsError, check_same, settings_of, write_settings
+from tir_tools.evaluation.checkpoint import CheckpointError, CheckpointKind, context_problem, find_checkpoint
+from tir_tools.evaluation.command import OverrideError, check_overrides, eval_overrides, quoted, recipe_for
+from tir_tools.evaluation.cost import Attempt, cost_of, read_attempts, write_attempt
+from tir_tools.evaluation.problems import BenchmarkError, read_benchmarks, validation_table
+from tir_tools.evaluation.protocol import PRESETS, Protocol
+from tir_tools.evaluation.settings import SettingsError, check_same, settings_of, write_settings
 
 
 def row(index: int, source: str = "a", **change: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from verl_tir.evaluation.protocol import PRESETS, Protocol, departures
-from verl_tir.evaluation.published import (
+from tir_tools.evaluation.protocol import PRESETS, Protocol, departures
+from tir_tools.evaluation.published import (
     REGISTRY,
     RegistryError,
     canonical_name,
@@ -17,11 +17,11 @@ from verl_tir.evaluation.published import (
     published,
     registry,
 )
-from verl_tir.evaluation.report import Report
-from verl_tir.evaluation.results import Answered, BenchmarkResult, benchmark_result
-from verl_tir.evaluation.samples import Sample, SampleStatus
-from verl_tir.evaluation.settings import EvalSettings
-from verl_tir.evaluation.statistics import Estimate
+from tir_tools.evaluation.report import Report
+from tir_tools.evaluation.results import Answered, BenchmarkResult, benchmark_result
+from tir_tools.evaluation.samples import Sample, SampleStatus
+from tir_tools.evaluation.settings import EvalSettings
+from tir_tools.evaluation.statistics import Estimate
 from verl_tir.trajectory import StopReason
 
 RIGHT, WRONG, NONE = SampleStatus.CORRECT, SampleStatus.WRONG, SampleStatus.NO_ANSWER

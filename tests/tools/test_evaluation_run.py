@@ -15,12 +15,12 @@ import pytest
 from arithmetic import split, verl_row
 from typer.testing import CliRunner, Result
 
+from tir_tools.evaluation import launch
+from tir_tools.evaluation.folder import FolderInUseError, in_folder, noted
+from tir_tools.processes import Launch
 from verl_tir import doctor
 from verl_tir.cli import app
 from verl_tir.config import SandboxConfig
-from verl_tir.evaluation import launch
-from verl_tir.evaluation.folder import FolderInUseError, in_folder, noted
-from verl_tir.processes import Launch
 from verl_tir.selection import PLATFORM_VARIABLE, RECIPE_VARIABLE
 
 PROBLEMS, SAMPLES = 3, 4
@@ -77,7 +77,7 @@ async def no_findings(config: SandboxConfig) -> list[doctor.Finding]:
 
 def script(folder: Path, limit: int = 1000, faulty: bool = False) -> None:
     """Have the trainer stop after `limit` problems, or lose every fourth sample to the sandbox."""
-    support = str(Path(__file__).parent / "support")
+    support = str(Path(__file__).parents[1] / "support")
     (folder / "trainer.py").write_text(TRAINER.format(support=support, limit=limit, faulty=faulty))
 
 
@@ -200,7 +200,7 @@ def test_what_a_killed_command_left_running_is_ended(tmp_path: Path) -> None:
 def test_one_command_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
     """A second one says so, and leaves the first one's run alone."""
     holder = (
-        "import sys, time; from pathlib import Path; from verl_tir.evaluation.folder import in_folder\n"
+        "import sys, time; from pathlib import Path; from tir_tools.evaluation.folder import in_folder\n"
         "with in_folder(Path(sys.argv[1])):\n    Path(sys.argv[1], 'held').touch()\n    time.sleep(60)"
     )
     first = subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)])

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from dumped_lines import CUT, FAILED_CODE, FAULT, TOO_LONG, VOID, answered, finished, write_dump
 
-from verl_tir.evaluation.problems import Problem
-from verl_tir.evaluation.samples import SampleStatus, collect, sample_of, sample_record
-from verl_tir.filters.dumped import DumpedTrajectory, read_dump
+from tir_tools.evaluation.problems import Problem
+from tir_tools.evaluation.samples import SampleStatus, collect, sample_of, sample_record
+from verl_tir.dump.reader import DumpedTrajectory, read_dump
 from verl_tir.trajectory import Trajectory
 
 
@@ -102,6 +102,6 @@ def test_a_line_of_the_samples_file(tmp_path: Path) -> None:
     assert [record["score"] for record in records] == [1.0, 0.0, None]
     assert records[0]["problem"] == "p0"
     assert (records[0]["extracted"], records[0]["response"]) == ("1", "\\boxed{1}")
-    text = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
     told = re.findall(r"`(\w+)`", text.partition("| `samples.jsonl` |")[2].partition("\n")[0])
     assert set(told) - set(SampleStatus) == set(records[0])

@@ -11,9 +11,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from verl_tir.evaluation.samples import Sample, SampleStatus
-from verl_tir.evaluation.statistics import Estimate, Measure, bootstrap, pass_at_k, powers_up_to
-from verl_tir.evaluation.voting import canonical, majority_at_k, votes
+from tir_tools.evaluation.samples import Sample, SampleStatus
+from tir_tools.evaluation.statistics import Estimate, Measure, bootstrap, pass_at_k, powers_up_to
+from tir_tools.evaluation.voting import canonical, majority_at_k, votes
 from verl_tir.trajectory import StopReason
 
 SMALL = [(n, right, k) for n in range(1, 7) for right in range(n + 1) for k in range(1, n + 1)]

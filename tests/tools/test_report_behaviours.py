@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from trajectories import trajectory, turn
 
-from verl_tir.report.behaviours import Behaviour, Program, behaviours, code_of, numbers, programs
+from tir_tools.report.behaviours import Behaviour, Program, behaviours, code_of, numbers, programs
 from verl_tir.rollout.segment import Segment
 from verl_tir.trajectory import Outcome
 

@@ -16,9 +16,9 @@ from chromium import Chromium, Page, find_chromium
 from report_runs import unpack
 from trajectories import line, trajectory, turn, write_dump
 
-from verl_tir.report.compare import comparison_page
-from verl_tir.report.page import report_page
-from verl_tir.report.run_data import RunFiles, read_run
+from tir_tools.report.compare import comparison_page
+from tir_tools.report.page import report_page
+from tir_tools.report.run_data import RunFiles, read_run
 from verl_tir.trajectory import Outcome
 
 pytestmark = pytest.mark.browser

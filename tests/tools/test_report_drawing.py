@@ -8,14 +8,14 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from batches import measured, random_batch
 
-from verl_tir.filters.dumped import Fate
-from verl_tir.report.behaviours import Behaviour
-from verl_tir.report.drawing import BOTTOM, LEFT, MOST_POINTS, RIGHT, TOP, draw, sparkline, thin
-from verl_tir.report.figure import DataLine, Kind, lines_of
-from verl_tir.report.figures import FIGURES
-from verl_tir.report.history import History, Point, Series
-from verl_tir.report.key_figures import key_figures
-from verl_tir.report.words import Unit, spell
+from tir_tools.report.behaviours import Behaviour
+from tir_tools.report.drawing import BOTTOM, LEFT, MOST_POINTS, RIGHT, TOP, draw, sparkline, thin
+from tir_tools.report.figure import DataLine, Kind, lines_of
+from tir_tools.report.figures import FIGURES
+from tir_tools.report.history import History, Point, Series
+from tir_tools.report.key_figures import key_figures
+from tir_tools.report.words import Unit, spell
+from verl_tir.dump.reader import Fate
 
 
 def series(*values: float) -> Series:

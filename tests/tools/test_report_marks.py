@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from verl_tir.report.behaviours import Behaviour
-from verl_tir.report.figures import FIGURES
-from verl_tir.report.findings import MARKS, findings_of
-from verl_tir.report.history import History
-from verl_tir.report.marks import Level
-from verl_tir.report.status import RunState, RunStatus
+from tir_tools.report.behaviours import Behaviour
+from tir_tools.report.figures import FIGURES
+from tir_tools.report.findings import MARKS, findings_of
+from tir_tools.report.history import History
+from tir_tools.report.marks import Level
+from tir_tools.report.status import RunState, RunStatus
 
 STEPS = 12
 HEALTHY = {
@@ -207,7 +207,7 @@ def test_every_rule_has_its_examples() -> None:
 
 def test_every_rule_is_explained() -> None:
     """The page on the report has a row for each, and for each behaviour, and for none that does not exist."""
-    text = (Path(__file__).parents[1] / "docs" / "report.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
     rules, shown = (
         re.findall(r"^\| ([a-z -]+) \| ", text.partition(heading)[2].partition("\n## ")[0], re.MULTILINE)
         for heading in ("| rule | fires when |", "| behaviour | rule |")

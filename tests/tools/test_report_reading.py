@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from verl_tir.report.history import History, Point, trend, where
-from verl_tir.report.key_figures import key_figures
-from verl_tir.report.metrics_log import MetricsError, MetricsLog
-from verl_tir.report.run_data import RunFiles, RunNotFoundError
-from verl_tir.report.settings import HIDDEN, Settings, read_settings
-from verl_tir.report.status import RunState, read_status
-from verl_tir.tail import Tail
+from tir_tools.report.history import History, Point, trend, where
+from tir_tools.report.key_figures import key_figures
+from tir_tools.report.metrics_log import MetricsError, MetricsLog
+from tir_tools.report.run_data import RunFiles, RunNotFoundError
+from tir_tools.report.settings import HIDDEN, Settings, read_settings
+from tir_tools.report.status import RunState, read_status
+from tir_tools.tail import Tail
 
 
 def log(path: Path, *steps: int, value: float = 0.5) -> Path:
@@ -135,9 +135,9 @@ def test_settings_that_differ() -> None:
     assert first.differences(second) == [("b", "1", "2"), ("c", "1", None), ("d", None, "3")]
 
 
-OUTAGE = "\x1b[36m(TaskRunner pid=1)\x1b[0m verl_tir.filters.faults.OutageError: 70 of the batch's 128 say nothing"
+OUTAGE = "\x1b[36m(TaskRunner pid=1)\x1b[0m verl_tir.sampler.faults.OutageError: 70 of the batch's 128 say nothing"
 RAYS = "ray.exceptions.RayTaskError(OutageError): \x1b[36mray::TaskRunnerV1.run()\x1b[39m (pid=1)"
-TRACEBACK = [RAYS, "  File a.py, line 1", "verl_tir.filters.faults.OutageError: 70 of the batch's 128 say nothing"]
+TRACEBACK = [RAYS, "  File a.py, line 1", "verl_tir.sampler.faults.OutageError: 70 of the batch's 128 say nothing"]
 HYDRA = "Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace."
 
 # id: exit status, log, last step, state, error

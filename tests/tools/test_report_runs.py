@@ -14,13 +14,13 @@ from report_runs import NAMES, unpack
 from rich.console import Console
 from typer.testing import CliRunner
 
+from tir_tools.report.compare import comparison_page
+from tir_tools.report.page import report_page, script_json
+from tir_tools.report.run_data import Run, RunFiles, read_run
+from tir_tools.report.status import RunState
+from tir_tools.report.watch import spark, watch
+from tir_tools.report.write import ReportRequest, write_report
 from verl_tir.cli import app
-from verl_tir.report.compare import comparison_page
-from verl_tir.report.page import report_page, script_json
-from verl_tir.report.run_data import Run, RunFiles, read_run
-from verl_tir.report.status import RunState
-from verl_tir.report.watch import spark, watch
-from verl_tir.report.write import ReportRequest, write_report
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,7 @@ def test_watching_ends_with_the_run(folders: dict[str, Path], tmp_path: Path) ->
 
 def test_blocks_show_a_series() -> None:
     """The lowest and the highest value at the ends of the scale; long series by the mean of stretches."""
-    from verl_tir.report.history import Point
+    from tir_tools.report.history import Point
 
     assert spark(tuple(Point(step, value) for step, value in enumerate([0, 1, 0.5]))) == "▁█▅"
     assert spark((Point(1, 5.0),)) == "▁"

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from trajectories import line, trajectory, turn, write_dump
 
-from verl_tir.filters.dumped import DumpError
-from verl_tir.report.dump_index import DumpIndex, index_dump, load
-from verl_tir.report.embed import HEAD_CHARS, TAIL_CHARS, Embedded, embed, utf16
-from verl_tir.report.highlight import colour_runs
-from verl_tir.report.page import report_page
-from verl_tir.report.run_data import RunFiles, read_run
-from verl_tir.report.sample import choose
+from tir_tools.report.dump_index import DumpIndex, index_dump, load
+from tir_tools.report.embed import HEAD_CHARS, TAIL_CHARS, Embedded, embed, utf16
+from tir_tools.report.highlight import colour_runs
+from tir_tools.report.page import report_page
+from tir_tools.report.run_data import RunFiles, read_run
+from tir_tools.report.sample import choose
+from verl_tir.dump.reader import DumpError
 from verl_tir.rollout.segment import SampledTokens, Segment
 from verl_tir.trajectory import Outcome, StopReason
 

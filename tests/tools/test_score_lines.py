@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from verl_tir.reward.lines import Keys, LineError, Status, Tally, score_lines
-from verl_tir.reward.pool import ScoringPool
-from verl_tir.reward.score_file import score_file
+from math_answers.pool import ScoringPool
+from tir_tools.evaluation.score_file import score_file
+from tir_tools.evaluation.score_lines import Keys, LineError, Status, Tally, score_lines
 
 HANGING = r"\boxed{9^{9^{9^9}}}"
 

@@ -11,8 +11,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from verl.checkpoint_engine.base import CheckpointEngineRegistry
 
-import verl_tir.cpu.checkpoint_engine  # noqa: F401
-from verl_tir.cpu import model_copies
+import verl_cpu.checkpoint_engine  # noqa: F401
+from verl_cpu import model_copies
 
 BUCKET = 64
 WEIGHTS = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from verl_tir.reward.form import Braced, Bracketed, Form, Listed, Matrix, Relation, Union
-from verl_tir.reward.form_reader import read_form
-from verl_tir.reward.latex_text import compact, is_words, tidy
+from math_answers.form import Braced, Bracketed, Form, Listed, Matrix, Relation, Union
+from math_answers.form_reader import read_form
+from math_answers.latex_text import compact, is_words, tidy
 
 
 class AnswerKind(StrEnum):

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from verl_tir.data.errors import DataError
+from tir_tools.data.errors import DataError
 
 BINS = 5
 

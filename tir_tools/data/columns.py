@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from verl_tir.data.errors import ColumnError, RowError, shortened
-from verl_tir.data.ground_truth import after_hashes, read_truth
-from verl_tir.data.mending import Note, Remark
-from verl_tir.data.problem import Asked
-from verl_tir.reward.answer import last_boxed
+from math_answers.answer import last_boxed
+from tir_tools.data.errors import ColumnError, RowError, shortened
+from tir_tools.data.ground_truth import after_hashes, read_truth
+from tir_tools.data.mending import Note, Remark
+from tir_tools.data.problem import Asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from verl_tir.data.problem import Role
-from verl_tir.data.rule import Rule
-from verl_tir.data.selection import Choice, Method, Window
+from tir_tools.data.problem import Role
+from tir_tools.data.rule import Rule
+from tir_tools.data.selection import Choice, Method, Window
 
 data_app = typer.Typer(
     help="Problems for training and evaluation, in verl's format.", no_args_is_help=True, rich_markup_mode=None
@@ -24,7 +24,7 @@ _CPUS = os.cpu_count() or 1
 @data_app.command()
 def sources() -> None:
     """List the data sets that `prepare` knows."""
-    from verl_tir.data.console import print_sources
+    from tir_tools.data.console import print_sources
 
     print_sources(Console())
 
@@ -64,9 +64,9 @@ def prepare(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table, and write nothing.")] = False,
 ) -> None:
     """Read, filter and write a data set; a manifest beside it says what was done."""
-    from verl_tir.data.console import print_prepared, progress_bars, reported_errors
-    from verl_tir.data.preparing import Own, Request, prepare_files
-    from verl_tir.data.rules import Limits
+    from tir_tools.data.console import print_prepared, progress_bars, reported_errors
+    from tir_tools.data.preparing import Own, Request, prepare_files
+    from tir_tools.data.rules import Limits
 
     request = Request(
         source=source,
@@ -110,8 +110,8 @@ def select(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table, and write nothing.")] = False,
 ) -> None:
     """Choose problems by how often a model solves them."""
-    from verl_tir.data.console import print_selected, progress_bars, reported_errors
-    from verl_tir.data.selecting import Request, select_files
+    from tir_tools.data.console import print_selected, progress_bars, reported_errors
+    from tir_tools.data.selecting import Request, select_files
 
     with reported_errors():
         choice = Choice(method, Window(*window), count, bins, seed, threshold, epochs)
@@ -131,12 +131,12 @@ def inspect_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what is in a file: counts, lengths, kinds of ground truths, duplicates, a sample."""
-    from verl_tir.data import console as shown
-    from verl_tir.data.columns import USUAL
-    from verl_tir.data.describe import describe
-    from verl_tir.data.files import find
-    from verl_tir.data.reading import Reader
-    from verl_tir.data.tokenizer import TokenLengths
+    from tir_tools.data import console as shown
+    from tir_tools.data.columns import USUAL
+    from tir_tools.data.describe import describe
+    from tir_tools.data.files import find
+    from tir_tools.data.reading import Reader
+    from tir_tools.data.tokenizer import TokenLengths
 
     with shown.reported_errors():
         with shown.progress_bars() as progress:

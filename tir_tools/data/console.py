@@ -14,15 +14,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from verl_tir.data import preparing, selecting
-from verl_tir.data import progress as progress_type
-from verl_tir.data.describe import Description, kind_of
-from verl_tir.data.errors import DataError
-from verl_tir.data.manifest import manifest_path
-from verl_tir.data.problem import Problem, Role
-from verl_tir.data.rule import Rule
-from verl_tir.data.sources import SOURCES
-from verl_tir.reward.process import ScoringError
+from math_answers.process import ScoringError
+from tir_tools.data import preparing, selecting
+from tir_tools.data import progress as progress_type
+from tir_tools.data.describe import Description, kind_of
+from tir_tools.data.errors import DataError
+from tir_tools.data.manifest import manifest_path
+from tir_tools.data.problem import Problem, Role
+from tir_tools.data.rule import Rule
+from tir_tools.data.sources import SOURCES
 
 _BAR = 40
 _EXCERPT = 300

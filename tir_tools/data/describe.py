@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from verl_tir.data.answer_kind import AnswerKind, answer_kind
-from verl_tir.data.mending import Remark
-from verl_tir.data.problem import Problem
-from verl_tir.data.reading import Reading
+from tir_tools.data.answer_kind import AnswerKind, answer_kind
+from tir_tools.data.mending import Remark
+from tir_tools.data.problem import Problem
+from tir_tools.data.reading import Reading
 
 _Value = TypeVar("_Value")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from verl_tir.data.judge import Judge
-from verl_tir.data.problem import Problem
-from verl_tir.data.rule import Rule
-from verl_tir.data.rules import Finding, answer_texts
-from verl_tir.reward.verdict import Verdict
+from math_answers.verdict import Verdict
+from tir_tools.data.judge import Judge
+from tir_tools.data.problem import Problem
+from tir_tools.data.rule import Rule
+from tir_tools.data.rules import Finding, answer_texts
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from verl_tir.data.errors import FileError, RowError, shortened
+from tir_tools.data.errors import FileError, RowError, shortened
 
 FORMATS = (".parquet", ".jsonl", ".json", ".csv")
 

@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from verl_tir.data.errors import RowError, shortened
-from verl_tir.data.mending import Note, Remark
-from verl_tir.reward.answer import last_boxed
-from verl_tir.reward.latex_text import is_words
-from verl_tir.reward.truth import quoted_texts
+from math_answers.answer import last_boxed
+from math_answers.latex_text import is_words
+from math_answers.truth import quoted_texts
+from tir_tools.data.errors import RowError, shortened
+from tir_tools.data.mending import Note, Remark
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from verl_tir.data.errors import HubError
-from verl_tir.data.sources import Source
+from tir_tools.data.errors import HubError
+from tir_tools.data.sources import Source
 
 
 @dataclass(frozen=True, slots=True)

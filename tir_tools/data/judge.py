@@ -7,10 +7,10 @@ import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from verl_tir.data.answer_kind import AnswerKind, answer_kind
-from verl_tir.data.progress import Progress, silent
-from verl_tir.reward.pool import ScoringPool
-from verl_tir.reward.verdict import Verdict
+from math_answers.pool import ScoringPool
+from math_answers.verdict import Verdict
+from tir_tools.data.answer_kind import AnswerKind, answer_kind
+from tir_tools.data.progress import Progress, silent
 
 _PLAIN_KINDS = frozenset({AnswerKind.INTEGER, AnswerKind.DECIMAL, AnswerKind.FRACTION})
 """Ground truths that need no parser; most are such."""
@@ -33,7 +33,7 @@ class Judge(Protocol):
 
 
 class PoolJudge:
-    """The scorer that training uses, see `verl_tir.reward.pool`."""
+    """The scorer that training uses, see `math_answers.pool`."""
 
     def __init__(
         self, workers: int, *, timeout: float = 10.0, memory_limit_mb: int = 2048, progress: Progress = silent

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from verl_tir.data.errors import DataError
+from tir_tools.data.errors import DataError
 
 THRESHOLD = 0.6
 """The paper's."""

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import verl_tir
-from verl_tir.data.errors import FileError
-from verl_tir.data.files import FileStamp
-from verl_tir.data.mending import Remark
-from verl_tir.data.overlap import Match
-from verl_tir.data.prepare import Prepared, Settings
-from verl_tir.data.reading import Reading
-from verl_tir.data.rule import Rule
-from verl_tir.data.rules import Finding, answer_texts
+from tir_tools.data.errors import FileError
+from tir_tools.data.files import FileStamp
+from tir_tools.data.mending import Remark
+from tir_tools.data.overlap import Match
+from tir_tools.data.prepare import Prepared, Settings
+from tir_tools.data.reading import Reading
+from tir_tools.data.rule import Rule
+from tir_tools.data.rules import Finding, answer_texts
 
 SCHEMA = 1
 EXAMPLES = 3

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from verl_tir.data.normal import tokens
-from verl_tir.data.problem import Problem
+from tir_tools.data.normal import tokens
+from tir_tools.data.problem import Problem
 
 Triple = tuple[str, str, str]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from verl_tir.data.duplicates import find_duplicates
-from verl_tir.data.errors import RowError
-from verl_tir.data.judge import Judge
-from verl_tir.data.overlap import HeldOut, Match
-from verl_tir.data.problem import Problem, Role
-from verl_tir.data.progress import Progress, silent
-from verl_tir.data.rule import ALWAYS, OFF_BY_DEFAULT, Rule
-from verl_tir.data.rules import Finding, Limits, is_word_answer, text_finding
-from verl_tir.reward.verdict import Verdict
+from math_answers.verdict import Verdict
+from tir_tools.data.duplicates import find_duplicates
+from tir_tools.data.errors import RowError
+from tir_tools.data.judge import Judge
+from tir_tools.data.overlap import HeldOut, Match
+from tir_tools.data.problem import Problem, Role
+from tir_tools.data.progress import Progress, silent
+from tir_tools.data.rule import ALWAYS, OFF_BY_DEFAULT, Rule
+from tir_tools.data.rules import Finding, Limits, is_word_answer, text_finding
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,21 +8,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from verl_tir.data.columns import USUAL, VERL, Columns
-from verl_tir.data.errors import CountError, DataError, FileError
-from verl_tir.data.files import FileStamp, find, stamp
-from verl_tir.data.hub import fetch
-from verl_tir.data.judge import PoolJudge
-from verl_tir.data.manifest import manifest_path, prepare_manifest, refuse_foreign, write_manifest
-from verl_tir.data.overlap import Held, HeldOut
-from verl_tir.data.prepare import Prepared, Settings, prepare
-from verl_tir.data.problem import Role
-from verl_tir.data.progress import Progress
-from verl_tir.data.reading import Reader, Reading
-from verl_tir.data.rule import ALWAYS, OFF_BY_DEFAULT, Rule
-from verl_tir.data.rules import Limits
-from verl_tir.data.sources import BY_NAME, Source
-from verl_tir.data.verl_format import needs_lists, write_problems
+from tir_tools.data.columns import USUAL, VERL, Columns
+from tir_tools.data.errors import CountError, DataError, FileError
+from tir_tools.data.files import FileStamp, find, stamp
+from tir_tools.data.hub import fetch
+from tir_tools.data.judge import PoolJudge
+from tir_tools.data.manifest import manifest_path, prepare_manifest, refuse_foreign, write_manifest
+from tir_tools.data.overlap import Held, HeldOut
+from tir_tools.data.prepare import Prepared, Settings, prepare
+from tir_tools.data.problem import Role
+from tir_tools.data.progress import Progress
+from tir_tools.data.reading import Reader, Reading
+from tir_tools.data.rule import ALWAYS, OFF_BY_DEFAULT, Rule
+from tir_tools.data.rules import Limits
+from tir_tools.data.sources import BY_NAME, Source
+from tir_tools.data.verl_format import needs_lists, write_problems
 
 
 @dataclass(frozen=True, slots=True)

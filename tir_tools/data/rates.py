@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verl_tir.data.errors import ColumnError, FileError, RowError, shortened
-from verl_tir.data.files import FORMATS, FileStamp, Row, open_file, stamp
-from verl_tir.data.instructions import bare
-from verl_tir.data.lim import Curve
-from verl_tir.data.normal import normalised
-from verl_tir.filters.dumped import PATTERN, read_dump
+from tir_tools.data.errors import ColumnError, FileError, RowError, shortened
+from tir_tools.data.files import FORMATS, FileStamp, Row, open_file, stamp
+from tir_tools.data.instructions import bare
+from tir_tools.data.lim import Curve
+from tir_tools.data.normal import normalised
+from verl_tir.dump.reader import PATTERN, read_dump
 
 
 @dataclass(frozen=True, slots=True)

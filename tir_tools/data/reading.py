@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verl_tir.data.columns import Columns, Fields, choose, read
-from verl_tir.data.errors import FileError, RowError, shortened
-from verl_tir.data.files import FileStamp, open_file, stamp
-from verl_tir.data.instructions import bare
-from verl_tir.data.mending import Note, Remark, mended
-from verl_tir.data.normal import problem_id
-from verl_tir.data.problem import Problem
-from verl_tir.data.progress import Progress, silent
+from tir_tools.data.columns import Columns, Fields, choose, read
+from tir_tools.data.errors import FileError, RowError, shortened
+from tir_tools.data.files import FileStamp, open_file, stamp
+from tir_tools.data.instructions import bare
+from tir_tools.data.mending import Note, Remark, mended
+from tir_tools.data.normal import problem_id
+from tir_tools.data.problem import Problem
+from tir_tools.data.progress import Progress, silent
 
 
 @dataclass(frozen=True, slots=True)

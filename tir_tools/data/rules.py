@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from verl_tir.data.errors import shortened
-from verl_tir.data.problem import Asked, Problem
-from verl_tir.data.rule import ALWAYS, Rule
-from verl_tir.reward.answer import last_boxed
-from verl_tir.reward.latex_text import compact, is_words, tidy
+from math_answers.answer import last_boxed
+from math_answers.latex_text import compact, is_words, tidy
+from tir_tools.data.errors import shortened
+from tir_tools.data.problem import Asked, Problem
+from tir_tools.data.rule import ALWAYS, Rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from verl_tir.data.columns import USUAL
-from verl_tir.data.errors import DataError, FileError
-from verl_tir.data.files import stamp
-from verl_tir.data.manifest import manifest_path, refuse_foreign, select_manifest, write_manifest
-from verl_tir.data.progress import Progress
-from verl_tir.data.rates import Rates, Wanted, read_rates
-from verl_tir.data.reading import Reader
-from verl_tir.data.selection import Choice, select
-from verl_tir.data.verl_format import write_table
+from tir_tools.data.columns import USUAL
+from tir_tools.data.errors import DataError, FileError
+from tir_tools.data.files import stamp
+from tir_tools.data.manifest import manifest_path, refuse_foreign, select_manifest, write_manifest
+from tir_tools.data.progress import Progress
+from tir_tools.data.rates import Rates, Wanted, read_rates
+from tir_tools.data.reading import Reader
+from tir_tools.data.selection import Choice, select
+from tir_tools.data.verl_format import write_table
 
 
 @dataclass(frozen=True, slots=True)

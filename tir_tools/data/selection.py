@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from verl_tir.data.balance import BINS, Window, balanced
-from verl_tir.data.errors import DataError
-from verl_tir.data.lim import THRESHOLD, Curve, alignment
+from tir_tools.data.balance import BINS, Window, balanced
+from tir_tools.data.errors import DataError
+from tir_tools.data.lim import THRESHOLD, Curve, alignment
 
 
 class Method(StrEnum):

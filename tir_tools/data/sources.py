@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from verl_tir.data.columns import Columns
-from verl_tir.data.problem import Role
+from tir_tools.data.columns import Columns
+from tir_tools.data.problem import Role
 
 
 @dataclass(frozen=True, slots=True)

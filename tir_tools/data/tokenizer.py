@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from verl_tir.data.errors import FileError
+from tir_tools.data.errors import FileError
 
 
 class TokenLengths:

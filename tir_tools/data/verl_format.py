@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from verl_tir.data.problem import Problem
+from tir_tools.data.problem import Problem
 
 
 def schema(*, lists: bool) -> pa.Schema:

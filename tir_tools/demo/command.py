@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verl_tir.demo.folder import Origin, RunFolder
-from verl_tir.sandbox_server.isolation import IsolationPolicy
+from sandbox_server.isolation import IsolationPolicy
+from tir_tools.demo.folder import Origin, RunFolder
 from verl_tir.selection import selected
 
 _ISOLATION_KEY = "tir.sandbox.isolation"

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from verl_tir.report.status import EXIT_STATUS_FILE
+from tir_tools.report.status import EXIT_STATUS_FILE
 
 
 class ResumeError(ValueError):

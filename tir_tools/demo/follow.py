@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from verl_tir.demo.progress import STEP_COLUMNS, step_cells
-from verl_tir.demo.summary import success_by_kind
-from verl_tir.processes import Launch
-from verl_tir.report.metrics_log import parse_metrics
-from verl_tir.start_up import StartUp
-from verl_tir.tail import Tail
+from tir_tools.demo.progress import STEP_COLUMNS, step_cells
+from tir_tools.demo.summary import success_by_kind
+from tir_tools.processes import Launch
+from tir_tools.report.metrics_log import parse_metrics
+from tir_tools.start_up import StartUp
+from tir_tools.tail import Tail
 
 _POLL_SECONDS = 0.3
 _WIDTHS = (5, *(max(7, len(name)) for name in STEP_COLUMNS))

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from verl_tir.demo.tasks.problem import Program
-from verl_tir.demo.transcripts import Call, Walk
+from tir_tools.demo.tasks.problem import Program
+from tir_tools.demo.transcripts import Call, Walk
 from verl_tir.rollout.observation import SIMPLETIR_FRAME, ObservationRule, ProgramRun, observe
 from verl_tir.rollout.turn_rules import torl
 from verl_tir.rollout.turn_rules.hermes import CALL_END, CALL_START

@@ -10,10 +10,10 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from verl_tir.demo.formats import Transcript, transcripts
-from verl_tir.demo.tokenizer import END_OF_TEXT, MESSAGE_END, train_tokenizer
-from verl_tir.demo.transcripts import good_walks, walks
-from verl_tir.demo.warm_start import Progress, WarmStart, warm_up
+from tir_tools.demo.formats import Transcript, transcripts
+from tir_tools.demo.tokenizer import END_OF_TEXT, MESSAGE_END, train_tokenizer
+from tir_tools.demo.transcripts import good_walks, walks
+from tir_tools.demo.warm_start import Progress, WarmStart, warm_up
 
 WARM_START = WarmStart(steps=600, batch_size=32)
 SOLVED = 440 * WARM_START.batch_size

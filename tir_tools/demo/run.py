@@ -15,22 +15,22 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import verl_tir.recipes
-from verl_tir.demo.command import REAL, TOOL_MESSAGES, TOY, isolation_of, launch_command, recipe_of
-from verl_tir.demo.folder import Origin, ResumeError, RunFolder, read_metrics
-from verl_tir.demo.follow import follow
-from verl_tir.demo.formats import model_name
-from verl_tir.demo.show import show_curve, show_samples, show_times
-from verl_tir.demo.summary import Metrics, read_curve, step_seconds, success_by_kind
-from verl_tir.demo.tasks.data import split, verl_row
+from sandbox_server.config import ServerConfig
+from sandbox_server.crew import SandboxSetupError
+from sandbox_server.isolation import IsolationPolicy
+from sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
+from tir_tools.demo.command import REAL, TOOL_MESSAGES, TOY, isolation_of, launch_command, recipe_of
+from tir_tools.demo.folder import Origin, ResumeError, RunFolder, read_metrics
+from tir_tools.demo.follow import follow
+from tir_tools.demo.formats import model_name
+from tir_tools.demo.show import show_curve, show_samples, show_times
+from tir_tools.demo.summary import Metrics, read_curve, step_seconds, success_by_kind
+from tir_tools.demo.tasks.data import split, verl_row
+from tir_tools.processes import Launch
+from tir_tools.report.write import ReportRequest, write_report
+from tir_tools.start_up import StartUp, last_lines
 from verl_tir.doctor import survey_quietly
-from verl_tir.processes import Launch
-from verl_tir.report.write import ReportRequest, write_report
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.crew import SandboxSetupError
-from verl_tir.sandbox_server.isolation import IsolationPolicy
-from verl_tir.sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
 from verl_tir.selection import without
-from verl_tir.start_up import StartUp, last_lines
 
 TRAIN_PROBLEMS, VAL_PROBLEMS = 1_800, 90
 """Of nine kinds each."""
@@ -202,7 +202,7 @@ def warm_model(parent: Path, origin: Origin, console: Console) -> Path:
         console.print(f"[bold]model[/]: warmed up before, in {folder}")
         return folder
     # torch takes seconds to import, which a command line's help should not cost.
-    from verl_tir.demo.model import WARM_START, grow
+    from tir_tools.demo.model import WARM_START, grow
 
     columns = (TextColumn("[bold]model[/]: warm start"), BarColumn(), TextColumn("{task.fields[loss]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:

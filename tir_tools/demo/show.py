@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from verl_tir.demo.summary import Curve, Validation, sparkline
+from tir_tools.demo.summary import Curve, Validation, sparkline
 
 
 def show_curve(curve: Curve, console: Console) -> None:

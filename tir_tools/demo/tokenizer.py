@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2TokenizerFast
 
-from verl_tir.demo.formats import CALLS, transcript
-from verl_tir.demo.transcripts import walks
+from tir_tools.demo.formats import CALLS, transcript
+from tir_tools.demo.transcripts import walks
 
 END_OF_TEXT, MESSAGE_START, MESSAGE_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (

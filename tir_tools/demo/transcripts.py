@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from verl_tir.demo.tasks.data import problems
-from verl_tir.demo.tasks.problem import Problem, Program
+from tir_tools.demo.tasks.data import problems
+from tir_tools.demo.tasks.problem import Problem, Program
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from verl_tir.demo.formats import Transcript
-from verl_tir.demo.tokenizer import DIGITS, MESSAGE_END, MESSAGE_START, NUMBERS
+from tir_tools.demo.formats import Transcript
+from tir_tools.demo.tokenizer import DIGITS, MESSAGE_END, MESSAGE_START, NUMBERS
 
 _TOKENS = 40
 """Of the model in a transcript, about; weighted."""

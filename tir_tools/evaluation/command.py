@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from verl_tir.evaluation.protocol import Preset
+from tir_tools.evaluation.protocol import Preset
 from verl_tir.selection import selected, without
 
 DUMP = "trajectories"

@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from verl_tir.evaluation.folder import dumped, write_lines, write_text
-from verl_tir.evaluation.problems import Problem
-from verl_tir.evaluation.published import distances
-from verl_tir.evaluation.report import Report
-from verl_tir.evaluation.request import Evaluation
-from verl_tir.evaluation.results import Answered, benchmark_result
-from verl_tir.evaluation.samples import Collected, Sample, sample_record
-from verl_tir.evaluation.voting import votes
-from verl_tir.reward.pool import ScoringPool, Verdict
+from math_answers.pool import ScoringPool, Verdict
+from tir_tools.evaluation.folder import dumped, write_lines, write_text
+from tir_tools.evaluation.problems import Problem
+from tir_tools.evaluation.published import distances
+from tir_tools.evaluation.report import Report
+from tir_tools.evaluation.request import Evaluation
+from tir_tools.evaluation.results import Answered, benchmark_result
+from tir_tools.evaluation.samples import Collected, Sample, sample_record
+from tir_tools.evaluation.voting import votes
 
 _SCORERS = 2
 _SECONDS, _MEMORY_MB = 5.0, 2048

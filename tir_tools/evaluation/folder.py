@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from verl_tir.evaluation.command import DUMP
-from verl_tir.filters.dumped import DumpedTrajectory, read_dump
-from verl_tir.processes import end_marked
+from tir_tools.evaluation.command import DUMP
+from tir_tools.processes import end_marked
+from verl_tir.dump.reader import DumpedTrajectory, read_dump
 
 _RUNNING = "running"
 """Holds the mark of the run of verl that is under way."""

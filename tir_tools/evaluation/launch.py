@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from verl_tir.evaluation.checkpoint import Checkpoint, CheckpointError
-from verl_tir.evaluation.command import DUMP, launch_command, merge_command
-from verl_tir.evaluation.cost import Attempt, write_attempt
-from verl_tir.evaluation.folder import noted
-from verl_tir.evaluation.request import MERGED
-from verl_tir.processes import Launch
-from verl_tir.start_up import ENGINE, StartUp, last_lines
-from verl_tir.tail import Tail
+from tir_tools.evaluation.checkpoint import Checkpoint, CheckpointError
+from tir_tools.evaluation.command import DUMP, launch_command, merge_command
+from tir_tools.evaluation.cost import Attempt, write_attempt
+from tir_tools.evaluation.folder import noted
+from tir_tools.evaluation.request import MERGED
+from tir_tools.processes import Launch
+from tir_tools.start_up import ENGINE, StartUp, last_lines
+from tir_tools.tail import Tail
 
 _POLL_SECONDS = 0.5
 _KEEP_SECONDS = 5.0

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from verl_tir.evaluation.protocol import Protocol
-from verl_tir.evaluation.results import BenchmarkResult
+from tir_tools.evaluation.protocol import Protocol
+from tir_tools.evaluation.results import BenchmarkResult
 
 REGISTRY = Path(__file__).with_name("published.json")
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from verl_tir.evaluation.protocol import departures
-from verl_tir.evaluation.published import Distance
-from verl_tir.evaluation.results import BenchmarkResult
-from verl_tir.evaluation.samples import SampleStatus
-from verl_tir.evaluation.settings import EvalSettings
-from verl_tir.evaluation.statistics import CONFIDENCE, RESAMPLES, Estimate
+from tir_tools.evaluation.protocol import departures
+from tir_tools.evaluation.published import Distance
+from tir_tools.evaluation.results import BenchmarkResult
+from tir_tools.evaluation.samples import SampleStatus
+from tir_tools.evaluation.settings import EvalSettings
+from tir_tools.evaluation.statistics import CONFIDENCE, RESAMPLES, Estimate
 
 _NAMES = {
     "turns": "turns",

@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from verl_tir.evaluation.checkpoint import Checkpoint, CheckpointError, CheckpointKind, context_problem, find_checkpoint
-from verl_tir.evaluation.command import OverrideError, check_overrides, eval_overrides, recipe_for
-from verl_tir.evaluation.folder import dumped
-from verl_tir.evaluation.problems import Benchmark, Problem, read_benchmarks, validation_table
-from verl_tir.evaluation.protocol import PRESETS, Protocol
-from verl_tir.evaluation.published import Published, published
-from verl_tir.evaluation.samples import Collected, collect
-from verl_tir.evaluation.settings import EvalSettings, settings_of
+from tir_tools.evaluation.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointKind,
+    context_problem,
+    find_checkpoint,
+)
+from tir_tools.evaluation.command import OverrideError, check_overrides, eval_overrides, recipe_for
+from tir_tools.evaluation.folder import dumped
+from tir_tools.evaluation.problems import Benchmark, Problem, read_benchmarks, validation_table
+from tir_tools.evaluation.protocol import PRESETS, Protocol
+from tir_tools.evaluation.published import Published, published
+from tir_tools.evaluation.samples import Collected, collect
+from tir_tools.evaluation.settings import EvalSettings, settings_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verl_tir.evaluation.samples import Sample, SampleStatus
-from verl_tir.evaluation.statistics import Estimate, Measure, bootstrap, pass_at_k, powers_up_to
-from verl_tir.evaluation.voting import CORRECT, majority_at_k
+from tir_tools.evaluation.samples import Sample, SampleStatus
+from tir_tools.evaluation.statistics import Estimate, Measure, bootstrap, pass_at_k, powers_up_to
+from tir_tools.evaluation.voting import CORRECT, majority_at_k
 
 FEW_PROBLEMS = 50
 """With fewer, an interval is 20 points wide and more."""

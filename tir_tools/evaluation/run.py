@@ -14,18 +14,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
-from verl_tir.evaluation.checkpoint import CheckpointError, CheckpointKind
-from verl_tir.evaluation.command import OverrideError
-from verl_tir.evaluation.conclude import conclude
-from verl_tir.evaluation.cost import Cost, cost_of, read_attempts
-from verl_tir.evaluation.folder import FolderInUseError, in_folder
-from verl_tir.evaluation.launch import MergeError, log_of, merged, validate
-from verl_tir.evaluation.problems import BenchmarkError, validation_table
-from verl_tir.evaluation.published import RegistryError
-from verl_tir.evaluation.request import PROBLEMS, EvalRequest, Evaluation, overrides_of, understand
-from verl_tir.evaluation.samples import Collected
-from verl_tir.evaluation.settings import SettingsError, check_same, write_settings
-from verl_tir.start_up import last_lines
+from tir_tools.evaluation.checkpoint import CheckpointError, CheckpointKind
+from tir_tools.evaluation.command import OverrideError
+from tir_tools.evaluation.conclude import conclude
+from tir_tools.evaluation.cost import Cost, cost_of, read_attempts
+from tir_tools.evaluation.folder import FolderInUseError, in_folder
+from tir_tools.evaluation.launch import MergeError, log_of, merged, validate
+from tir_tools.evaluation.problems import BenchmarkError, validation_table
+from tir_tools.evaluation.published import RegistryError
+from tir_tools.evaluation.request import PROBLEMS, EvalRequest, Evaluation, overrides_of, understand
+from tir_tools.evaluation.samples import Collected
+from tir_tools.evaluation.settings import SettingsError, check_same, write_settings
+from tir_tools.start_up import last_lines
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

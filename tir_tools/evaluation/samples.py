@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from verl_tir.evaluation.problems import Problem
-from verl_tir.filters.dumped import DumpedTrajectory
+from tir_tools.evaluation.problems import Problem
+from verl_tir.dump.reader import DumpedTrajectory
 from verl_tir.trajectory import Outcome, StopReason, TurnEnd
 
 

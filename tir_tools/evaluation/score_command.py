@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from verl_tir.reward.lines import Keys, LineError, Status, Tally
-from verl_tir.reward.pool import ScoringError, ScoringPool
-from verl_tir.reward.score_file import STANDARD, score_file
+from math_answers.pool import ScoringError, ScoringPool
+from tir_tools.evaluation.score_file import STANDARD, score_file
+from tir_tools.evaluation.score_lines import Keys, LineError, Status, Tally
 
 
 def score_command(

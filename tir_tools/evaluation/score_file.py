@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from verl_tir.reward.lines import DEFAULT_KEYS, Keys, Tally, score_lines
-from verl_tir.reward.pool import ScoringPool
+from math_answers.pool import ScoringPool
+from tir_tools.evaluation.score_lines import DEFAULT_KEYS, Keys, Tally, score_lines
 
 STANDARD = Path("-")
 """Standard input, or output."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from verl_tir.reward.answer import last_boxed
-from verl_tir.reward.pool import ScoringPool
-from verl_tir.reward.truth import accepted_answers
-from verl_tir.reward.verdict import Verdict
+from math_answers.answer import last_boxed
+from math_answers.pool import ScoringPool
+from math_answers.truth import accepted_answers
+from math_answers.verdict import Verdict
 
 ADDED = ("score", "extracted", "status")
 """Keys that every scored line has; a line that has all three was scored before, and is scored anew."""

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from verl_tir.evaluation.checkpoint import Checkpoint
-from verl_tir.evaluation.problems import Benchmark
+from tir_tools.evaluation.checkpoint import Checkpoint
+from tir_tools.evaluation.problems import Benchmark
 
 FILE = "settings.json"
 

@@ -8,9 +8,9 @@ from fractions import Fraction
 from functools import lru_cache
 from math import comb
 
-from verl_tir.evaluation.samples import Sample, SampleStatus
-from verl_tir.reward.latex_text import compact, is_words, tidy
-from verl_tir.reward.python_text import python_to_latex
+from math_answers.latex_text import compact, is_words, tidy
+from math_answers.python_text import python_to_latex
+from tir_tools.evaluation.samples import Sample, SampleStatus
 
 CORRECT = 0
 """The vote for the right answer."""

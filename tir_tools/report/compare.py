@@ -6,14 +6,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from verl_tir.report.drawing import draw
-from verl_tir.report.figure import DataLine, Figure, Kind
-from verl_tir.report.figures import SECTIONS
-from verl_tir.report.history import Series, trend
-from verl_tir.report.key_figures import NOTICED, Good, KeyFigure, key_figures
-from verl_tir.report.page import Chart, by_section, chart_data, render
-from verl_tir.report.run_data import Run
-from verl_tir.report.words import Unit, spell
+from tir_tools.report.drawing import draw
+from tir_tools.report.figure import DataLine, Figure, Kind
+from tir_tools.report.figures import SECTIONS
+from tir_tools.report.history import Series, trend
+from tir_tools.report.key_figures import NOTICED, Good, KeyFigure, key_figures
+from tir_tools.report.page import Chart, by_section, chart_data, render
+from tir_tools.report.run_data import Run
+from tir_tools.report.words import Unit, spell
 
 _MORE = (
     ("tir/turn/2/log_prob/p1", "Lowest 1% of log-probability, turn 2", Unit.NATS, SECTIONS[2]),

@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from verl_tir.report.figure import DataLine, Kind
-from verl_tir.report.history import Point, Series
-from verl_tir.report.words import Unit, spell
+from tir_tools.report.figure import DataLine, Kind
+from tir_tools.report.history import Point, Series
+from tir_tools.report.words import Unit, spell
 
 WIDTH, HEIGHT = 420, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 412, 10, 196

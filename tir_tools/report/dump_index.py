@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verl_tir.filters.dumped import DumpedTrajectory, DumpError, Fate, dump_files
+from tir_tools.report.behaviours import Behaviour, behaviours
+from verl_tir.dump.reader import DumpedTrajectory, DumpError, Fate, dump_files
 from verl_tir.metrics.scored import Scored
 from verl_tir.metrics.summary import summarize
-from verl_tir.report.behaviours import Behaviour, behaviours
 from verl_tir.trajectory import StopReason
 
 logger = logging.getLogger(__name__)

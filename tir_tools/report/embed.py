@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from verl_tir.filters.dumped import DumpedTrajectory
-from verl_tir.report.dump_index import Entry, load
-from verl_tir.report.highlight import colour_runs
+from tir_tools.report.dump_index import Entry, load
+from tir_tools.report.highlight import colour_runs
+from verl_tir.dump.reader import DumpedTrajectory
 from verl_tir.rollout.segment import SampledTokens, Segment
 from verl_tir.trajectory import Turn
 

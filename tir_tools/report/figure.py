@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from verl_tir.report.history import History, Series
-from verl_tir.report.words import Unit
+from tir_tools.report.history import History, Series
+from tir_tools.report.words import Unit
 
 COLOURS = 9
 MOST_LINES = COLOURS

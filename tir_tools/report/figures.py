@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from verl_tir.report.figure import COLOURS, Figure, Kind, Line
-from verl_tir.report.words import Unit
+from tir_tools.report.figure import COLOURS, Figure, Kind, Line
+from tir_tools.report.words import Unit
 from verl_tir.trajectory import Outcome
 
 SECTIONS = (

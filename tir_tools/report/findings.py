@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from verl_tir.report import marks_sandbox, marks_stability
-from verl_tir.report.history import History
-from verl_tir.report.marks import (
+from tir_tools.report import marks_sandbox, marks_stability
+from tir_tools.report.history import History
+from tir_tools.report.marks import (
     Finding,
     Level,
     Mark,
@@ -15,7 +15,7 @@ from verl_tir.report.marks import (
     VoidTrained,
     look,
 )
-from verl_tir.report.status import RunState, RunStatus
+from tir_tools.report.status import RunState, RunStatus
 
 MARKS: tuple[Mark, ...] = (
     marks_sandbox.SandboxFaults(),

@@ -7,8 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 
-from verl_tir.report.history import History, Point, Series, Trend, trend
-from verl_tir.report.words import Unit, spell
+from tir_tools.report.history import History, Point, Series, Trend, trend
+from tir_tools.report.words import Unit, spell
 
 NOTICED = 0.1
 """Change, as a share of the value, above which it is said to be for the better or the worse."""

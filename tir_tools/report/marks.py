@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Protocol
 
-from verl_tir.report.history import History, Series, trend, where
-from verl_tir.report.words import Unit, spell
+from tir_tools.report.history import History, Series, trend, where
+from tir_tools.report.words import Unit, spell
 
 _LOST = 0.05
 """Share of aborted trajectories above which a step says nothing of the model."""

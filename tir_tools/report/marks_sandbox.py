@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from verl_tir.report.history import History, Series, trend, where
-from verl_tir.report.marks import Finding, Level, share, steps, whole
-from verl_tir.report.words import Unit, spell
+from tir_tools.report.history import History, Series, trend, where
+from tir_tools.report.marks import Finding, Level, share, steps, whole
+from tir_tools.report.words import Unit, spell
 
 _CALLS, _FAULTED = "tir/sandbox/calls/total", "tir/sandbox/calls/faulted/total"
 

@@ -6,9 +6,9 @@ import statistics
 from dataclasses import dataclass
 from typing import ClassVar
 
-from verl_tir.report.history import History, trend, where
-from verl_tir.report.marks import Finding, Level, share, sound, steps, whole
-from verl_tir.report.words import Unit, spell
+from tir_tools.report.history import History, trend, where
+from tir_tools.report.marks import Finding, Level, share, sound, steps, whole
+from tir_tools.report.words import Unit, spell
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verl_tir.report.history import History
-from verl_tir.tail import Tail
+from tir_tools.report.history import History
+from tir_tools.tail import Tail
 
 logger = logging.getLogger(__name__)
 

@@ -15,15 +15,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tir_tools.report.drawing import BOTTOM, LEFT, RIGHT, TOP, Drawing, draw, sparkline
+from tir_tools.report.embed import embed
+from tir_tools.report.figure import Figure, lines_of
+from tir_tools.report.figures import FIGURES
+from tir_tools.report.key_figures import key_figures
+from tir_tools.report.marks import Level
+from tir_tools.report.run_data import Run
+from tir_tools.report.sample import choose
 from verl_tir import __version__
-from verl_tir.report.drawing import BOTTOM, LEFT, RIGHT, TOP, Drawing, draw, sparkline
-from verl_tir.report.embed import embed
-from verl_tir.report.figure import Figure, lines_of
-from verl_tir.report.figures import FIGURES
-from verl_tir.report.key_figures import key_figures
-from verl_tir.report.marks import Level
-from verl_tir.report.run_data import Run
-from verl_tir.report.sample import choose
 
 TRAJECTORIES = 1000
 """How many a page shows of those that there are."""
@@ -145,7 +145,7 @@ def render(template: str, *, scripts: Sequence[str], charts_data: Mapping[str, A
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("verl_tir.report", _TEMPLATES),
+        loader=PackageLoader("tir_tools.report", _TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -172,7 +172,7 @@ def _hash(text: str) -> str:
 
 @cache
 def _source(name: str) -> str:
-    return (files("verl_tir.report") / _TEMPLATES / name).read_text(encoding="utf-8")
+    return (files("tir_tools.report") / _TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _rounded(value: float) -> float:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verl_tir.filters.dumped import dump_files
-from verl_tir.report.dump_index import DumpIndex, index_dump
-from verl_tir.report.findings import findings_of
-from verl_tir.report.history import History
-from verl_tir.report.marks import Finding
-from verl_tir.report.metrics_log import MetricsLog
-from verl_tir.report.settings import Settings, read_settings
-from verl_tir.report.status import RunStatus, read_status
+from tir_tools.report.dump_index import DumpIndex, index_dump
+from tir_tools.report.findings import findings_of
+from tir_tools.report.history import History
+from tir_tools.report.marks import Finding
+from tir_tools.report.metrics_log import MetricsLog
+from tir_tools.report.settings import Settings, read_settings
+from tir_tools.report.status import RunStatus, read_status
+from verl_tir.dump.reader import dump_files
 
 _DUMP_NAMES = ("trajectories", "dump")
 _LOG_NAME = "verl.log"

@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
-from verl_tir.report.dump_index import Entry
+from tir_tools.report.dump_index import Entry
 
 _Group = list[Entry]
 

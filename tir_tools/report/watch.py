@@ -12,14 +12,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from verl_tir.report.findings import findings_of
-from verl_tir.report.history import History, Series
-from verl_tir.report.key_figures import key_figures
-from verl_tir.report.marks import Finding, Level
-from verl_tir.report.metrics_log import MetricsLog
-from verl_tir.report.run_data import RunFiles
-from verl_tir.report.settings import Settings, read_settings
-from verl_tir.report.status import RunState, RunStatus, read_status
+from tir_tools.report.findings import findings_of
+from tir_tools.report.history import History, Series
+from tir_tools.report.key_figures import key_figures
+from tir_tools.report.marks import Finding, Level
+from tir_tools.report.metrics_log import MetricsLog
+from tir_tools.report.run_data import RunFiles
+from tir_tools.report.settings import Settings, read_settings
+from tir_tools.report.status import RunState, RunStatus, read_status
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 24

@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from verl_tir.filters.dumped import DumpError
-from verl_tir.report.compare import comparison_page
-from verl_tir.report.metrics_log import MetricsError
-from verl_tir.report.page import MAX_MB, TRAJECTORIES, report_page
-from verl_tir.report.run_data import Run, RunFiles, RunNotFoundError, read_run
-from verl_tir.report.status import RunState
+from tir_tools.report.compare import comparison_page
+from tir_tools.report.metrics_log import MetricsError
+from tir_tools.report.page import MAX_MB, TRAJECTORIES, report_page
+from tir_tools.report.run_data import Run, RunFiles, RunNotFoundError, read_run
+from tir_tools.report.status import RunState
+from verl_tir.dump.reader import DumpError
 
 
 class ReportError(ValueError):

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from verl_tir.filters.dumped import PATTERN, SCHEMA, Fate, model_spans
-from verl_tir.filters.storage import StoredRow
-from verl_tir.filters.void import Plan
+from verl_tir.dump.reader import PATTERN, SCHEMA, Fate, model_spans
+from verl_tir.sampler.loss_plan import Plan
+from verl_tir.sampler.storage import StoredRow
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
+from math_answers.answer import last_boxed
 from sandbox_client import SandboxFault
 from verl_tir.metrics.log_probs import reduce_log_probs
-from verl_tir.reward.answer import last_boxed
 from verl_tir.rollout.frame import TokenFrame
 from verl_tir.rollout.generation import Generate, GeneratedTurn, Piece, generate_turn
 from verl_tir.rollout.observation import SIMPLETIR_FRAME, Observation, ObservationRule, ProgramRun, observe

@@ -11,7 +11,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
 from sandbox_client import SandboxClient
-from verl_tir.fleet.fleet import Roster, join_fleet
+from verl_tir.fleet import Roster, join_fleet
 
 logger = logging.getLogger(__name__)
 

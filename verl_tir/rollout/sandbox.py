@@ -23,13 +23,13 @@ from sandbox_client import (
     Token,
     read_token,
 )
+from sandbox_server.config import ServerConfig
+from sandbox_server.launcher import SandboxStartError
+from sandbox_server.resident import ResidentSandbox
 from verl_tir.config import RAY, SandboxConfig
 from verl_tir.rollout.notebook import sandbox_call
 from verl_tir.rollout.observation import ProgramRun
 from verl_tir.rollout.roster import RosterFollower
-from verl_tir.sandbox_server.config import ServerConfig
-from verl_tir.sandbox_server.launcher import SandboxStartError
-from verl_tir.sandbox_server.resident import ResidentSandbox
 from verl_tir.trajectory import Outcome
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from verl_tir.filters.void import LossRule, OverlongPolicy, VoidPolicy
 from verl_tir.rollout.config import STRICT, PositiveSeconds
+from verl_tir.sampler.loss_plan import LossRule, OverlongPolicy, VoidPolicy
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # An unquoted `off` in a YAML file is the boolean false.

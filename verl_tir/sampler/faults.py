@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from verl_tir.filters.groups import Judged
+from verl_tir.sampler.groups import Judged
 
 logger = logging.getLogger(__name__)
 

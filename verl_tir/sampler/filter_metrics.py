@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from verl_tir.filters.gates import Gate
-from verl_tir.filters.refill import UNTRAINABLE, RefillBudget
-from verl_tir.filters.trim import Trimmed
-from verl_tir.filters.void import LossRule, MaskCause, Plan, Row
 from verl_tir.metrics.summary import PREFIX
+from verl_tir.sampler.gates import Gate
+from verl_tir.sampler.loss_plan import LossRule, MaskCause, Plan, Row
+from verl_tir.sampler.refill import UNTRAINABLE, RefillBudget
+from verl_tir.sampler.trim import Trimmed
 
 
 def filter_metrics(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from verl_tir.filters.void import LossRule, Row
+from verl_tir.sampler.loss_plan import LossRule, Row
 
 
 class Gate(Protocol):

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from verl_tir.filters.gates import Gate, first_refusal
-from verl_tir.filters.overlong import ResponseBudget
-from verl_tir.filters.storage import StoredRow, group_of, read_rows
-from verl_tir.filters.void import LossRule, Row
+from verl_tir.sampler.gates import Gate, first_refusal
+from verl_tir.sampler.loss_plan import LossRule, Row
+from verl_tir.sampler.overlong import ResponseBudget
+from verl_tir.sampler.storage import StoredRow, group_of, read_rows
 
 Tags = Mapping[str, Mapping[str, Any]]
 """verl's tags by key; `seq_len` and `response_len` are read."""

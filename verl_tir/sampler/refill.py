@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from verl_tir.filters.gates import Gate, SoundGate
+from verl_tir.sampler.gates import Gate, SoundGate
 
 UNTRAINABLE = "untrainable"
 """Under this name groups are counted that went because no row of a whole batch would have trained."""

@@ -12,10 +12,10 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from verl_tir.filters.cut import RAGGED, RowLengths, cut_shape, misfits
-from verl_tir.filters.overlong import ResponseBudget
-from verl_tir.filters.void import Plan, Row
 from verl_tir.metrics.scored import Scored, is_correct
+from verl_tir.sampler.cut import RAGGED, RowLengths, cut_shape, misfits
+from verl_tir.sampler.loss_plan import Plan, Row
+from verl_tir.sampler.overlong import ResponseBudget
 from verl_tir.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from verl_tir.filters.void import Row, VoidPolicy
+from verl_tir.sampler.loss_plan import Row, VoidPolicy
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from verl_tir.filters.storage import read_tokens, write_masks
-from verl_tir.filters.token_rule import TokenRule, reward_at_last_token
-from verl_tir.filters.void import Row
+from verl_tir.sampler.loss_plan import Row
+from verl_tir.sampler.storage import read_tokens, write_masks
+from verl_tir.sampler.token_rule import TokenRule, reward_at_last_token
 
 _ROWS_AT_ONCE = 256
 """Rows of 16k tokens, masks and log-probabilities, then take about 50 MB of the driver's memory."""

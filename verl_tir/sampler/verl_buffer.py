@@ -20,22 +20,22 @@ from verl.trainer.ppo.padding_utils import SYNTHETIC_PADDING_SEQ_LEN
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from verl_tir.config import TirConfig
-from verl_tir.filters.config import FilterConfig
-from verl_tir.filters.cut import shortest_row
-from verl_tir.filters.dump import TrajectoryDump
-from verl_tir.filters.faults import OutageError, alarm_of_undecided, check_aborted, check_failures, outage
-from verl_tir.filters.gates import AccuracyGate, Gate, SoundGate, UsableGate, VarianceGate
-from verl_tir.filters.groups import Groups, Judged
-from verl_tir.filters.overlong import ResponseBudget
-from verl_tir.filters.refill import UNTRAINABLE, DataCannotFillBatchError, RefillBudget
-from verl_tir.filters.report import filter_metrics, reasons_of
-from verl_tir.filters.storage import cut_rows, mask_rows, set_apart, without
-from verl_tir.filters.token_rule import TokenRule
-from verl_tir.filters.trim import trim_rows
-from verl_tir.filters.void import Plan, Row, plan_batch
+from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.metrics.reward import reward_metrics
 from verl_tir.metrics.sandbox import SandboxMeter
 from verl_tir.metrics.summary import PREFIX, summarize
+from verl_tir.sampler.config import FilterConfig
+from verl_tir.sampler.cut import shortest_row
+from verl_tir.sampler.faults import OutageError, alarm_of_undecided, check_aborted, check_failures, outage
+from verl_tir.sampler.filter_metrics import filter_metrics, reasons_of
+from verl_tir.sampler.gates import AccuracyGate, Gate, SoundGate, UsableGate, VarianceGate
+from verl_tir.sampler.groups import Groups, Judged
+from verl_tir.sampler.loss_plan import Plan, Row, plan_batch
+from verl_tir.sampler.overlong import ResponseBudget
+from verl_tir.sampler.refill import UNTRAINABLE, DataCannotFillBatchError, RefillBudget
+from verl_tir.sampler.storage import cut_rows, mask_rows, set_apart, without
+from verl_tir.sampler.token_rule import TokenRule
+from verl_tir.sampler.trim import trim_rows
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from verl_tir.sandbox_server import ServerConfig
-from verl_tir.sandbox_server.launcher import server_arguments
+from sandbox_server import ServerConfig
+from sandbox_server.launcher import server_arguments
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CONFIG = ServerConfig(
     port=0, workers=2, preload=("json", "numpy", "sympy"), shutdown_grace=0.2, max_output_bytes=50_000
 )
@@ -26,7 +26,7 @@ OTHER_UID = 64321
 _AS_OTHER_USER = """
 import os, sys
 from pathlib import Path
-from verl_tir.sandbox_server import linux, private_files
+from sandbox_server import linux, private_files
 linux.unshare(linux.CLONE_NEWNS)
 linux.mount("none", "/", "none", linux.MS_REC | linux.MS_PRIVATE)
 for path in private_files.interpreter_paths():
@@ -40,7 +40,7 @@ os.setgroups([])
 os.setresgid(*[int(sys.argv[1])] * 3)
 os.setresuid(*[int(sys.argv[1])] * 3)
 os.environ["HOME"] = "/nonexistent"
-os.execv(sys.executable, [sys.executable, "-m", "verl_tir.sandbox_server", *sys.argv[2:]])
+os.execv(sys.executable, [sys.executable, "-m", "sandbox_server", *sys.argv[2:]])
 """
 
 # What every program can use to try something and print how it went.
@@ -111,7 +111,7 @@ class Fortress:
 
     def __enter__(self) -> "Fortress":
         read, write = os.pipe()
-        command = ["-m", "verl_tir.sandbox_server"] if self._uid is None else ["-c", _AS_OTHER_USER, str(self._uid)]
+        command = ["-m", "sandbox_server"] if self._uid is None else ["-c", _AS_OTHER_USER, str(self._uid)]
         self.process = subprocess.Popen(
             [
                 sys.executable,

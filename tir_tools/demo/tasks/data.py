@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from random import Random
 from typing import Protocol, TypeVar
 
-from verl_tir.demo.tasks.kinds import KINDS
-from verl_tir.demo.tasks.problem import Problem
+from tir_tools.demo.tasks.kinds import KINDS
+from tir_tools.demo.tasks.problem import Problem
 
 
 def problems(seed: int) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from random import Random
 
-from verl_tir.demo.tasks.problem import Problem, Program
+from tir_tools.demo.tasks.problem import Problem, Program
 
 Kind = Callable[[Random], Problem]
 
