@@ -49,7 +49,7 @@ def boxed(answer: str) -> str:
 
 def print_labelled(pairs: list[Pair], name: bool = False) -> None:
     """A table by kind; with `name` also the pairs on which ours is wrong."""
-    ours = [verdict is Verdict.EQUAL for verdict in our_verdicts(pairs)]
+    ours = [verdict is Verdict.CORRECT for verdict in our_verdicts(pairs)]
     peers = [math_verify_says(pair) for pair in pairs]
     print(f"{'kind':19} {'pairs':>5}   ours: accepted refused   math-verify: accepted refused")
     kinds = list(dict.fromkeys(pair.kind for pair in pairs))
@@ -79,7 +79,7 @@ def print_problems(truths: list[str], others: int, seed: int) -> None:
             (
                 pair
                 for pair, verdict in zip(pairs, ours, strict=True)
-                if (verdict is Verdict.EQUAL) == (title == "against others")
+                if (verdict is Verdict.CORRECT) == (title == "against others")
             ),
         )
         print_pairs(
@@ -87,7 +87,7 @@ def print_problems(truths: list[str], others: int, seed: int) -> None:
             (
                 pair
                 for pair, verdict, peer in zip(pairs, ours, peers, strict=True)
-                if (verdict is Verdict.EQUAL) != peer
+                if (verdict is Verdict.CORRECT) != peer
             ),
         )
 

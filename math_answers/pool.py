@@ -108,7 +108,7 @@ class ScoringPool:
         return verdict
 
     async def reads(self, text: str) -> Verdict:
-        """Whether `text` reads as a value: `EQUAL` (to itself) if it does, `DIFFERENT` if only the same text equals it.
+        """Whether `text` reads as a value: `CORRECT` (it equals itself) if so, `WRONG` if only the same text equals it.
 
         Raises:
             PoolClosedError: the pool is closed, or was closed meanwhile.

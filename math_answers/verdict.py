@@ -1,4 +1,4 @@
-"""The result of one comparison, and a memory of such results."""
+"""The verdict on an answer, and a memory of verdicts."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ MAX_CHARS = 400
 
 
 class Verdict(StrEnum):
-    """Whether an answer is the ground truth, as far as could be found out within the limits."""
+    """What is known of a response's answer; one enum for reward, evaluation, report and metrics."""
 
-    EQUAL = "equal"
+    CORRECT = "correct"
     """The answer is one of the accepted answers."""
-    DIFFERENT = "different"
+    WRONG = "wrong"
     """The comparison came to its end and the answer is none of the accepted answers."""
+    NO_ANSWER = "no_answer"
+    """The response has no complete box. It counts as wrong; a comparison never returns it."""
     UNDECIDED = "undecided"
     """The comparison ran out of time or memory, or its process died. Says nothing about the answer."""
 
     @classmethod
     def of(cls, same: bool) -> Verdict:
         """The verdict of a comparison that came to its end."""
-        return cls.EQUAL if same else cls.DIFFERENT
+        return cls.CORRECT if same else cls.WRONG
 
 
 class VerdictCache:

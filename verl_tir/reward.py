@@ -75,11 +75,11 @@ class Worth:
                 f"correct_reward={self.correct_reward}"
             )
 
-    def of(self, verdict: Verdict, *, boxed: bool, executable: bool, failed: bool) -> float:
+    def of(self, verdict: Verdict, *, executable: bool, failed: bool) -> float:
         """The score of a response with these parts."""
-        if verdict is Verdict.EQUAL:
+        if verdict is Verdict.CORRECT:
             score = self.correct_reward
-        elif verdict is Verdict.DIFFERENT and boxed and self.boxed_reward is not None:
+        elif verdict is Verdict.WRONG and self.boxed_reward is not None:
             score = self.boxed_reward
         else:
             score = self.wrong_reward
@@ -167,17 +167,17 @@ async def compute_score(
     worth = settings.worth
     accepted = accepted_answers(ground_truth, f"a row of data source {data_source!r}")
     answer = _final_answer(solution_str, extra_info or {})
-    verdict = Verdict.DIFFERENT
+    verdict = Verdict.NO_ANSWER
     if answer.text is not None:
         verdict = await _pool(settings).compare(answer.text, accepted)
     ran = _outcomes(extra_info or {})
     failed = bool(ran & FAILED_OUTCOMES)
     executable = bool(ran) and not failed
     return {
-        "score": worth.of(verdict, boxed=answer.text is not None, executable=executable, failed=failed),
+        "score": worth.of(verdict, executable=executable, failed=failed),
         # Not verl's "acc": validation counts a missing trajectory as acc=0, and a missing one is an outage's here.
-        "correct": float(verdict is Verdict.EQUAL),
-        "boxed": float(answer.text is not None),
+        "correct": float(verdict is Verdict.CORRECT),
+        "boxed": float(verdict is not Verdict.NO_ANSWER),
         "tool_given": float(answer.is_from_tool),
         "executable": float(executable),
         "undecided": float(verdict is Verdict.UNDECIDED),

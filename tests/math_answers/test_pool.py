@@ -66,24 +66,24 @@ async def during(comparison: Awaitable[Verdict], pool: ScoringPool, act: Callabl
 
 def test_verdicts_of_normal_comparisons(pool: ScoringPool) -> None:
     """Equal, different, and any of several accepted answers, by algebra and without."""
-    assert asyncio.run(pool.compare("0.5", r"\frac12")) is Verdict.EQUAL
-    assert asyncio.run(pool.compare("0.6", r"\frac12")) is Verdict.DIFFERENT
-    assert asyncio.run(pool.compare("0.6", ["1", r"\frac35"])) is Verdict.EQUAL
-    assert asyncio.run(pool.compare(r"\sqrt{8}", r"2\sqrt{2}")) is Verdict.EQUAL
-    assert asyncio.run(pool.compare(r"\sqrt{8}", r"2\sqrt{3}")) is Verdict.DIFFERENT
-    assert asyncio.run(pool.compare(r"\sqrt{8}", ["1", r"2\sqrt{2}"])) is Verdict.EQUAL
+    assert asyncio.run(pool.compare("0.5", r"\frac12")) is Verdict.CORRECT
+    assert asyncio.run(pool.compare("0.6", r"\frac12")) is Verdict.WRONG
+    assert asyncio.run(pool.compare("0.6", ["1", r"\frac35"])) is Verdict.CORRECT
+    assert asyncio.run(pool.compare(r"\sqrt{8}", r"2\sqrt{2}")) is Verdict.CORRECT
+    assert asyncio.run(pool.compare(r"\sqrt{8}", r"2\sqrt{3}")) is Verdict.WRONG
+    assert asyncio.run(pool.compare(r"\sqrt{8}", ["1", r"2\sqrt{2}"])) is Verdict.CORRECT
 
 
 def test_what_needs_no_algebra_needs_no_process() -> None:
     """Texts, numbers and what was compared before are settled without a worker."""
     with contextlib.closing(ScoringPool(workers=1, timeout=30.0, memory_limit_mb=1024)) as pool:
-        assert asyncio.run(pool.compare("0.5", r"\frac12")) is Verdict.EQUAL
-        assert asyncio.run(pool.compare("(1, 2)", r"(2,1)")) is Verdict.DIFFERENT
+        assert asyncio.run(pool.compare("0.5", r"\frac12")) is Verdict.CORRECT
+        assert asyncio.run(pool.compare("(1, 2)", r"(2,1)")) is Verdict.WRONG
         assert pool.worker_pids == ()
-        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.EQUAL
+        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.CORRECT
         (worker,) = pool.worker_pids
         os.kill(worker, signal.SIGSTOP)
-        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.EQUAL
+        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.CORRECT
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,9 @@ def test_hostile_answer_is_bounded_and_the_pool_goes_on(pool: ScoringPool, answe
     """A hostile answer earns nothing, in bounded time, and the next comparison is answered rightly."""
     started = time.monotonic()
     verdict = asyncio.run(pool.compare(answer, "5"))
-    assert verdict in {Verdict.UNDECIDED, Verdict.DIFFERENT}
+    assert verdict in {Verdict.UNDECIDED, Verdict.WRONG}
     assert time.monotonic() - started < 15.0
-    assert asyncio.run(pool.compare(*for_a_worker(1_000 + hash(answer) % 1_000_000))) is Verdict.EQUAL
+    assert asyncio.run(pool.compare(*for_a_worker(1_000 + hash(answer) % 1_000_000))) is Verdict.CORRECT
 
 
 def test_hanging_comparison_is_undecided_and_logged(pool: ScoringPool, caplog: pytest.LogCaptureFixture) -> None:
@@ -132,18 +132,18 @@ def test_start_up_does_not_count() -> None:
     with contextlib.closing(ScoringPool(workers=1, timeout=0.15, memory_limit_mb=1024)) as pool:
         verdicts = [asyncio.run(pool.compare(*for_a_worker(number))) for number in range(2, 5)]
     assert time.monotonic() - started > 0.15
-    assert Verdict.EQUAL in verdicts
+    assert Verdict.CORRECT in verdicts
 
 
 def test_worker_killed_in_mid_comparison_costs_nothing() -> None:
     """A comparison whose worker is killed from outside is done again by a fresh one, which finds its verdict."""
     with contextlib.closing(ScoringPool(workers=1, timeout=30.0, memory_limit_mb=1024)) as pool:
-        assert asyncio.run(pool.compare(*for_a_worker(2))) is Verdict.EQUAL
+        assert asyncio.run(pool.compare(*for_a_worker(2))) is Verdict.CORRECT
         (victim,) = pool.worker_pids
         # Stopped first, so that the kill certainly meets it at work.
         os.kill(victim, signal.SIGSTOP)
         verdict = asyncio.run(during(pool.compare(*for_a_worker(3)), pool, lambda: os.kill(victim, signal.SIGKILL)))
-        assert verdict is Verdict.EQUAL
+        assert verdict is Verdict.CORRECT
         assert victim not in pool.worker_pids
 
 
@@ -166,7 +166,7 @@ def test_comparison_that_kills_its_worker_twice_is_undecided(caplog: pytest.LogC
         assert asyncio.run(pool.compare(HANGING, "5")) is Verdict.UNDECIDED
         killer.join()
         assert "died again" in caplog.text
-        assert asyncio.run(pool.compare(*for_a_worker(2))) is Verdict.EQUAL
+        assert asyncio.run(pool.compare(*for_a_worker(2))) is Verdict.CORRECT
 
 
 def test_hung_worker_holds_up_no_other() -> None:
@@ -178,7 +178,7 @@ def test_hung_worker_holds_up_no_other() -> None:
         went_on = not hanging.done()
         hanging.cancel()
         await asyncio.gather(hanging, return_exceptions=True)
-        return went_on and set(verdicts) == {Verdict.EQUAL}
+        return went_on and set(verdicts) == {Verdict.CORRECT}
 
     with contextlib.closing(ScoringPool(workers=2, timeout=120.0, memory_limit_mb=1024)) as pool:
         assert asyncio.run(beside(pool))
@@ -191,7 +191,7 @@ def test_worker_killed_while_idle_costs_no_comparison() -> None:
         (victim,) = pool.worker_pids
         os.kill(victim, signal.SIGKILL)
         assert wait_until(lambda: not is_running(victim))
-        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.EQUAL
+        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.CORRECT
 
 
 def test_fifty_comparisons_at_once(pool: ScoringPool) -> None:
@@ -202,7 +202,7 @@ def test_fifty_comparisons_at_once(pool: ScoringPool) -> None:
         return await asyncio.gather(*normal, pool.compare(HANGING, "5"))
 
     verdicts = asyncio.run(all_at_once())
-    assert verdicts == [Verdict.EQUAL, Verdict.DIFFERENT] * 25 + [Verdict.UNDECIDED]
+    assert verdicts == [Verdict.CORRECT, Verdict.WRONG] * 25 + [Verdict.UNDECIDED]
     assert len(pool.worker_pids) <= 2
 
 
@@ -218,7 +218,7 @@ def test_event_loops_of_several_threads_share_a_pool(pool: ScoringPool) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert verdicts == [Verdict.EQUAL] * 4
+    assert verdicts == [Verdict.CORRECT] * 4
 
 
 def test_waiting_does_not_block_the_calling_loop(pool: ScoringPool) -> None:
@@ -244,7 +244,7 @@ def test_cancelled_comparison_frees_its_place() -> None:
                 await asyncio.wait_for(pool.compare(HANGING, "5"), 3.0)
             return await asyncio.wait_for(pool.compare(*for_a_worker(2)), 30.0)
 
-        assert asyncio.run(give_up()) is Verdict.EQUAL
+        assert asyncio.run(give_up()) is Verdict.CORRECT
 
 
 def test_closing_ends_the_workers() -> None:
@@ -320,12 +320,12 @@ def test_settings_out_of_range_are_refused(workers: int, timeout: float, memory_
 def test_memory_is_bounded() -> None:
     """A worker's address space has its limit; a comparison that needs more ends, and the next one is answered."""
     with contextlib.closing(ScoringPool(workers=1, timeout=20.0, memory_limit_mb=256)) as pool:
-        assert asyncio.run(pool.compare(*for_a_worker(2))) is Verdict.EQUAL
+        assert asyncio.run(pool.compare(*for_a_worker(2))) is Verdict.CORRECT
         (worker,) = pool.worker_pids
         assert resource.prlimit(worker, resource.RLIMIT_AS)[0] == 256 * 2**20
         # Eight billion bits, a gigabyte.
         assert asyncio.run(pool.compare("2^{8000000000}-2^{7999999999}", "2^{7999999999}")) is Verdict.UNDECIDED
-        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.EQUAL
+        assert asyncio.run(pool.compare(*for_a_worker(3))) is Verdict.CORRECT
 
 
 @pytest.mark.parametrize("error", [MemoryError, RecursionError])

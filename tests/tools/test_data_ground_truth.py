@@ -166,9 +166,9 @@ def test_what_is_taken_off_an_answer(
     """What is left is the answer, reads as one, and is what the scorer takes for the value."""
     assert cleaned_answer(text) == (answer, remark)
     assert not is_sentence(answer)
-    assert judge.readable([answer]) == [Verdict.EQUAL]
+    assert judge.readable([answer]) == [Verdict.CORRECT]
     if value is not None:
-        assert judge.equal([(value, [answer])]) == [Verdict.EQUAL]
+        assert judge.equal([(value, [answer])]) == [Verdict.CORRECT]
 
 
 @pytest.mark.parametrize(

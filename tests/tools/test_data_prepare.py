@@ -59,21 +59,21 @@ def manifest_of(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("answer", "verdict"),
     [
-        ("073", Verdict.EQUAL),
-        (r"\frac{1}{2}", Verdict.EQUAL),
-        (r"90 - \frac{25}{2}\pi", Verdict.EQUAL),
-        (r"\left( \frac{1}{\sqrt{2}}, 3 \right)", Verdict.EQUAL),
-        (r"(-\infty, 3) \cup (3, \infty)", Verdict.EQUAL),
-        (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", Verdict.EQUAL),
-        (r"\{1, 2\}", Verdict.EQUAL),
-        ("x^2 - x - 1", Verdict.EQUAL),
-        ("y = 2x + 1", Verdict.EQUAL),
-        (r"65\%", Verdict.EQUAL),
-        (r"30^\circ", Verdict.EQUAL),
-        (r"\frac{1}{", Verdict.DIFFERENT),
-        ("1 2 3", Verdict.DIFFERENT),
-        ("???", Verdict.DIFFERENT),
-        ("9" * 3_000, Verdict.DIFFERENT),
+        ("073", Verdict.CORRECT),
+        (r"\frac{1}{2}", Verdict.CORRECT),
+        (r"90 - \frac{25}{2}\pi", Verdict.CORRECT),
+        (r"\left( \frac{1}{\sqrt{2}}, 3 \right)", Verdict.CORRECT),
+        (r"(-\infty, 3) \cup (3, \infty)", Verdict.CORRECT),
+        (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", Verdict.CORRECT),
+        (r"\{1, 2\}", Verdict.CORRECT),
+        ("x^2 - x - 1", Verdict.CORRECT),
+        ("y = 2x + 1", Verdict.CORRECT),
+        (r"65\%", Verdict.CORRECT),
+        (r"30^\circ", Verdict.CORRECT),
+        (r"\frac{1}{", Verdict.WRONG),
+        ("1 2 3", Verdict.WRONG),
+        ("???", Verdict.WRONG),
+        ("9" * 3_000, Verdict.WRONG),
     ],
 )
 def test_what_the_scorer_can_read(judge: PoolJudge, answer: str, verdict: Verdict) -> None:
@@ -85,9 +85,9 @@ def test_a_ground_truth_that_cannot_be_decided_costs_no_other() -> None:
     """A comparison beyond its bounds is undecided, and the ones around it are decided."""
     with PoolJudge(1, timeout=1.0) as impatient:
         assert impatient.readable([r"\frac12", "9^{9^{9^9}}", r"\sqrt{2}"]) == [
-            Verdict.EQUAL,
+            Verdict.CORRECT,
             Verdict.UNDECIDED,
-            Verdict.EQUAL,
+            Verdict.CORRECT,
         ]
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from math_answers.pool import ScoringPool
+from math_answers.verdict import Verdict
 from tir_tools.evaluation.score_file import score_file
-from tir_tools.evaluation.score_lines import Keys, LineError, Status, Tally, score_lines
+from tir_tools.evaluation.score_lines import Keys, LineError, Tally, score_lines
 
 HANGING = r"\boxed{9^{9^{9^9}}}"
 
@@ -73,7 +74,7 @@ def test_every_line_gets_its_score_in_its_place(pool: ScoringPool, tmp_path: Pat
     for line in scored:
         assert list(line) == ["id", "response", "ground_truth", "score", "extracted", "status"]
         assert (line["score"], line["extracted"], line["status"]) == RESPONSES[line["id"][0]][2:]
-    assert tally.counts == Counter(Status(case[4]) for case in RESPONSES.values())
+    assert tally.counts == Counter(Verdict(case[4]) for case in RESPONSES.values())
     assert not stat.S_IMODE(output.stat().st_mode) & stat.S_IXUSR
 
 
@@ -144,17 +145,17 @@ def test_a_long_file_is_never_held_whole(pool: ScoringPool) -> None:
             taken += 1
             yield json.dumps(GOOD).encode()
 
-    async def first() -> Status:
+    async def first() -> Verdict:
         async with contextlib.aclosing(score_lines(lines(), pool)) as scored:
-            return (await anext(scored)).status
+            return (await anext(scored)).verdict
 
-    assert asyncio.run(first()) is Status.UNDECIDED
+    assert asyncio.run(first()) is Verdict.UNDECIDED
     assert taken < 1_000
 
 
 def test_the_accuracy_is_that_of_the_decided() -> None:
     """With Wilson's interval (8 of 10: 0.490 to 0.943; Brown, Cai and DasGupta 2001 for its use)."""
-    tally = Tally(Counter({Status.CORRECT: 8, Status.WRONG: 1, Status.NO_ANSWER: 1, Status.UNDECIDED: 5}))
+    tally = Tally(Counter({Verdict.CORRECT: 8, Verdict.WRONG: 1, Verdict.NO_ANSWER: 1, Verdict.UNDECIDED: 5}))
     assert tally.accuracy == 0.8
     assert tally.interval() == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert Tally().accuracy is None

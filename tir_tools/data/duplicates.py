@@ -67,7 +67,7 @@ def find_duplicates(problems: Sequence[Problem], judge: Judge) -> list[Finding]:
     conflicts = {
         pair.first.id: pair.conflict
         for (pair, _), verdict in zip(asked, verdicts, strict=True)
-        if verdict is not Verdict.EQUAL
+        if verdict is not Verdict.CORRECT
     }
     findings = []
     for group in several:

@@ -28,7 +28,7 @@ class Judge(Protocol):
         ...
 
     def readable(self, answers: Sequence[str]) -> list[Verdict]:
-        """For each text, whether it reads as a value: `EQUAL` if it does and equals itself."""
+        """For each text, whether it reads as a value: `CORRECT` if it does and equals itself."""
         ...
 
 
@@ -64,7 +64,7 @@ class PoolJudge:
         calls = [functools.partial(self._pool.reads, answer) for answer in asked]
         verdicts = asyncio.run(self._all("reading ground truths", calls))
         known = dict(zip(asked, verdicts, strict=True))
-        return [known.get(answer, Verdict.EQUAL) for answer in answers]
+        return [known.get(answer, Verdict.CORRECT) for answer in answers]
 
     async def _all(self, stage: str, calls: Sequence[Callable[[], Awaitable[Verdict]]]) -> list[Verdict]:
         limit = asyncio.Semaphore(_IN_FLIGHT)

@@ -102,10 +102,10 @@ def _unreadable(problems: Sequence[Problem], judge: Judge) -> list[Finding]:
     verdicts = dict(zip(asked, judge.readable(list(asked)), strict=True))
     findings = []
     for problem in problems:
-        found = {answer: verdicts.get(answer, Verdict.EQUAL) for answer in problem.answers}
+        found = {answer: verdicts.get(answer, Verdict.CORRECT) for answer in problem.answers}
         undecided = [answer for answer, verdict in found.items() if verdict is Verdict.UNDECIDED]
         if undecided:
             findings.append(Finding(problem, Rule.UNDECIDED, repr(undecided[0])))
-        elif all(verdict is Verdict.DIFFERENT for verdict in found.values()):
+        elif all(verdict is Verdict.WRONG for verdict in found.values()):
             findings.append(Finding(problem, Rule.UNREADABLE, ", ".join(map(repr, problem.answers))))
     return findings

@@ -55,7 +55,7 @@ async def _votes(found: Collected, problems: Sequence[Problem]) -> dict[int, lis
     pool = ScoringPool(_SCORERS, _SECONDS, _MEMORY_MB)
 
     async def same(answer: str, other: str) -> bool:
-        return await pool.compare(answer, other) is Verdict.EQUAL
+        return await pool.compare(answer, other) is Verdict.CORRECT
 
     try:
         cast = await asyncio.gather(*(votes(found.of(problem.number), same) for problem in problems))

@@ -10,8 +10,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from math_answers.pool import ScoringError, ScoringPool
+from math_answers.verdict import Verdict
 from tir_tools.evaluation.score_file import STANDARD, score_file
-from tir_tools.evaluation.score_lines import Keys, LineError, Status, Tally
+from tir_tools.evaluation.score_lines import Keys, LineError, Tally
 
 
 def score_command(
@@ -37,9 +38,9 @@ def score_command(
 def _summary(tally: Tally) -> Table:
     table = Table("status", "responses", "share")
     total = tally.counts.total()
-    for status in Status:
-        count = tally.counts[status]
-        table.add_row(status, str(count), f"{count / total:.3f}" if total else "")
+    for verdict in Verdict:
+        count = tally.counts[verdict]
+        table.add_row(verdict, str(count), f"{count / total:.3f}" if total else "")
     interval = tally.interval()
     if tally.accuracy is not None and interval is not None:
         table.add_section()

@@ -49,7 +49,7 @@ def score_file(
         scored = score_lines(lines, pool, keys, overwrite=overwrite)
         async with contextlib.aclosing(scored):
             async for line in scored:
-                tally.counts[line.status] += 1
+                tally.counts[line.verdict] += 1
                 file.write(line.to_json())
 
     with _opened(source) as lines, _written(output) as file:

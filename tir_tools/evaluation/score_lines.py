@@ -11,7 +11,6 @@ import math
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from math_answers.answer import last_boxed
@@ -25,20 +24,6 @@ ADDED = ("score", "extracted", "status")
 _IN_FLIGHT = 512
 """Lines that are compared or wait for an earlier one; what bounds the memory for a file of any length."""
 _STANDARD_NORMAL_95 = 1.959964
-
-
-class Status(StrEnum):
-    """What became of a response."""
-
-    CORRECT = "correct"
-    WRONG = "wrong"
-    NO_ANSWER = "no_answer"
-    """It has no complete box; it scores 0."""
-    UNDECIDED = "undecided"
-    """The comparison could not be finished within its bounds; its score is null, and it counts for nothing."""
-
-
-_STATUS = {Verdict.EQUAL: Status.CORRECT, Verdict.DIFFERENT: Status.WRONG, Verdict.UNDECIDED: Status.UNDECIDED}
 
 
 class LineError(ValueError):
@@ -60,14 +45,14 @@ DEFAULT_KEYS = Keys()
 class ScoredResponse:
     """One response."""
 
-    status: Status
+    verdict: Verdict
     extracted: str | None
     """What stands in its last box; None where it has none."""
 
     @property
     def score(self) -> float | None:
-        """1 for a right answer, else 0; None where it is undecided."""
-        return None if self.status is Status.UNDECIDED else float(self.status is Status.CORRECT)
+        """1 for a right answer, else 0; None where it is undecided, which counts for nothing."""
+        return None if self.verdict is Verdict.UNDECIDED else float(self.verdict is Verdict.CORRECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +61,7 @@ class ScoredLine:
 
     fields: dict[str, Any]
     """All that it had, in its order, and `score`, `extracted` and `status`."""
-    status: Status
+    verdict: Verdict
 
     def to_json(self) -> bytes:
         """The line as it is written, line feed included."""
@@ -86,18 +71,18 @@ class ScoredLine:
 
 @dataclass(slots=True)
 class Tally:
-    """How many responses have each status."""
+    """How many responses have each verdict."""
 
-    counts: Counter[Status] = field(default_factory=Counter)
+    counts: Counter[Verdict] = field(default_factory=Counter)
 
     @property
     def decided(self) -> int:
-        return self.counts.total() - self.counts[Status.UNDECIDED]
+        return self.counts.total() - self.counts[Verdict.UNDECIDED]
 
     @property
     def accuracy(self) -> float | None:
         """Share of right answers among the decided; None where there is none."""
-        return self.counts[Status.CORRECT] / self.decided if self.decided else None
+        return self.counts[Verdict.CORRECT] / self.decided if self.decided else None
 
     def interval(self) -> tuple[float, float] | None:
         """Wilson's score interval of the accuracy, at 95%; None where nothing is decided."""
@@ -113,8 +98,8 @@ async def score_response(pool: ScoringPool, response: str, accepted: list[str]) 
     """Compare the last box of a response with the accepted answers."""
     extracted = last_boxed(response)
     if extracted is None:
-        return ScoredResponse(Status.NO_ANSWER, None)
-    return ScoredResponse(_STATUS[await pool.compare(extracted, accepted)], extracted)
+        return ScoredResponse(Verdict.NO_ANSWER, None)
+    return ScoredResponse(await pool.compare(extracted, accepted), extracted)
 
 
 async def score_lines(
@@ -162,8 +147,8 @@ async def _score_line(fields: dict[str, Any], number: int, pool: ScoringPool, ke
     except TypeError as error:
         raise LineError(str(error)) from None
     scored = await score_response(pool, response, accepted)
-    added = {"score": scored.score, "extracted": scored.extracted, "status": scored.status}
-    return ScoredLine(fields | added, scored.status)
+    added = {"score": scored.score, "extracted": scored.extracted, "status": scored.verdict}
+    return ScoredLine(fields | added, scored.verdict)
 
 
 def _read(line: bytes, number: int, overwrite: bool) -> dict[str, Any]:
