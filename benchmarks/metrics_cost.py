@@ -30,10 +30,9 @@ from verl.trainer.ppo.metric_utils import compute_data_metrics
 from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.metrics.sandbox import SandboxMeter
-from verl_tir.metrics.scored import Scored, is_correct
 from verl_tir.metrics.summary import summarize
-from verl_tir.sampler.loss_plan import Plan
-from verl_tir.sampler.storage import StoredRow
+from verl_tir.sampler.finished_row import FinishedRow, verdict_of
+from verl_tir.sampler.loss_plan import LossPlan
 from verl_tir.trajectory import LogProbs, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
 
 SNAPSHOT = {"client": "a", "retries": 0, "probes": 0, "faults": {"unreachable": 0}, "endpoints": {"http://a": "closed"}}
@@ -91,20 +90,20 @@ def trajectory(number: int, shape: Shape, parts: list[LogProbs]) -> Trajectory:
     return Trajectory(turns, StopReason.ANSWER, "5")
 
 
-def read(records: list[dict[str, Any]]) -> list[StoredRow]:
+def read(records: list[dict[str, Any]]) -> list[FinishedRow]:
     """What the sampler makes of records, as in `storage.read_rows` without the fetching."""
     rows = []
     for number, record in enumerate(records):
         parsed = Trajectory.from_record(record)
-        scored = Scored(parsed, 1.0, is_correct(parsed, 1.0, REWARD_EXTRA))
-        rows.append(StoredRow(f"u{number // 16}_{number % 16}_0", record, scored, False, REWARD_EXTRA))
+        key, verdict = f"u{number // 16}_{number % 16}_0", verdict_of(REWARD_EXTRA)
+        rows.append(FinishedRow(key, parsed, 1.0, verdict, REWARD_EXTRA, record=record))
     return rows
 
 
-def measure(rows: list[StoredRow]) -> dict[str, float]:
+def measure(rows: list[FinishedRow]) -> dict[str, float]:
     """All metrics that the sampler computes of records."""
-    turns = [turn for row in rows for turn in row.scored.trajectory.turns]
-    return summarize([row.scored for row in rows]) | SandboxMeter().measure(turns, [SNAPSHOT] * len(rows))
+    turns = [turn for row in rows for turn in row.trajectory.turns]
+    return summarize(rows) | SandboxMeter().measure(turns, [SNAPSHOT] * len(rows))
 
 
 def verl_batch(shape: Shape) -> DataProto:
@@ -127,7 +126,7 @@ def verl_batch(shape: Shape) -> DataProto:
     return DataProto.from_dict(tensors=batch, non_tensors={"__num_turns__": np.full(rows, 2 * shape.turns)})
 
 
-def dump(rows: list[StoredRow], shape: Shape) -> tuple[float, float, float]:
+def dump(rows: list[FinishedRow], shape: Shape) -> tuple[float, float, float]:
     """Seconds that the step waits, seconds until all is written, and MB written."""
     text = "x = 1 \n" * (shape.tokens * CHARS_PER_TOKEN // 7)
     for row in rows:
@@ -136,7 +135,7 @@ def dump(rows: list[StoredRow], shape: Shape) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         writer = TrajectoryDump(Path(folder), None)
         began = time.perf_counter()
-        writer.write("train", 1, rows, Plan(keys, (), (), (), None))
+        writer.write("train", 1, rows, LossPlan(keys, (), (), (), None))
         returned = time.perf_counter() - began
         writer.wait()
         written = time.perf_counter() - began

@@ -23,9 +23,8 @@ from tir_tools.evaluation.published import registry
 from verl_tir.cli import app
 from verl_tir.config import TirConfig
 from verl_tir.dump.writer import TrajectoryDump
-from verl_tir.metrics.scored import Scored
-from verl_tir.sampler.loss_plan import Plan
-from verl_tir.sampler.storage import StoredRow
+from verl_tir.sampler.finished_row import FinishedRow
+from verl_tir.sampler.loss_plan import LossPlan
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -97,9 +96,9 @@ def test_every_metric_is_explained() -> None:
 def test_every_field_of_the_dump_is_explained(tmp_path: Path) -> None:
     """The table of the dump's fields is that of a line."""
     trajectory = random_batch(1, 1)[0].trajectory
-    row = StoredRow("a_0_0", trajectory.to_record(), Scored(trajectory, 1.0), undecided=False)
+    row = FinishedRow("a_0_0", trajectory, 1.0, record=trajectory.to_record())
     dump = TrajectoryDump(tmp_path, None)
-    dump.write("val", 1, [row], Plan(("a_0_0",), (), (), (), None))
+    dump.write("val", 1, [row], LossPlan(("a_0_0",), (), (), (), None))
     line = json.loads((tmp_path / "val" / "000001.jsonl").read_text())
     table = METRICS.partition("| field |")[2]
     fields = [

@@ -15,10 +15,9 @@ import pytest
 from verl_tir.dump.reader import DumpedTrajectory, DumpError, Fate, Span, read_dump
 from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.metrics.log_probs import reduce_log_probs
-from verl_tir.metrics.scored import Scored
 from verl_tir.rollout.segment import Segment
-from verl_tir.sampler.loss_plan import Plan
-from verl_tir.sampler.storage import StoredRow
+from verl_tir.sampler.finished_row import FinishedRow, verdict_of
+from verl_tir.sampler.loss_plan import LossPlan
 from verl_tir.trajectory import AnswerSource, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
 
 TURNS = (
@@ -32,23 +31,23 @@ EMPTY = Trajectory((replace(TURNS[0], model_tokens=0, observation_tokens=0),), S
 FAULT = Trajectory((TURNS[0],), StopReason.SANDBOX_FAULT, fault="SandboxUnreachable: no")
 
 
-def row(key: str, trajectory: Trajectory = ANSWERED, reward: float = 1.0, **more: Any) -> StoredRow:
+def row(key: str, trajectory: Trajectory = ANSWERED, reward: float = 1.0, **more: Any) -> FinishedRow:
     """A row as it is read from storage, with what the agent loop adds to the record where it is dumped."""
     record = trajectory.to_record() | {
         "sandbox": {"client": "a"},
         "segments": [{"role": segment.role, "text": segment.text} for segment in SEGMENTS],
         "ground_truth": more.pop("ground_truth", "5"),
     }
-    correct = None if trajectory.aborted else reward > 0
-    return StoredRow(key, record, Scored(trajectory, reward, correct), **{"undecided": False, **more})
+    reward_extra = more.pop("reward_extra", {})
+    return FinishedRow(key, trajectory, reward, verdict_of(reward_extra), reward_extra, record=record, **more)
 
 
-def plan(train: tuple[str, ...] = (), mask: tuple[str, ...] = (), drop: tuple[str, ...] = ()) -> Plan:
+def plan(train: tuple[str, ...] = (), mask: tuple[str, ...] = (), drop: tuple[str, ...] = ()) -> LossPlan:
     """What became of the rows."""
-    return Plan(train, mask, drop, (), None)
+    return LossPlan(train, mask, drop, (), None)
 
 
-def write(folder: Path, step: int, rows: list[StoredRow], max_mb: int | None = None, **more: Any) -> TrajectoryDump:
+def write(folder: Path, step: int, rows: list[FinishedRow], max_mb: int | None = None, **more: Any) -> TrajectoryDump:
     """Dump a batch in which every row trains."""
     dump = TrajectoryDump(folder, max_mb)
     dump.write("train", step, rows, plan(tuple(row.key for row in rows)), **more)
@@ -96,14 +95,14 @@ FATES = {
     "trained though void": (row("a_0_0", VOID), {"train": ("a_0_0",)}, "train", None),
     "empty": (row("a_0_0", EMPTY), {"mask": ("a_0_0",)}, "mask", "empty"),
     "aborted": (row("a_0_0", FAULT), {"drop": ("a_0_0",)}, "drop", "sandbox_fault"),
-    "undecided": (row("a_0_0", undecided=True), {"drop": ("a_0_0",)}, "drop", "undecided"),
+    "undecided": (row("a_0_0", reward_extra={"undecided": 1.0}), {"drop": ("a_0_0",)}, "drop", "undecided"),
     "left alone": (row("a_0_0"), {"drop": ("a_0_0",)}, "drop", "small_group"),
 }
 
 
 @pytest.mark.parametrize(("stored", "fates", "fate", "reason"), FATES.values(), ids=FATES)
 def test_fate_and_reason(
-    stored: StoredRow, fates: dict[str, Any], fate: str, reason: str | None, tmp_path: Path
+    stored: FinishedRow, fates: dict[str, Any], fate: str, reason: str | None, tmp_path: Path
 ) -> None:
     """What became of a trajectory and why."""
     dump = TrajectoryDump(tmp_path, None)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from finished_rows import finished_row
 
+from math_answers.verdict import Verdict
+from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.sampler.gates import AccuracyGate, NoVerdictError, SoundGate, UsableGate, VarianceGate, first_refusal
-from verl_tir.sampler.loss_plan import LossRule, OverlongPolicy, Row, VoidPolicy
+from verl_tir.sampler.loss_plan import LossRule, OverlongPolicy, VoidPolicy
 from verl_tir.sampler.refill import RefillBudget
 
 RULE = LossRule()
 WITHOUT_VOID = LossRule(void_in_baseline=False)
 
 
-def group(*rewards: float | str, **fields: Any) -> list[Row]:
+def group(*rewards: float | str, **fields: Any) -> list[FinishedRow]:
     """Rows from rewards; `v` behind one makes its row void, `x` aborted, `o` overlong, `0` empty."""
     rows = []
     for i, word in enumerate(map(str, rewards)):
@@ -22,15 +25,17 @@ def group(*rewards: float | str, **fields: Any) -> list[Row]:
         marks = word[len(number) :]
         reward = float(number)
         rows.append(
-            Row(
-                key=f"g_{i}_0",
-                group="g",
-                void="v" in marks,
-                aborted="x" in marks,
+            finished_row(
+                f"g_{i}_0",
                 reward=reward,
-                model_tokens=0 if "e" in marks else 3,
+                tokens=0 if "e" in marks else 7,
+                aborted="x" in marks,
                 overlong="o" in marks,
-                **{"correct": reward > 0, "void_from": 0 if "v" in marks else None} | fields,
+                **{
+                    "verdict": Verdict.CORRECT if reward > 0 else Verdict.WRONG,
+                    "void_from": 0 if "v" in marks else None,
+                }
+                | fields,
             )
         )
     return rows
@@ -116,14 +121,14 @@ def test_accuracy_gate(rewards: tuple, admitted: bool) -> None:
 
 def test_accuracy_is_of_verdicts_and_not_of_rewards() -> None:
     """A reward of -1, or one with a penalty in it, does not move the accuracy."""
-    rows = group(-1, -1, correct=True)
+    rows = group(-1, -1, verdict=Verdict.CORRECT)
     assert AccuracyGate(0.9, 1.0, RULE).admit(rows)
 
 
 def test_a_reward_without_verdict_is_named() -> None:
     """A custom reward function that does not say `correct` is told so, and how to go on."""
     with pytest.raises(NoVerdictError, match=r"`correct`.*beside `score`.*tir\.filter\.accuracy_window=null"):
-        AccuracyGate(0.1, 0.9, RULE).admit(group(1, 0, correct=None))
+        AccuracyGate(0.1, 0.9, RULE).admit(group(1, 0, verdict=None))
 
 
 @pytest.mark.parametrize(

@@ -5,26 +5,30 @@ import math
 from collections import Counter
 
 import pytest
+from finished_rows import finished_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_tir.sampler.loss_plan import LossRule, MaskCause, OverlongPolicy, Plan, Row, VoidPolicy, plan_batch
+from verl_tir.sampler.finished_row import FinishedRow
+from verl_tir.sampler.loss_plan import LossPlan, LossRule, MaskCause, OverlongPolicy, VoidPolicy, plan_loss
 
 
-def _row(name: str, *, reward: float = 0.0, tokens: int = 10) -> Row:
+def _row(name: str, *, reward: float = 0.0, tokens: int = 10) -> FinishedRow:
     """A row from a short name: group, number and marks: `a1`, `a2v` (void in its first turn), `a3w` (void later), `b1x`
     (aborted), `b2o` (overlong)."""
     marks = name[2:]
-    return Row(
-        key=name,
-        group=name[0],
-        void="v" in marks or "w" in marks,
-        aborted="x" in marks,
-        reward=reward,
-        model_tokens=tokens,
-        overlong="o" in marks,
-        void_from=0 if "v" in marks else 4 if "w" in marks else None,
-    )
+    void_from = 0 if "v" in marks else 4 if "w" in marks else None
+    key, aborted, overlong = _key(name), "x" in marks, "o" in marks
+    return finished_row(key, reward=reward, tokens=tokens, void_from=void_from, aborted=aborted, overlong=overlong)
+
+
+def _key(name: str) -> str:
+    """verl's key of the row: its group is the name's letter."""
+    return f"{name[0]}_{name[1:]}_0"
+
+
+def _keys(names: str) -> tuple[str, ...]:
+    return tuple(map(_key, names.split()))
 
 
 MASK, SUFFIX, OFF = (LossRule(policy) for policy in VoidPolicy)
@@ -32,9 +36,9 @@ OUT = LossRule(void_in_baseline=False)
 OVERLONG = LossRule(overlong=OverlongPolicy.MASK)
 
 
-def _plan(names: str, **settings: object) -> Plan:
+def _plan(names: str, **settings: object) -> LossPlan:
     arguments = {"rule": MASK, "mini_batch_rows": 4, "rollout_n": 2} | settings
-    return plan_batch([_row(name) for name in names.split()], **arguments)
+    return plan_loss([_row(name) for name in names.split()], **arguments)
 
 
 # id: rows, settings, train, mask, drop, loss anchors, signal anchor
@@ -100,8 +104,8 @@ PLANS = {
         None,
     ),
     "wholly overlong": ("a1o a2o", {"rule": OVERLONG}, "a1o", "a2o", "", "", "a1o"),
-    "rows that the token rule emptied": ("a1 a2 a3", {"emptied": {"a2"}}, "a1 a3", "a2", "", "", None),
-    "all rows emptied": ("a1 a2", {"emptied": {"a1", "a2"}}, "a1", "a2", "", "", "a1"),
+    "rows that the token rule emptied": ("a1 a2 a3", {"emptied": {"a_2_0"}}, "a1 a3", "a2", "", "", None),
+    "all rows emptied": ("a1 a2", {"emptied": {"a_1_0", "a_2_0"}}, "a1", "a2", "", "", "a1"),
     "wholly void": ("a1v a2v b1v b2v", {}, "a1v", "a2v b1v b2v", "", "", "a1v"),
     "wholly void but for aborted rows": ("a1v a2v b1 b2x", {}, "a1v", "a2v", "b1 b2x", "", "a1v"),
 }
@@ -114,20 +118,20 @@ def test_plan(
     names: str, settings: dict, train: str, mask: str, drop: str, loss_anchors: str, signal_anchor: str | None
 ) -> None:
     """Every row has its place, in the order of the batch."""
-    assert _plan(names, **settings) == Plan(
-        train=tuple(train.split()),
-        mask=tuple(mask.split()),
-        drop=tuple(drop.split()),
-        loss_anchors=tuple(loss_anchors.split()),
-        signal_anchor=signal_anchor,
+    assert _plan(names, **settings) == LossPlan(
+        train=_keys(train),
+        mask=_keys(mask),
+        drop=_keys(drop),
+        loss_anchors=_keys(loss_anchors),
+        signal_anchor=None if signal_anchor is None else _key(signal_anchor),
     )
 
 
 @pytest.mark.parametrize("rule", [MASK, OFF, SUFFIX, OUT, OVERLONG])
 def test_row_without_tokens_is_masked(rule: LossRule) -> None:
     """A row that sampled nothing cannot train, whatever the policy, and stays in the baseline."""
-    plan = plan_batch([_row("a1"), _row("a2", tokens=0)], rule, mini_batch_rows=2, rollout_n=2)
-    assert (plan.train, plan.mask, plan.drop) == (("a1",), ("a2",), ())
+    plan = plan_loss([_row("a1"), _row("a2", tokens=0)], rule, mini_batch_rows=2, rollout_n=2)
+    assert (plan.train, plan.mask, plan.drop) == (("a_1_0",), ("a_2_0",), ())
 
 
 @pytest.mark.parametrize(
@@ -166,18 +170,18 @@ SIGNALS = {
 @pytest.mark.parametrize(("rows", "signal"), SIGNALS.values(), ids=SIGNALS)
 def test_a_batch_in_which_nothing_trains_keeps_one_row(rows: list[tuple], signal: str) -> None:
     """One row keeps its mask, so that verl does not raise: the one whose reward is missed least."""
-    plan = plan_batch(
+    plan = plan_loss(
         [_row(name, reward=reward, tokens=tokens) for name, reward, tokens in rows],
         MASK,
         mini_batch_rows=8,
         rollout_n=2,
     )
-    assert plan.signal_anchor == signal
-    assert plan.train == (signal,)
+    assert plan.signal_anchor == _key(signal)
+    assert plan.train == (_key(signal),)
 
 
 @st.composite
-def batches(draw: st.DrawFn) -> tuple[list[Row], LossRule, int, int]:
+def batches(draw: st.DrawFn) -> tuple[list[FinishedRow], LossRule, int, int]:
     rollout_n = draw(st.sampled_from([1, 2, 4]))
     groups = draw(st.integers(0, 6))
     prompts_per_mini_batch = draw(st.integers(1, 4))
@@ -198,18 +202,18 @@ def batches(draw: st.DrawFn) -> tuple[list[Row], LossRule, int, int]:
 
 @settings(max_examples=400, deadline=None)
 @given(batch=batches(), order=st.randoms(use_true_random=False))
-def test_verl_can_update_on_any_batch(batch: tuple[list[Row], LossRule, int, int], order) -> None:
+def test_verl_can_update_on_any_batch(batch: tuple[list[FinishedRow], LossRule, int, int], order) -> None:
     """Every key has one place, and however verl shuffles, pads and cuts the rest, each mini-batch has a loss token."""
     rows, rule, mini_batch_rows, rollout_n = batch
-    plan = plan_batch(rows, rule, mini_batch_rows=mini_batch_rows, rollout_n=rollout_n)
+    plan = plan_loss(rows, rule, mini_batch_rows=mini_batch_rows, rollout_n=rollout_n)
     keys = [row.key for row in rows]
     assert Counter(plan.train + plan.mask + plan.drop) == Counter(keys)
     assert all(list(part) == sorted(part, key=keys.index) for part in (plan.train, plan.mask, plan.drop))
 
     by_key = {row.key: row for row in rows}
-    staying = Counter(row.group for row in rows if rule.in_baseline(row))
+    staying = Counter(row.uid for row in rows if rule.in_baseline(row))
     for row in rows:
-        assert (row.key in plan.drop) is (not rule.in_baseline(row) or (rollout_n >= 2 and staying[row.group] < 2))
+        assert (row.key in plan.drop) is (not rule.in_baseline(row) or (rollout_n >= 2 and staying[row.uid] < 2))
     assert {key for key in plan.train if not rule.trains(by_key[key])} <= {plan.signal_anchor}
     assert not any(rule.trains(by_key[key]) for key in plan.mask)
 
@@ -236,7 +240,7 @@ def test_every_order_of_a_small_batch_has_a_loss_token_in_each_mini_batch() -> N
     """All patterns of void rows, in all orders, of a batch of one and a half mini-batches."""
     for pattern in itertools.product(["", "v"], repeat=6):
         rows = [_row(f"{'ab'[i // 3]}{i}{mark}") for i, mark in enumerate(pattern)]
-        plan = plan_batch(rows, MASK, mini_batch_rows=4, rollout_n=3)
+        plan = plan_loss(rows, MASK, mini_batch_rows=4, rollout_n=3)
         filled = [row.key in plan.train or row.key in plan.loss_anchors for row in rows] + [False, False]
         for order in set(itertools.permutations(filled)):
             assert any(order[:4])
@@ -246,7 +250,7 @@ def test_every_order_of_a_small_batch_has_a_loss_token_in_each_mini_batch() -> N
 @settings(max_examples=200, deadline=None)
 @given(batch=batches(), lengths=st.randoms(use_true_random=False), ranks=st.sampled_from([1, 2, 4]))
 def test_every_mini_batch_has_a_loss_token_on_data_parallel_ranks(
-    batch: tuple[list[Row], LossRule, int, int], lengths, ranks: int
+    batch: tuple[list[FinishedRow], LossRule, int, int], lengths, ranks: int
 ) -> None:
     """verl pads to whole mini-batches, deals rows to ranks by length, and each rank takes its share of a mini-batch."""
     from verl.utils.seqlen_balancing import get_seqlen_balanced_partitions
@@ -254,7 +258,7 @@ def test_every_mini_batch_has_a_loss_token_on_data_parallel_ranks(
     rows, rule, mini_batch_rows, rollout_n = batch
     # verl wants mini-batches that divide by the ranks.
     mini_batch_rows *= ranks
-    plan = plan_batch(rows, rule, mini_batch_rows=mini_batch_rows, rollout_n=rollout_n)
+    plan = plan_loss(rows, rule, mini_batch_rows=mini_batch_rows, rollout_n=rollout_n)
     kept = [*plan.train, *plan.mask]
     if not any(row.model_tokens for row in rows if row.key in kept):
         return

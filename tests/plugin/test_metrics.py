@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from math_answers.verdict import Verdict
 from verl_tir.metrics.log_probs import reduce_log_probs
-from verl_tir.metrics.scored import Scored, is_correct
 from verl_tir.metrics.summary import summarize
+from verl_tir.sampler.finished_row import FinishedRow, verdict_of
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, Trajectory, Turn, TurnEnd
 
 
@@ -38,8 +39,13 @@ def _turn(
     )
 
 
+def row(trajectory: Trajectory, reward: float, verdict: Verdict | None = None) -> FinishedRow:
+    """A row of any group."""
+    return FinishedRow("a_0_0", trajectory, reward, verdict)
+
+
 BATCH = [
-    Scored(
+    row(
         Trajectory(
             (
                 _turn(Outcome.FAILED, 0.0, -1.0, observed=6, discarded=1, cut=True, generate=2.0, tool=0.5),
@@ -50,17 +56,17 @@ BATCH = [
             answer="5",
             answer_source=AnswerSource.MODEL,
         ),
-        reward=1.0,
-        correct=True,
+        1.0,
+        Verdict.CORRECT,
     ),
-    Scored(
+    row(
         Trajectory((_turn(Outcome.TIME_LIMIT, 0.0, observed=10, tool=3.0), _turn(None, discarded=2)), StopReason.VOID),
-        reward=-1.0,
-        correct=False,
+        -1.0,
+        Verdict.WRONG,
     ),
-    Scored(Trajectory((_turn(None, -7.0, model=30),), StopReason.VOID, "5", AnswerSource.MODEL), 0.5, correct=True),
-    Scored(Trajectory((_turn(Outcome.FAULT, tool=5.0),), StopReason.SANDBOX_FAULT, fault="no room"), reward=0.0),
-    Scored(Trajectory((), StopReason.PROMPT_TOO_LONG), reward=-1.0),
+    row(Trajectory((_turn(None, -7.0, model=30),), StopReason.VOID, "5", AnswerSource.MODEL), 0.5, Verdict.CORRECT),
+    row(Trajectory((_turn(Outcome.FAULT, tool=5.0),), StopReason.SANDBOX_FAULT, fault="no room"), 0.0),
+    row(Trajectory((), StopReason.PROMPT_TOO_LONG), -1.0),
 ]
 
 METRICS = {
@@ -188,7 +194,7 @@ WITHOUT = {
     "no token": (BATCH[4:], {"tir/tokens/model/total", "tir/turns/mean"}, {"tir/tokens/mask_coverage"}),
     "no turn": (BATCH[4:], {"tir/turns/max"}, {"tir/turn_end/code", "tir/turn/1/void_ratio"}),
     "no log-probability": (
-        [Scored(Trajectory((_turn(None),), StopReason.VOID), 0.0)],
+        [row(Trajectory((_turn(None),), StopReason.VOID), 0.0, Verdict.UNDECIDED)],
         {"tir/turn/1/void_ratio"},
         {"tir/log_prob/mean", "tir/turn/1/log_prob/min"},
     ),
@@ -196,7 +202,7 @@ WITHOUT = {
 
 
 @pytest.mark.parametrize(("batch", "present", "absent"), WITHOUT.values(), ids=WITHOUT)
-def test_empty_denominators_are_left_out(batch: list[Scored], present: set[str], absent: set[str]) -> None:
+def test_empty_denominators_are_left_out(batch: list[FinishedRow], present: set[str], absent: set[str]) -> None:
     """A share of nothing is not reported as zero, and what can be measured still is."""
     names = set(summarize(batch))
     assert present <= names
@@ -215,7 +221,7 @@ def test_the_sandbox_is_not_blamed_on_the_model() -> None:
 
 def test_what_could_not_be_scored_is_no_wrong_answer() -> None:
     """A void trajectory of which nothing is known is no false positive and no true one."""
-    unknown = Scored(Trajectory((_turn(None),), StopReason.VOID), 0.0)
+    unknown = row(Trajectory((_turn(None),), StopReason.VOID), 0.0, Verdict.UNDECIDED)
     metrics = summarize([*BATCH[1:3], unknown])
     assert (metrics["tir/void_ratio"], metrics["tir/void_correct_ratio"]) == (1, 1 / 2)
 
@@ -224,7 +230,7 @@ def test_many_turns_share_the_last_names() -> None:
     """From the ninth turn on there is one entry, so that a run of 50 turns logs no more than one of 9."""
     long = Trajectory((*[_turn(Outcome.SUCCESS, -1.0)] * 8, *[_turn(None, -2.0)] * 42), StopReason.VOID)
     short = Trajectory((_turn(None, -3.0),), StopReason.VOID)
-    metrics = summarize([Scored(long, 0.0), Scored(short, 0.0)])
+    metrics = summarize([row(long, 0.0), row(short, 0.0)])
     assert {name.split("/")[2] for name in metrics if name.startswith("tir/turn/")} == {*"12345678", "9plus"}
     assert metrics["tir/turn/8/code_pass_ratio"] == 1
     assert metrics["tir/turn/9plus/reached_ratio"] == 1 / 2
@@ -250,7 +256,7 @@ def test_correctness_is_what_the_reward_function_says(
     reason: StopReason, reward: float, extra: dict[str, float], expected: bool | None
 ) -> None:
     """Its `correct` where there is one, else a reward above zero; nothing of what was not scored."""
-    assert is_correct(Trajectory((), reason), reward, extra) is expected
+    assert row(Trajectory((), reason), reward, verdict_of(extra)).correct is expected
 
 
 turns = st.builds(
@@ -272,8 +278,8 @@ trajectories = st.builds(
 )
 
 
-@given(batch=st.lists(st.builds(Scored, trajectories, st.floats(-1, 1), st.none() | st.booleans()), max_size=5))
-def test_metrics_are_finite_numbers(batch: list[Scored]) -> None:
+@given(batch=st.lists(st.builds(row, trajectories, st.floats(-1, 1), st.none() | st.sampled_from(Verdict)), max_size=5))
+def test_metrics_are_finite_numbers(batch: list[FinishedRow]) -> None:
     """No batch gives NaN, infinity, a ratio outside 0 to 1, or a log-probability above 0."""
     metrics = summarize(batch)
     assert all(math.isfinite(value) for value in metrics.values())

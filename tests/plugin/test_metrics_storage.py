@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from verl_tir.sampler import storage
+from verl_tir.sampler.finished_row import ResponseBudget
 from verl_tir.trajectory import StopReason, Trajectory
 
 ROWS = {
@@ -33,7 +34,8 @@ def test_reward_and_its_parts_are_read(
         }
 
     monkeypatch.setattr(storage.tq, "kv_batch_get", get)
-    (row,) = storage.read_rows(["a_0_0"], "train")
-    assert (row.scored.reward, row.scored.correct) == (reward, correct)
+    tags = {"a_0_0": {"seq_len": 4, "response_len": 2}}
+    (row,) = storage.read_rows(["a_0_0"], tags, ResponseBudget(10, 30, None), "train")
+    assert (row.reward, row.correct) == (reward, correct)
     assert row.reward_extra == extra
     assert row.undecided is bool(extra.get("undecided"))

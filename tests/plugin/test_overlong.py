@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from verl_tir.sampler.overlong import ResponseBudget
+from verl_tir.sampler.finished_row import ResponseBudget
 from verl_tir.trajectory import StopReason, Trajectory, Turn, TurnEnd
 
 BUDGET = ResponseBudget(max_turn_tokens=10, max_response_tokens=30, max_model_len=None)

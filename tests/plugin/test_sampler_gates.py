@@ -161,9 +161,9 @@ def test_each_group_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     original = groups.read_rows
 
-    def recording(keys: list[str], partition_id: str) -> Any:
+    def recording(keys: list[str], *more: Any) -> Any:
         read.extend(keys)
-        return original(keys, partition_id)
+        return original(keys, *more)
 
     monkeypatch.setattr(groups, "read_rows", recording)
     put_group("a", [GOOD, BAD])

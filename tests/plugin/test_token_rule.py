@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
+from finished_rows import finished_row
 
-from verl_tir.sampler.loss_plan import Row, VoidPolicy
+from verl_tir.sampler.loss_plan import VoidPolicy
 from verl_tir.sampler.token_rule import TokenRule, reward_at_last_token
 
 # Model, model, tool, tool, model, model: the tool's output is in no loss.
@@ -30,7 +31,7 @@ RULES = {
 @pytest.mark.parametrize(("rule", "void_from", "left", "low"), RULES.values(), ids=RULES)
 def test_mask(rule: TokenRule, void_from: int | None, left: list[int], low: int) -> None:
     """What is left of the mask, in its own type; the stored one is not changed in place."""
-    row = Row("a_0_0", "a", void_from is not None, False, 0.0, 4, void_from=void_from)
+    row = finished_row("a_0_0", tokens=6, void_from=void_from)
     mask = torch.tensor(MASK)
     log_probs = torch.tensor([math.log(p) for p in PROBABILITIES], dtype=torch.float64)
     after = rule.mask(row, mask, log_probs)

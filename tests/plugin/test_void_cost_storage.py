@@ -20,7 +20,7 @@ from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 from verl.workers.utils.padding import response_from_nested, response_to_nested
 
 from verl_tir.sampler.cut import RowLengths
-from verl_tir.sampler.loss_plan import Plan
+from verl_tir.sampler.loss_plan import LossPlan
 from verl_tir.sampler.storage import cut_rows, mask_rows
 from verl_tir.sampler.verl_buffer import build_sampler
 from verl_tir.trajectory import StopReason, Trajectory, Turn, TurnEnd
@@ -194,7 +194,7 @@ def test_advantages_of_the_other_rows_are_the_same_to_the_last_bit() -> None:
     rewards = [0.1, 0.7, -1.0, 0.3, 1 / 3, 0.2]
     rows = {f"a_{i}_0": stored_row("a", 5, 7 + i, reward) for i, reward in enumerate(rewards)}
     void = ["a_2_0", "a_5_0"]
-    plan = Plan(tuple(rows.keys() - set(void)), tuple(void), (), (), None)
+    plan = LossPlan(tuple(rows.keys() - set(void)), tuple(void), (), (), None)
 
     batch = put(rows)
     mask_rows(batch, plan)

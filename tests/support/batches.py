@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from math_answers.verdict import Verdict
 from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.metrics.reward import PARTS, reward_metrics
 from verl_tir.metrics.sandbox import SandboxMeter
-from verl_tir.metrics.scored import Scored
 from verl_tir.metrics.summary import summarize
 from verl_tir.rollout.sandbox import FAULTS
+from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.trajectory import Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
 
 
@@ -34,19 +35,20 @@ def random_turn(source: random.Random) -> Turn:
     )
 
 
-def random_batch(seed: int, size: int) -> list[Scored]:
+def random_batch(seed: int, size: int) -> list[FinishedRow]:
     """Trajectories of 1 to 12 turns, of every stop reason in turn."""
     source = random.Random(seed)
     reasons = list(StopReason)
     return [
-        Scored(
+        FinishedRow(
+            f"a{number}_0_0",
             Trajectory(
                 tuple(random_turn(source) for _ in range(1 + number % 12)),
                 reasons[number % len(reasons)],
                 source.choice([None, "5"]),
             ),
             source.random(),
-            source.choice([None, True, False]),
+            source.choice([Verdict.UNDECIDED, Verdict.CORRECT, Verdict.WRONG]),
         )
         for number in range(size)
     ]
@@ -59,9 +61,9 @@ def snapshot(client: str) -> dict[str, Any]:
     return {"client": client, "retries": 3, "probes": 2, "faults": faults, "endpoints": endpoints}
 
 
-def measured(batch: list[Scored], *clients: str) -> dict[str, float]:
+def measured(batch: list[FinishedRow], *clients: str) -> dict[str, float]:
     """All metrics of a batch."""
-    turns = [turn for scored in batch for turn in scored.trajectory.turns]
+    turns = [turn for row in batch for turn in row.trajectory.turns]
     parts = [dict.fromkeys(PARTS, 1.0) for _ in batch]
     return (
         summarize(batch)

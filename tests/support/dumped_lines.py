@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_tir.dump.reader import SCHEMA, Fate
-from verl_tir.metrics.scored import is_correct
+from verl_tir.sampler.finished_row import FinishedRow, verdict_of
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, Trajectory, Turn, TurnEnd
 
 _CODE = Turn(TurnEnd.CODE, 6, 4, 0, True, False, Outcome.SUCCESS, False, 0.1, 0.1)
@@ -32,17 +32,18 @@ def finished(
     """A finished sample of the problem `index`; it is right where its answer is `truth`."""
     reward = float(trajectory.answer == truth)
     extra = {} if trajectory.aborted else {"correct": reward, "undecided": float(undecided)}
+    key = f"{run}{index}_{session}_0"
     return trajectory.to_record() | {
         "schema": SCHEMA,
         "run": run,
         "partition": "val",
         "step": 0,
-        "key": f"{run}{index}_{session}_0",
+        "key": key,
         "fate": Fate.DROP if undecided or trajectory.aborted else Fate.TRAIN,
         "reason": None,
         "reward": reward,
         "reward_extra": extra,
-        "correct": is_correct(trajectory, reward, extra),
+        "correct": FinishedRow(key, trajectory, reward, verdict_of(extra)).correct,
         "ground_truth": truth,
         "data_source": "bench",
         "index": index,

@@ -13,6 +13,7 @@ import pytest
 from batches import random_batch
 from typer.testing import CliRunner
 
+from math_answers.verdict import Verdict
 from tir_tools.data.balance import Window, balanced, spread
 from tir_tools.data.errors import DataError
 from tir_tools.data.lim import alignment
@@ -21,8 +22,7 @@ from tir_tools.data.rates import Wanted, read_rates
 from verl_tir.cli import app
 from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.rollout.prompt import PromptTemplate, templated_messages
-from verl_tir.sampler.loss_plan import Plan
-from verl_tir.sampler.storage import StoredRow
+from verl_tir.sampler.loss_plan import LossPlan
 
 
 def test_lim_scores_by_hand() -> None:
@@ -206,16 +206,21 @@ def test_wrong_rates_are_named(tmp_path: Path, line: dict[str, Any], message: st
 def dump_step(dump: TrajectoryDump, step: int, outcomes: dict[str, list[float]], template: PromptTemplate) -> None:
     """A step of a run: for each question, the rewards of its group."""
     rows = []
-    (scored,) = random_batch(1, 1)
+    (sampled,) = random_batch(1, 1)
     for group, (question, rewards) in enumerate(outcomes.items()):
         (message,) = templated_messages([{"role": "user", "content": question}], template)
         prompt = f"<|im_start|>user\n{message['content']}<|im_end|>\n<|im_start|>assistant\n"
-        record = {**scored.trajectory.to_record(), "segments": [{"role": "prompt", "text": prompt}]}
+        record = {**sampled.trajectory.to_record(), "segments": [{"role": "prompt", "text": prompt}]}
         rows += [
-            StoredRow(f"{step}{group}_{number}_0", record, replace(scored, correct=bool(reward)), undecided=False)
+            replace(
+                sampled,
+                key=f"{step}{group}_{number}_0",
+                verdict=Verdict.CORRECT if reward else Verdict.WRONG,
+                record=record,
+            )
             for number, reward in enumerate(rewards)
         ]
-    dump.write("train", step, rows, Plan(tuple(row.key for row in rows), (), (), (), None))
+    dump.write("train", step, rows, LossPlan(tuple(row.key for row in rows), (), (), (), None))
     dump.wait()
 
 

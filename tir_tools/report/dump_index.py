@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from math_answers.verdict import Verdict
 from tir_tools.report.behaviours import Behaviour, behaviours
 from verl_tir.dump.reader import DumpedTrajectory, DumpError, Fate, dump_files
-from verl_tir.metrics.scored import Scored
 from verl_tir.metrics.summary import summarize
+from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.trajectory import StopReason
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ def dump_metrics(entries: Sequence[Entry]) -> dict[str, float]:
 
 def _read(path: Path) -> _File:
     entries: defaultdict[str, list[Entry]] = defaultdict(list)
-    batches: defaultdict[str, list[Scored]] = defaultdict(list)
+    batches: defaultdict[str, list[FinishedRow]] = defaultdict(list)
     rewards: defaultdict[str, list[float]] = defaultdict(list)
     offset = unreadable = 0
     with path.open("rb") as file:
@@ -164,7 +165,7 @@ def _read(path: Path) -> _File:
                     rewards[item.run].append(item.reward)
                 # What a gate refused is in no metric of the batch.
                 if item.fate is not Fate.EVICTED:
-                    batches[item.run].append(Scored(item.trajectory, item.reward, item.correct))
+                    batches[item.run].append(_row(item))
             offset += len(line)
     training = path.parent.name == TRAIN
     sessions = [
@@ -174,9 +175,14 @@ def _read(path: Path) -> _File:
     return _File(sessions, unreadable)
 
 
-def _metrics(entries: Sequence[Entry], batch: Sequence[Scored], rewards: Sequence[float]) -> dict[str, float]:
+def _metrics(entries: Sequence[Entry], batch: Sequence[FinishedRow], rewards: Sequence[float]) -> dict[str, float]:
     mean = {"tir/filter/sampled/reward_mean": sum(rewards) / len(rewards)} if rewards else {}
     return summarize(batch) | dump_metrics(entries) | mean
+
+
+def _row(item: DumpedTrajectory) -> FinishedRow:
+    verdict = {True: Verdict.CORRECT, False: Verdict.WRONG, None: Verdict.UNDECIDED}[item.correct]
+    return FinishedRow(item.key, item.trajectory, item.reward, verdict, item.reward_extra)
 
 
 def _entry(path: Path, offset: int, item: DumpedTrajectory) -> Entry:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from verl_tir.dump.reader import PATTERN, SCHEMA, Fate, model_spans
-from verl_tir.sampler.loss_plan import Plan
-from verl_tir.sampler.storage import StoredRow
+from verl_tir.sampler.finished_row import FinishedRow
+from verl_tir.sampler.loss_plan import LossPlan
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ class TrajectoryDump:
         self,
         partition_id: str,
         step: int,
-        batch: Sequence[StoredRow],
-        plan: Plan,
-        evicted: Sequence[StoredRow] = (),
+        batch: Sequence[FinishedRow],
+        plan: LossPlan,
+        evicted: Sequence[FinishedRow] = (),
         reasons: Mapping[str, str] | None = None,
     ) -> None:
         """Append a batch to its step's file.
@@ -105,28 +105,28 @@ class TrajectoryDump:
             logger.warning("%s has reached tir.dump_max_mb=%d: %s", self._folder, self._max_bytes // 2**20, what)
 
 
-def _line(head: Mapping[str, Any], row: StoredRow, fate: Fate, reasons: Mapping[str, str]) -> dict[str, Any]:
+def _line(head: Mapping[str, Any], row: FinishedRow, fate: Fate, reasons: Mapping[str, str]) -> dict[str, Any]:
     line = {
         **head,
         "key": row.key,
         "fate": fate,
         "reason": None if fate is Fate.TRAIN else reasons.get(row.key) or _reason(row, fate),
-        "reward": row.scored.reward,
+        "reward": row.reward,
         "reward_extra": row.reward_extra,
-        "correct": row.scored.correct,
+        "correct": row.correct,
         "ground_truth": None,
         "data_source": None,
         "index": None,
-        "response_mask": model_spans(row.scored.trajectory.turns),
+        "response_mask": model_spans(row.trajectory.turns),
         "segments": [],
     }
     # The state of the client that ran the programs is the step's, not the trajectory's.
     return line | {name: value for name, value in row.record.items() if name != "sandbox"}
 
 
-def _reason(row: StoredRow, fate: Fate) -> str | None:
+def _reason(row: FinishedRow, fate: Fate) -> str | None:
     """What the trajectory itself says."""
-    trajectory = row.scored.trajectory
+    trajectory = row.trajectory
     if fate is Fate.EVICTED:
         return None
     if fate is Fate.MASK:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_tir.metrics.scored import Scored
+from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.trajectory import LogProbs, Outcome, StopReason, TurnEnd
 
 Flags = NDArray[np.bool_]
@@ -53,9 +53,9 @@ class Columns:
     log_probs: list[LogProbs | None]
 
     @classmethod
-    def of(cls, batch: Sequence[Scored]) -> Columns:
+    def of(cls, batch: Sequence[FinishedRow]) -> Columns:
         """Take a batch apart."""
-        trajectories = [scored.trajectory for scored in batch]
+        trajectories = [row.trajectory for row in batch]
         turns = [turn for trajectory in trajectories for turn in trajectory.turns]
         lengths = _counts(len(trajectory.turns) for trajectory in trajectories)
         owner = np.repeat(np.arange(len(batch)), lengths)
@@ -66,8 +66,8 @@ class Columns:
             void=_flags(trajectory.void for trajectory in trajectories),
             aborted=_flags(trajectory.aborted for trajectory in trajectories),
             answered=_flags(trajectory.answer is not None for trajectory in trajectories),
-            correct=_flags(scored.correct is True for scored in batch),
-            incorrect=_flags(scored.correct is False for scored in batch),
+            correct=_flags(row.correct is True for row in batch),
+            incorrect=_flags(row.correct is False for row in batch),
             turns=lengths,
             owner=owner,
             index=np.arange(len(turns)) - starts[owner],

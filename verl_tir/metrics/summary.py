@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from verl_tir.metrics.by_turn import turn_metrics
 from verl_tir.metrics.columns import Columns, mean
-from verl_tir.metrics.scored import Scored
+from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.trajectory import Outcome, StopReason, TurnEnd
 
 PREFIX = "tir/"
@@ -29,7 +29,7 @@ _STOP_NAMES = {reason: str(reason) for reason in StopReason} | {StopReason.MAX_T
 Metrics = dict[str, float | None]
 
 
-def summarize(batch: Sequence[Scored]) -> dict[str, float]:
+def summarize(batch: Sequence[FinishedRow]) -> dict[str, float]:
     """Reduce a batch to metrics; docs/metrics.md says what each of them means.
 
     `void_ratio` is measured whatever the void policy does, and `void_correct_ratio` is the share of void trajectories

@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from verl_tir.sampler.groups import Judged
+from verl_tir.sampler.finished_row import FinishedRow
 
 logger = logging.getLogger(__name__)
 
@@ -29,58 +29,58 @@ class FailedRolloutsError(RuntimeError):
     """Too many agent loops raised: a programming or installation error, not a bad rollout."""
 
 
-def check_aborted(items: Sequence[Judged], expected: int, allowed: float) -> None:
+def check_aborted(rows: Sequence[FinishedRow], expected: int, allowed: float) -> None:
     """A dead sandbox aborts those that write code: training on the others would teach the model not to.
 
     An answer that could not be compared is no fault of sandbox or engine, and does not count here.
 
     Args:
-        items: the trajectories so far.
+        rows: the trajectories so far.
         expected: the number of trajectories that the allowed share is a share of.
         allowed: `tir.filter.max_aborted_ratio`.
 
     Raises:
         OutageError: more were aborted, or all.
     """
-    aborted = sum(item.stored.scored.trajectory.aborted for item in items)
+    aborted = sum(row.aborted for row in rows)
     if aborted > allowed * expected or 0 < aborted == expected:
-        raise outage(items, expected, allowed)
+        raise outage(rows, expected, allowed)
 
 
-def outage(items: Sequence[Judged], expected: int, allowed: float) -> OutageError:
+def outage(rows: Sequence[FinishedRow], expected: int, allowed: float) -> OutageError:
     """The error that says which faults there were."""
-    aborted = [item.stored.scored.trajectory for item in items if item.row.aborted]
-    reasons = Counter(str(item.stop_reason) if item.aborted else "undecided reward" for item in aborted)
-    faults = [item.fault for item in aborted if item.fault is not None]
+    excluded = [row.trajectory for row in rows if row.excluded]
+    reasons = Counter(str(item.stop_reason) if item.aborted else "undecided reward" for item in excluded)
+    faults = [item.fault for item in excluded if item.fault is not None]
     last = f"; last fault: {faults[-1]}" if faults else ""
     remedies = []
-    if any(item.aborted for item in aborted) or not aborted:
+    if any(item.aborted for item in excluded) or not excluded:
         remedies.append("Check the sandbox with verl-tir doctor")
-    if not all(item.aborted for item in aborted):
+    if not all(item.aborted for item in excluded):
         remedies.append(f"For undecided rewards {_REMEDY}")
     return OutageError(
-        f"{len(aborted)} of the batch's {expected} trajectories say nothing about the model (allowed share: "
+        f"{len(excluded)} of the batch's {expected} trajectories say nothing about the model (allowed share: "
         f"tir.filter.max_aborted_ratio={allowed}): {dict(reasons)}{last}. {'. '.join(remedies)}. "
         "Then resume from the last checkpoint"
     )
 
 
-def alarm_of_undecided(items: Sequence[Judged], allowed: float) -> bool:
+def alarm_of_undecided(rows: Sequence[FinishedRow], allowed: float) -> bool:
     """Log an error where too many answers could not be compared with their ground truth; the run goes on without them.
 
     Args:
-        items: the batch, and what was evicted for it.
+        rows: the batch, and what was evicted for it.
         allowed: `tir.filter.max_undecided_ratio`, a share of the trajectories with an answer.
 
     Returns:
         Whether there was reason to.
     """
-    undecided = [item for item in items if item.stored.undecided]
-    answered = sum(item.stored.scored.trajectory.answer is not None for item in items)
+    undecided = [row for row in rows if row.undecided]
+    answered = sum(row.trajectory.answer is not None for row in rows)
     if len(undecided) <= allowed * max(answered, len(undecided)):
         return False
-    longest = sorted(undecided, key=lambda item: len(item.stored.scored.trajectory.answer or ""), reverse=True)
-    examples = [f"{item.stored.key}: {item.stored.scored.trajectory.answer!r:.80}" for item in longest[:_EXAMPLES]]
+    longest = sorted(undecided, key=lambda row: len(row.trajectory.answer or ""), reverse=True)
+    examples = [f"{row.key}: {row.trajectory.answer!r:.80}" for row in longest[:_EXAMPLES]]
     logger.error(
         "%d of %d answers could not be compared within the reward's bounds and left the batch (%.3f, allowed share: "
         "tir.filter.max_undecided_ratio=%g). Look at them: %s. If they are in order, %s",

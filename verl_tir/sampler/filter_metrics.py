@@ -9,17 +9,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from verl_tir.metrics.summary import PREFIX
+from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.sampler.gates import Gate
-from verl_tir.sampler.loss_plan import LossRule, MaskCause, Plan, Row
+from verl_tir.sampler.loss_plan import LossPlan, LossRule, MaskCause
 from verl_tir.sampler.refill import UNTRAINABLE, RefillBudget
 from verl_tir.sampler.trim import Trimmed
 
 
 def filter_metrics(
-    rows: Sequence[Row],
-    evicted: Sequence[Row],
+    rows: Sequence[FinishedRow],
+    evicted: Sequence[FinishedRow],
     rule: LossRule,
-    plan: Plan,
+    plan: LossPlan,
     trimmed: Trimmed,
     budget: RefillBudget,
     gates: Sequence[Gate],
@@ -39,7 +40,7 @@ def filter_metrics(
     """
     masked = set(plan.mask) | {plan.signal_anchor}
     causes = Counter(rule.mask_cause(row) or MaskCause.EMPTY for row in rows if row.key in masked)
-    sampled = [row for row in (*rows, *evicted) if not row.aborted]
+    sampled = [row for row in (*rows, *evicted) if not row.excluded]
     train = set(plan.train) - masked
     in_loss = sum(row.model_tokens for row in rows if row.key in train)
     values: dict[str, float] = {
@@ -63,7 +64,11 @@ def filter_metrics(
 
 
 def reasons_of(
-    rows: Sequence[Row], evicted: Sequence[Row], evicted_by: Mapping[str, str], rule: LossRule, plan: Plan
+    rows: Sequence[FinishedRow],
+    evicted: Sequence[FinishedRow],
+    evicted_by: Mapping[str, str],
+    rule: LossRule,
+    plan: LossPlan,
 ) -> dict[str, str]:
     """Why trajectories are not trained on, by key: the gate that refused their group, or the cause of their mask.
 
@@ -75,5 +80,5 @@ def reasons_of(
         plan: what was done with the rows.
     """
     masked = set(plan.mask)
-    found = {row.key: evicted_by[row.group] for row in evicted if row.group in evicted_by}
+    found = {row.key: evicted_by[row.uid] for row in evicted if row.uid in evicted_by}
     return found | {row.key: rule.mask_cause(row) or MaskCause.EMPTY for row in rows if row.key in masked}

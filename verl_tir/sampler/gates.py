@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from verl_tir.sampler.loss_plan import LossRule, Row
+from math_answers.verdict import Verdict
+from verl_tir.sampler.finished_row import FinishedRow
+from verl_tir.sampler.loss_plan import LossRule
 
 
 class Gate(Protocol):
@@ -24,7 +26,7 @@ class Gate(Protocol):
     def setting(self) -> str:
         """The key that decides what it admits, with its value."""
 
-    def admit(self, group: Sequence[Row]) -> bool:
+    def admit(self, group: Sequence[FinishedRow]) -> bool:
         """Whether the group stays; `group` holds all its rows, aborted ones too."""
 
 
@@ -56,9 +58,9 @@ class SoundGate:
     def setting(self) -> str:
         return f"tir.filter.min_sound_ratio={self.min_ratio:g}"
 
-    def admit(self, group: Sequence[Row]) -> bool:
+    def admit(self, group: Sequence[FinishedRow]) -> bool:
         """Whether the group stays."""
-        return sum(not row.aborted for row in group) >= self.least
+        return sum(not row.excluded for row in group) >= self.least
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class UsableGate:
     def setting(self) -> str:
         return f"tir.filter.min_usable_rows={self.min_rows}"
 
-    def admit(self, group: Sequence[Row]) -> bool:
+    def admit(self, group: Sequence[FinishedRow]) -> bool:
         """Whether the group stays."""
         return sum(map(self.rule.trains, group)) >= self.min_rows
 
@@ -98,7 +100,7 @@ class VarianceGate:
     def setting(self) -> str:
         return f"tir.filter.min_reward_std={self.min_std:g}"
 
-    def admit(self, group: Sequence[Row]) -> bool:
+    def admit(self, group: Sequence[FinishedRow]) -> bool:
         """Whether the group stays; the deviation is that of the sample, as in verl's GRPO."""
         rewards = [row.reward for row in group if self.rule.in_baseline(row)]
         if len(rewards) < 2:
@@ -124,21 +126,21 @@ class AccuracyGate:
     def setting(self) -> str:
         return f"tir.filter.accuracy_window=[{self.low:g}, {self.high:g}]"
 
-    def admit(self, group: Sequence[Row]) -> bool:
+    def admit(self, group: Sequence[FinishedRow]) -> bool:
         """Whether the group stays.
 
         Raises:
             NoVerdictError: a row does not say whether its answer was correct.
         """
-        verdicts = [row.correct for row in group if self.rule.in_baseline(row)]
+        verdicts = [row.verdict for row in group if self.rule.in_baseline(row)]
         if None in verdicts:
             raise NoVerdictError(
                 "tir.filter.accuracy_window needs to know which answers are correct, and the reward function does not "
                 "say: let its result hold `correct` (1.0 or 0.0) beside `score`, or set tir.filter.accuracy_window=null"
             )
-        return bool(verdicts) and self.low <= sum(map(bool, verdicts)) / len(verdicts) <= self.high
+        return bool(verdicts) and self.low <= verdicts.count(Verdict.CORRECT) / len(verdicts) <= self.high
 
 
-def first_refusal(gates: Sequence[Gate], group: Sequence[Row]) -> str | None:
+def first_refusal(gates: Sequence[Gate], group: Sequence[FinishedRow]) -> str | None:
     """The name of the first gate that does not admit the group; None where all do."""
     return next((gate.name for gate in gates if not gate.admit(group)), None)

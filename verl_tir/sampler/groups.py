@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
 
+from verl_tir.sampler.finished_row import FinishedRow, ResponseBudget, uid_of
 from verl_tir.sampler.gates import Gate, first_refusal
-from verl_tir.sampler.loss_plan import LossRule, Row
-from verl_tir.sampler.overlong import ResponseBudget
-from verl_tir.sampler.storage import StoredRow, group_of, read_rows
-
-Tags = Mapping[str, Mapping[str, Any]]
-"""verl's tags by key; `seq_len` and `response_len` are read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A trajectory as it lies in storage, and what the rules see of it."""
-
-    stored: StoredRow
-    row: Row
+from verl_tir.sampler.loss_plan import LossRule
+from verl_tir.sampler.storage import Tags, read_rows
 
 
 class Groups:
@@ -33,33 +20,33 @@ class Groups:
         self.gates = gates
         self.refused: dict[str, str] = {}
         """Groups by `uid` that must go, and the name of what refuses them."""
-        self.evicted: list[Judged] = []
+        self.evicted: list[FinishedRow] = []
         """Trajectories of groups that went since the last batch."""
         self.evicted_by: dict[str, str] = {}
         """What refused these groups, by `uid`; nothing for one whose agent loop raised."""
         self._budget = budget
-        self._known: dict[str, list[Judged]] = {}
+        self._known: dict[str, list[FinishedRow]] = {}
 
     def look(self, uids: Collection[str], tags: Tags, partition_id: str) -> None:
         """Read and judge those of `uids` that have finished since the last look."""
-        for uid in {item.row.group for item in self.read(uids, tags, partition_id)}:
+        for uid in {row.uid for row in self.read(uids, tags, partition_id)}:
             refusal = first_refusal(self.gates, self.rows(uid))
             if refusal is not None:
                 self.refused[uid] = refusal
 
-    def read(self, uids: Collection[str], tags: Tags, partition_id: str) -> list[Judged]:
+    def read(self, uids: Collection[str], tags: Tags, partition_id: str) -> list[FinishedRow]:
         """Trajectories of those of `uids` that have not been read before; no gate looks at them."""
         new = uids - self._known.keys()
         if not new:
             return []
-        items = self._read([key for key in tags if group_of(key) in new], tags, partition_id)
-        for item in items:
-            self._known.setdefault(item.row.group, []).append(item)
-        return items
+        rows = self._read([key for key in tags if uid_of(key) in new], tags, partition_id)
+        for row in rows:
+            self._known.setdefault(row.uid, []).append(row)
+        return rows
 
-    def rows(self, uid: str) -> list[Row]:
-        """What the rules see of a group; nothing of one that has no trajectory."""
-        return [item.row for item in self._known.get(uid, ())]
+    def rows(self, uid: str) -> list[FinishedRow]:
+        """The rows of a group; none of one that has no trajectory."""
+        return self._known.get(uid, [])
 
     def can_train(self, uid: str, rule: LossRule, rollout_n: int) -> bool:
         """Whether a batch of this group alone would have a token in the loss."""
@@ -79,11 +66,11 @@ class Groups:
             self._known.pop(uid, None)
             self.refused.pop(uid, None)
 
-    def of_batch(self, keys: Sequence[str], tags: Tags, partition_id: str) -> list[Judged]:
+    def of_batch(self, keys: Sequence[str], tags: Tags, partition_id: str) -> list[FinishedRow]:
         """The rows of a batch in its order, read from storage where they have not been."""
-        known = {item.row.key: item for group in self._known.values() for item in group}
+        known = {row.key: row for group in self._known.values() for row in group}
         missing = [key for key in keys if key not in known]
-        known |= {item.row.key: item for item in self._read(missing, tags, partition_id)}
+        known |= {row.key: row for row in self._read(missing, tags, partition_id)}
         return [known[key] for key in keys]
 
     def next_batch(self, left: Collection[str]) -> None:
@@ -92,8 +79,5 @@ class Groups:
         self.evicted.clear()
         self.evicted_by.clear()
 
-    def _read(self, keys: Sequence[str], tags: Tags, partition_id: str) -> list[Judged]:
-        return [
-            Judged(stored, stored.row(self._budget, tags[stored.key]["seq_len"] - tags[stored.key]["response_len"]))
-            for stored in read_rows(keys, partition_id)
-        ]
+    def _read(self, keys: Sequence[str], tags: Tags, partition_id: str) -> list[FinishedRow]:
+        return read_rows(keys, tags, self._budget, partition_id)

@@ -15,6 +15,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from verl_tir.sampler.finished_row import FinishedRow
+
 
 class VoidPolicy(StrEnum):
     """What becomes of a void trajectory."""
@@ -46,29 +48,6 @@ class MaskCause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One trajectory of the batch, as much as the rules need of it."""
-
-    key: str
-    group: str
-    """The prompt's `uid`: the rows of a GRPO group share it."""
-    void: bool
-    aborted: bool
-    """The sandbox or the engine failed, or the answer could not be scored: the reward says nothing."""
-    reward: float
-    model_tokens: int
-    """Tokens with mask 1 before the rule is applied."""
-    overlong: bool = False
-    """It used up its own response budget."""
-    correct: bool | None = None
-    """What the reward said of the answer; None where the reward does not say."""
-    void_from: int | None = None
-    """Response tokens, of model and tool, before the first void turn; None where there is none."""
-    ends_in_observation: bool = False
-    """Its last token is the tool's, and so has mask 0."""
-
-
-@dataclass(frozen=True, slots=True)
 class LossRule:
     """Which trajectories have a loss, and which have a part in their group's baseline."""
 
@@ -77,11 +56,11 @@ class LossRule:
     """Whether the reward of a void trajectory counts; if not, it leaves the batch."""
     overlong: OverlongPolicy = OverlongPolicy.KEEP
 
-    def in_baseline(self, row: Row) -> bool:
+    def in_baseline(self, row: FinishedRow) -> bool:
         """Whether the row stays in the batch, and so its reward in its group's mean and standard deviation."""
-        return not row.aborted and (self.void_in_baseline or not row.void)
+        return not row.excluded and (self.void_in_baseline or not row.void)
 
-    def mask_cause(self, row: Row) -> MaskCause | None:
+    def mask_cause(self, row: FinishedRow) -> MaskCause | None:
         """Why a row that stays in the batch has no loss at all; None where it has one."""
         if row.void and (self.void is VoidPolicy.MASK or (self.void is VoidPolicy.SUFFIX and row.void_from == 0)):
             return MaskCause.VOID
@@ -89,13 +68,13 @@ class LossRule:
             return MaskCause.OVERLONG
         return MaskCause.EMPTY if row.model_tokens == 0 else None
 
-    def trains(self, row: Row) -> bool:
+    def trains(self, row: FinishedRow) -> bool:
         """Whether some token of the row is in the loss."""
         return self.in_baseline(row) and self.mask_cause(row) is None
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LossPlan:
     """What to do with each row; every row is in exactly one of `train`, `mask` and `drop`."""
 
     train: tuple[str, ...]
@@ -104,20 +83,20 @@ class Plan:
     drop: tuple[str, ...]
     """Keys that leave the batch."""
     loss_anchors: tuple[str, ...]
-    """Masked keys whose `loss_mask` keeps one token, see `plan_batch`."""
+    """Masked keys whose `loss_mask` keeps one token, see `plan_loss`."""
     signal_anchor: str | None
     """The masked row that is in `train` only because otherwise no token of the batch would be; it gets a group and a
     reward of its own, so that its advantage is zero."""
 
 
-def plan_batch(
-    rows: Sequence[Row],
+def plan_loss(
+    rows: Sequence[FinishedRow],
     rule: LossRule,
     *,
     mini_batch_rows: int,
     rollout_n: int,
     emptied: Collection[str] = frozenset(),
-) -> Plan:
+) -> LossPlan:
     """Apply the rule to a batch.
 
     A group of which fewer than two rows stay has no baseline (verl gives the only row of a group its bare reward as
@@ -144,8 +123,8 @@ def plan_batch(
         The plan. If every row is dropped, `train` and `mask` are both empty and there is nothing to update on.
     """
     staying = [row for row in rows if rule.in_baseline(row)]
-    group_sizes = Counter(row.group for row in staying)
-    kept = [row for row in staying if group_sizes[row.group] >= min(2, rollout_n)]
+    group_sizes = Counter(row.uid for row in staying)
+    kept = [row for row in staying if group_sizes[row.uid] >= min(2, rollout_n)]
     kept_keys = {row.key for row in kept}
     masked = [row for row in kept if rule.mask_cause(row) is not None or row.key in emptied]
     signal = None
@@ -158,7 +137,7 @@ def plan_batch(
     # verl pads the batch with rows of empty masks up to whole mini-batches; they count as empty too.
     padding = -len(kept) % mini_batch_rows
     anchors = max(0, len(masked) + padding - (mini_batch_rows - 1))
-    return Plan(
+    return LossPlan(
         train=tuple(row.key for row in kept if row.key not in masked_keys),
         mask=tuple(row.key for row in masked),
         drop=tuple(row.key for row in rows if row.key not in kept_keys),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,45 +12,16 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from verl_tir.metrics.scored import Scored, is_correct
 from verl_tir.sampler.cut import RAGGED, RowLengths, cut_shape, misfits
-from verl_tir.sampler.loss_plan import Plan, Row
-from verl_tir.sampler.overlong import ResponseBudget
+from verl_tir.sampler.finished_row import FinishedRow, ResponseBudget, uid_of, verdict_of
+from verl_tir.sampler.loss_plan import LossPlan
 from verl_tir.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRow:
-    """One finished trajectory with its reward, as it lies in storage."""
-
-    key: str
-    """verl's `{uid}_{session_id}_{index}`."""
-    record: Mapping[str, Any]
-    """The agent loop's record, as the trajectory dump writes it."""
-    scored: Scored
-    undecided: bool
-    """The answer could not be scored."""
-    reward_extra: Mapping[str, float] = field(default_factory=dict)
-    """What the reward function returned beside the score; empty for an aborted trajectory, which is not scored."""
-
-    def row(self, budget: ResponseBudget, prompt_tokens: int) -> Row:
-        """What the filter rules need to know of it."""
-        trajectory = self.scored.trajectory
-        correct = self.reward_extra.get("correct")
-        return Row(
-            key=self.key,
-            group=group_of(self.key),
-            void=trajectory.void,
-            aborted=trajectory.aborted or self.undecided,
-            reward=self.scored.reward,
-            model_tokens=sum(turn.model_tokens for turn in trajectory.turns),
-            overlong=budget.used_up_by(trajectory, prompt_tokens),
-            correct=None if correct is None else correct > 0.5,
-            void_from=trajectory.void_from,
-            ends_in_observation=trajectory.ends_in_observation,
-        )
+Tags = Mapping[str, Mapping[str, Any]]
+"""verl's tags by key; `seq_len` and `response_len` are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +33,15 @@ class StoredTokens:
     """In nats, under the policy that sampled them; None where they were not asked for."""
 
 
-def group_of(key: str) -> str:
-    """The prompt's `uid` in the key of one of its trajectories."""
-    return key.rsplit("_", 2)[0]
+def read_rows(keys: Sequence[str], tags: Tags, budget: ResponseBudget, partition_id: str) -> list[FinishedRow]:
+    """The rows of `keys`, in their order.
 
-
-def read_rows(keys: Sequence[str], partition_id: str) -> list[StoredRow]:
-    """The rows of `keys`, in their order."""
+    Args:
+        keys: verl's keys of trajectories.
+        tags: those of the keys.
+        budget: by which a row is overlong.
+        partition_id: `train` or `val`.
+    """
     if not keys:
         return []
     fields = tq.kv_batch_get(keys=list(keys), partition_id=partition_id, select_fields=["extra_fields", "rm_scores"])
@@ -76,11 +49,19 @@ def read_rows(keys: Sequence[str], partition_id: str) -> list[StoredRow]:
     for key, wrapped, scores in zip(keys, fields["extra_fields"], fields["rm_scores"], strict=True):
         # TransferQueue's backends return non-tensor data bare or wrapped.
         extra = getattr(wrapped, "data", wrapped)
-        # `rm_scores` holds the reward at one token of each row and zeros elsewhere.
-        trajectory, reward = Trajectory.from_record(extra["tir"]), float(scores.sum())
+        trajectory = Trajectory.from_record(extra["tir"])
         reward_extra = extra.get("reward_extra_info", {})
-        scored = Scored(trajectory, reward, is_correct(trajectory, reward, reward_extra))
-        rows.append(StoredRow(key, extra["tir"], scored, bool(reward_extra.get("undecided", 0.0)), reward_extra))
+        row = FinishedRow(
+            key=key,
+            trajectory=trajectory,
+            # `rm_scores` holds the reward at one token of each row and zeros elsewhere.
+            reward=float(scores.sum()),
+            verdict=verdict_of(reward_extra),
+            reward_extra=reward_extra,
+            overlong=budget.used_up_by(trajectory, tags[key]["seq_len"] - tags[key]["response_len"]),
+            record=extra["tir"],
+        )
+        rows.append(row)
     return rows
 
 
@@ -169,7 +150,7 @@ def _at_the_end(scores: torch.Tensor, reward: float) -> torch.Tensor:
     return scores
 
 
-def mask_rows(batch: KVBatchMeta, plan: Plan) -> None:
+def mask_rows(batch: KVBatchMeta, plan: LossPlan) -> None:
     """Overwrite the masks of the plan's masked rows with zeros, or with one token of `loss_mask` for an anchor."""
     if not plan.mask:
         return
@@ -210,7 +191,7 @@ def write_masks(masks: Mapping[str, torch.Tensor], rewards: Mapping[str, torch.T
 
 def set_apart(key: str, partition_id: str, response_tokens: int) -> None:
     """Give a row a group of its own and a reward of zero: verl's advantage of it is zero, and so is its gradient."""
-    fields = {"uid": f"{group_of(key)}-apart", "rm_scores": torch.zeros(response_tokens)}
+    fields = {"uid": f"{uid_of(key)}-apart", "rm_scores": torch.zeros(response_tokens)}
     tq.kv_batch_put(keys=[key], partition_id=partition_id, fields=list_of_dict_to_tensordict([fields]))
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from verl_tir.sampler.loss_plan import Row, VoidPolicy
+from verl_tir.sampler.finished_row import FinishedRow
+from verl_tir.sampler.loss_plan import VoidPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,11 @@ class TokenRule:
     min_probability: float | None = None
     """Tokens that the rollout sampled with a lower probability leave the loss; None for all."""
 
-    def applies_to(self, row: Row) -> bool:
+    def applies_to(self, row: FinishedRow) -> bool:
         """Whether the rule may take a token of the row out."""
         return self.min_probability is not None or (row.void and self.void is VoidPolicy.SUFFIX)
 
-    def mask(self, row: Row, mask: torch.Tensor, log_probs: torch.Tensor | None) -> TokenMask:
+    def mask(self, row: FinishedRow, mask: torch.Tensor, log_probs: torch.Tensor | None) -> TokenMask:
         """The row's new mask.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from verl_tir.sampler.loss_plan import Row
+from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.sampler.storage import read_tokens, write_masks
 from verl_tir.sampler.token_rule import TokenRule, reward_at_last_token
 
@@ -27,7 +27,7 @@ class Trimmed:
     """Keys of rows of which nothing would be left; their masks are as they were."""
 
 
-def trim_rows(rows: Sequence[Row], rule: TokenRule, partition_id: str) -> Trimmed:
+def trim_rows(rows: Sequence[FinishedRow], rule: TokenRule, partition_id: str) -> Trimmed:
     """Overwrite the masks of the rows, each of which trains, with what the rule leaves of them.
 
     The reward of a row whose last token is not in the loss moves to its last one that is.

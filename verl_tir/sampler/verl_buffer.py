@@ -28,10 +28,10 @@ from verl_tir.sampler.config import FilterConfig
 from verl_tir.sampler.cut import shortest_row
 from verl_tir.sampler.faults import OutageError, alarm_of_undecided, check_aborted, check_failures, outage
 from verl_tir.sampler.filter_metrics import filter_metrics, reasons_of
+from verl_tir.sampler.finished_row import FinishedRow, ResponseBudget
 from verl_tir.sampler.gates import AccuracyGate, Gate, SoundGate, UsableGate, VarianceGate
-from verl_tir.sampler.groups import Groups, Judged
-from verl_tir.sampler.loss_plan import Plan, Row, plan_batch
-from verl_tir.sampler.overlong import ResponseBudget
+from verl_tir.sampler.groups import Groups
+from verl_tir.sampler.loss_plan import LossPlan, plan_loss
 from verl_tir.sampler.refill import UNTRAINABLE, DataCannotFillBatchError, RefillBudget
 from verl_tir.sampler.storage import cut_rows, mask_rows, set_apart, without
 from verl_tir.sampler.token_rule import TokenRule
@@ -124,13 +124,12 @@ class _TirSampling:
         failed = len(self.failure_keys[partition_id] | self._raised)
         self._check_failures(failed)
         tags = dict(zip(batch.keys, batch.tags, strict=True))
-        items = self._groups.of_batch(batch.keys, tags, partition_id)
+        rows = self._groups.of_batch(batch.keys, tags, partition_id)
         validating = partition_id == "val"
         evicted = [] if validating else self._groups.evicted
-        sampled = [*items, *evicted]
+        sampled = [*rows, *evicted]
         check_aborted(sampled, len(sampled), self.tir.filter.max_aborted_ratio)
         alarm_of_undecided(sampled, self.tir.filter.max_undecided_ratio)
-        rows = [item.row for item in items]
         training = [row for row in rows if self._rule.trains(row) and not validating]
         trimmed = trim_rows(training, self._token_rule, partition_id)
         plan = self._plan(rows, validating, trimmed.emptied)
@@ -138,28 +137,25 @@ class _TirSampling:
             raise OutageError("no prompt group of the batch has two trajectories left that can be used")
         if not validating:
             batch = self._apply(plan, batch, rows, metrics)
-        stored = [item.stored for item in items]
         if self.dump is not None:
-            why = reasons_of(rows, [item.row for item in evicted], self._groups.evicted_by, self._rule, plan)
-            fresh = [item.stored for item in items if item.row.group not in self._dumped]
-            self.dump.write(partition_id, global_steps, fresh, plan, [item.stored for item in evicted], why)
-        metrics |= summarize([row.scored for row in stored]) | self._sandbox_metrics(sampled)
-        metrics |= reward_metrics([row.reward_extra for row in stored])
-        metrics |= filter_metrics(
-            rows, [item.row for item in evicted], self._rule, plan, trimmed, self._budget, self._gates, failed
-        )
+            why = reasons_of(rows, evicted, self._groups.evicted_by, self._rule, plan)
+            fresh = [row for row in rows if row.uid not in self._dumped]
+            self.dump.write(partition_id, global_steps, fresh, plan, evicted, why)
+        metrics |= summarize(rows) | self._sandbox_metrics(sampled)
+        metrics |= reward_metrics([row.reward_extra for row in rows])
+        metrics |= filter_metrics(rows, evicted, self._rule, plan, trimmed, self._budget, self._gates, failed)
         if validating:
-            self._groups.discard({row.group for row in rows})
+            self._groups.discard({row.uid for row in rows})
             self._dumped.clear()
         else:
             left = self.finished_keys[partition_id] | self.failure_keys[partition_id]
-            self._groups.next_batch(left - {row.group for row in rows})
+            self._groups.next_batch(left - {row.uid for row in rows})
             self._budget.clear()
             self._raised.clear()
         return without(batch, plan.drop), metrics
 
-    def _plan(self, rows: Sequence[Row], validating: bool, emptied: Collection[str] = frozenset()) -> Plan:
-        return plan_batch(
+    def _plan(self, rows: Sequence[FinishedRow], validating: bool, emptied: Collection[str] = frozenset()) -> LossPlan:
+        return plan_loss(
             rows,
             # In validation a void row is a result like any other, and there is no baseline: a row is as good alone.
             replace(self._rule, void_in_baseline=True) if validating else self._rule,
@@ -172,13 +168,14 @@ class _TirSampling:
         """Write the validation groups that have finished: what is there outlives a run that is killed."""
         if self.dump is None:
             return
-        items = self._groups.read(self.finished_keys["val"], self.partitions["val"], "val")
-        if items:
-            rows = [item.row for item in items]
-            self._dumped |= {row.group for row in rows}
-            self.dump.write("val", global_steps, [item.stored for item in items], self._plan(rows, True))
+        rows = self._groups.read(self.finished_keys["val"], self.partitions["val"], "val")
+        if rows:
+            self._dumped |= {row.uid for row in rows}
+            self.dump.write("val", global_steps, rows, self._plan(rows, True))
 
-    def _apply(self, plan: Plan, batch: KVBatchMeta, rows: Sequence[Row], metrics: dict[str, Any]) -> KVBatchMeta:
+    def _apply(
+        self, plan: LossPlan, batch: KVBatchMeta, rows: Sequence[FinishedRow], metrics: dict[str, Any]
+    ) -> KVBatchMeta:
         """Write what the plan says of masks into storage; what is masked is cut down, and that counted."""
         if self.tir.filter.cut_masked_rows:
             cut = cut_rows(batch, plan.mask, {row.key: row.reward for row in rows}, self.shortest_row)
@@ -266,17 +263,15 @@ class _TirSampling:
             return
         if self._budget.only_unsound():
             raise outage(evicted, expected, self.tir.filter.max_aborted_ratio)
-        sound = [item.row.reward for item in evicted if not item.row.aborted]
+        sound = [row.reward for row in evicted if not row.excluded]
         raise DataCannotFillBatchError(self._budget.complaint(self._gates, self._batch_size, sum(sound) / len(sound)))
 
     def _check_failures(self, failed: int) -> None:
         check_failures(failed, self._batch_size, self.tir.filter.max_failed_groups)
 
-    def _sandbox_metrics(self, items: Sequence[Judged]) -> dict[str, float]:
-        turns = [turn for item in items for turn in item.stored.scored.trajectory.turns]
-        return self._meter.measure(
-            turns, [item.stored.record["sandbox"] for item in items if item.stored.record.get("sandbox")]
-        )
+    def _sandbox_metrics(self, rows: Sequence[FinishedRow]) -> dict[str, float]:
+        turns = [turn for row in rows for turn in row.trajectory.turns]
+        return self._meter.measure(turns, [row.record["sandbox"] for row in rows if row.record.get("sandbox")])
 
 
 class TirReplayBuffer(_TirSampling, ReplayBuffer):
