@@ -1,4 +1,4 @@
-"""The command `verl-tir`, also `python -m verl_tir`."""
+"""The commands of `verl-tir` that are used around a run; `verl_tir.cli` hands over to them when one is called."""
 
 from __future__ import annotations
 
@@ -7,42 +7,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from tir_tools.data.command import data_app
 from tir_tools.evaluation.protocol import MAX_SAMPLES, Protocol
 
-app = typer.Typer(
-    help="Tool-integrated reasoning for verl.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
-)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
-@app.command(context_settings=_PASS_ON)
-def doctor(context: typer.Context) -> None:
-    """Check a launch before it starts; takes the same overrides as verl's launch command."""
-    from verl_tir.doctor import examine
-
-    console = Console()
-    with console.status("checking ..."):
-        findings = examine(context.args)
-    table = Table("check", "")
-    table.add_column("found", overflow="fold")
-    table.add_column("fix", overflow="fold")
-    for finding in findings:
-        mark = "[green]ok[/]" if finding.ok else "[red]FAILED[/]"
-        table.add_row(finding.name, mark, _plain(finding.detail), _plain(finding.fix))
-    console.print(table)
-    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
-
-
-@app.command(context_settings=_PASS_ON, add_help_option=False)
-def sandbox(context: typer.Context) -> None:
-    """Serve the embedded sandbox in the foreground; every limit is a flag, see --help."""
-    from sandbox_server.__main__ import main
-
-    raise typer.Exit(main(context.args))
 
 
 @app.command(context_settings=_PASS_ON)
@@ -55,7 +26,7 @@ def demo(
     val: Annotated[Path | None, typer.Option(exists=True, help="Validation problems, verl's parquet format.")] = None,
     folder: Annotated[Path, typer.Option(help="Where runs and the warmed-up models are kept.")] = Path("runs"),
     resume: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Go on up to --steps with this run: its folder's name, or `last`.")
+        str | None, typer.Option(metavar="RUN", help="Resume this run up to --steps: its folder's name, or `last`.")
     ] = None,
 ) -> None:
     """Train a tiny model with stock verl, vLLM and FSDP on this machine's CPU; more overrides may follow."""
@@ -91,7 +62,7 @@ def evaluate(
     context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(help="Hugging Face folder or name, or verl's global_step_N.")],
     data: Annotated[list[Path], typer.Option(help="Benchmark file, verl's parquet format; may be repeated.")],
-    output: Annotated[Path, typer.Option(help="Folder of the evaluation; a begun one is gone on with.")],
+    output: Annotated[Path, typer.Option(help="Folder of the evaluation; one that has begun is resumed.")],
     protocol: Annotated[Protocol, typer.Option(help="Whose way to evaluate.")] = Protocol.SIMPLETIR,
     recipe: Annotated[str | None, typer.Option(help="Recipe, as in +tir=NAME; the protocol's if not given.")] = None,
     samples: Annotated[
@@ -136,7 +107,7 @@ def report(
         int | None, typer.Option(min=5, help="Write it anew every so many seconds, until it ends.")
     ] = None,
 ) -> None:
-    """Write what a run did into one HTML file; also while it goes on. Two runs: compare them."""
+    """Write what a run did into one HTML file, also while it runs. Two runs: compare them."""
     from tir_tools.report.write import ReportError, ReportRequest, write_report
 
     request = ReportRequest(tuple(runs or ()), tuple(metrics or ()), dump, output, trajectories, max_mb, watch)
@@ -155,7 +126,7 @@ def watch(
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
 ) -> None:
-    """Show a run's key figures in the terminal while it goes on; ends with the run, or with Ctrl-C."""
+    """Show a run's key figures in the terminal while it runs; ends with the run, or with Ctrl-C."""
     from tir_tools.report.metrics_log import MetricsError
     from tir_tools.report.run_data import RunNotFoundError
     from tir_tools.report.watch import find_run
@@ -167,8 +138,3 @@ def watch(
         raise typer.BadParameter(str(error)) from None
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
-
-
-def _plain(text: str) -> str:
-    """Keep rich from reading brackets as markup."""
-    return text.replace("[", "\\[")

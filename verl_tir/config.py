@@ -190,6 +190,14 @@ class TirConfig:
 _ADAPTER = TypeAdapter(TirConfig)
 
 
+def default_settings() -> dict[str, Any]:
+    """The `tir:` node with every key but the recipe's name, as plain containers."""
+    # Without warnings: pydantic cannot tell what a validator of ours returns, and says so of the endpoints.
+    node: dict[str, Any] = _ADAPTER.dump_python(TirConfig(recipe=""), mode="json", warnings=False)
+    del node["recipe"]
+    return node
+
+
 def _explain(item: Mapping[str, Any]) -> str:
     """One line for one of pydantic's errors, in the words of the launch command."""
     location = [str(part) for part in item["loc"]]

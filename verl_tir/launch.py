@@ -19,7 +19,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from packaging.specifiers import SpecifierSet
 
-from verl_tir.config import TirConfig, TirConfigError
+from verl_tir.config import TirConfig, TirConfigError, default_settings
 from verl_tir.estimators import estimator_problems
 from verl_tir.legacy_keys import legacy_problems
 from verl_tir.sampler.config import FilterConfig
@@ -69,16 +69,21 @@ def register() -> None:
 
     The callback is set here and not by the recipes: what has to be noticed is also that there is none.
     """
-    register_search_path()
+    register_groups()
     store = ConfigStore.instance()
     node = store.load("hydra/config.yaml").node
     node.callbacks.tir = {"_target_": "verl_tir.launch.ValidateLaunch"}
     store.store(group="hydra", name="config", node=node, provider="verl-tir")
 
 
-def register_search_path() -> None:
-    """Make the plugin's config groups visible to Hydra."""
+def register_groups() -> None:
+    """Make the plugin's config groups visible to Hydra, and the defaults of all settings as `tir/settings`.
+
+    The recipes inherit from it, so that every key can be overridden and is shown, and each default stands in TirConfig.
+    """
     Plugins.instance().register(RecipeSearchPath)
+    node = {"tir": default_settings()}
+    ConfigStore.instance().store(group="tir", name="settings", node=node, package="_global_", provider="verl-tir")
 
 
 def check_groups(groups: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from verl_tir.launch import register_search_path, validate
+from verl_tir.launch import register_groups, validate
 
 FOLDER = Path(str(files("verl_tir.recipes"))) / "ablation"
 
@@ -42,7 +42,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 @cache
 def composed(*overrides: str) -> DictConfig:
     """verl's configuration as its launch command composes it."""
-    register_search_path()
+    register_groups()
     with initialize_config_module("verl.trainer.config", version_base=None):
         return compose("ppo_trainer", ["+tir=simpletir", *overrides])
 

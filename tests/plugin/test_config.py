@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,13 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from verl_tir.config import TirConfig, TirConfigError
+from verl_tir.config import TirConfig, TirConfigError, default_settings
 from verl_tir.rollout.observation import ObservationRule
 from verl_tir.rollout.prompt import PromptTemplate
 from verl_tir.rollout.turn import Limits, OnVoidTurn
 from verl_tir.sampler.loss_plan import OverlongPolicy, VoidPolicy
 
 MINIMAL = {"recipe": "simpletir"}
-RECIPE = Path(str(files("verl_tir.recipes"))) / "tir" / "simpletir.yaml"
 
 
 def _node(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -46,20 +44,12 @@ def test_a_module_that_breaks_is_no_crash(tmp_path: Path, monkeypatch: pytest.Mo
         TirConfig.from_node(_node({"rollout.turn_rule": "broken_rules:MINE"}))
 
 
-def _recipe_node() -> dict[str, Any]:
-    return OmegaConf.to_container(OmegaConf.load(RECIPE).tir)
-
-
-def test_defaults_are_the_recipes() -> None:
-    """The recipe spells out every key, so that it can be read and overridden, and means what the code does anyway."""
+def test_defaults_are_one_node() -> None:
+    """What the recipes inherit has every key with the value that the code has anyway, and passes its validation."""
     defaults = dataclasses.asdict(TirConfig(**MINIMAL))
     defaults["sandbox"]["endpoints"] = list(defaults["sandbox"]["endpoints"])
-    assert _recipe_node() == defaults
-
-
-def test_recipe_is_valid() -> None:
-    """The recipe as it is in the package passes its own validation."""
-    assert TirConfig.from_node(_recipe_node()) == TirConfig(**MINIMAL)
+    assert default_settings() | MINIMAL == defaults
+    assert TirConfig.from_node(default_settings() | MINIMAL) == TirConfig(**MINIMAL)
 
 
 def test_config_is_frozen() -> None:

@@ -15,7 +15,7 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from verl_tir.config import TirConfig, TirConfigError
+from verl_tir.config import TirConfig, TirConfigError, default_settings
 from verl_tir.launch import validate
 from verl_tir.legacy_keys import legacy_problems
 from verl_tir.rollout.observation import ObservationRule
@@ -44,6 +44,28 @@ def test_the_name_alone_selects_everything(recipe: str) -> None:
     config = _composed(f"+tir={recipe}")
     assert validate(config) == recipe
     assert config.trainer.v1.sampler.sampler_kwargs.tir == config.tir
+
+
+def test_simpletirs_settings_are_the_defaults() -> None:
+    """Every key is there to be overridden, with the default of the code; the yaml names the recipe only."""
+    config = _composed("+tir=simpletir")
+    assert OmegaConf.to_container(config.tir) == default_settings() | {"recipe": "simpletir"}
+    assert _tir("simpletir") == TirConfig(recipe="simpletir")
+
+
+def test_no_default_stands_twice() -> None:
+    """What SimpleTIR's yaml says of a setting is not the default said again."""
+    node = yaml.safe_load((ROOT / "recipes" / "tir" / "simpletir.yaml").read_text())
+    assert node["defaults"] == ["settings", "_self_"]
+    defaults = OmegaConf.create(default_settings())
+    for key, value in _leaves(node["tir"]):
+        assert OmegaConf.select(defaults, key) != value, key
+
+
+def test_settings_without_a_recipe_are_no_recipe() -> None:
+    """The node that recipes inherit from is not one itself."""
+    with pytest.raises(TirConfigError, match=r"^tir\.recipe: missing; select a recipe with \+tir=simpletir$"):
+        validate(_composed("+tir=settings"))
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "simpletir"])

@@ -16,7 +16,7 @@ from sandbox_server.config import ServerConfig
 from sandbox_server.isolation import IsolationPolicy
 from sandbox_server.launcher import EmbeddedSandbox
 from verl_tir.compose import compose_launch
-from verl_tir.launch import register_search_path
+from verl_tir.launch import register_groups
 from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.trajectory import Outcome as Ran
 
@@ -180,7 +180,7 @@ def test_the_estimate_is_by_the_runs_that_are_there(tmp_path, capsys):
 @pytest.mark.parametrize("arm", ARMS)
 def test_each_arm_composes(arm):
     """With verl's own configuration; the arms differ by their ablation only."""
-    register_search_path()
+    register_groups()
     overrides = ["+tir=simpletir", *SETTING.overrides("http://127.0.0.1:1")]
     config = compose_launch([*overrides, *([] if ARMS[arm] is None else [f"+ablation={ARMS[arm]}"])])
     assert config.tir.rollout.max_turns == 8
