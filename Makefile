@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(VERSION_O
 PIP := $(PY) -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help setup demo test test-fast lint wheel clean
+.PHONY: help setup demo test test-fast lint docs wheel clean
 
 help:
 	@echo "make setup      .venv with stock verl, vLLM and Ray for the CPU, and verl-tir (PYTHON=... to choose the Python)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test       all tests (ARGS='-k name' to choose)"
 	@echo "make test-fast  the tests that do not run verl and vLLM"
 	@echo "make lint       ruff"
+	@echo "make docs       site/, the documents as a web site (extra [docs])"
 	@echo "make wheel      dist/*.whl"
 	@echo "make clean      remove build outputs (.venv stays; remove it by hand)"
 
@@ -63,6 +64,11 @@ lint: setup
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 
+docs: setup
+	@$(PY) -c 'import mkdocs, mkdocstrings, material' 2>/dev/null || { echo "make docs: install the extra [docs]: $(PY) -m pip install -e '.[docs]'" >&2; exit 1; }
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo "docs: site/index.html"
+
 wheel: setup
 	@rm -rf build dist
 	@$(PY) -m build --wheel --no-isolation >$(VENV)/wheel.log 2>&1 || { tail -n 20 $(VENV)/wheel.log >&2; exit 1; }
@@ -70,5 +76,5 @@ wheel: setup
 	@ls dist/*.whl
 
 clean:
-	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist site .pytest_cache .ruff_cache .hypothesis
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,6 +28,7 @@ from verl_tir.sampler.loss_plan import LossPlan
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "docs" / "settings.md").read_text()
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
 SANDBOX = (ROOT / "docs" / "sandbox.md").read_text()
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
@@ -44,7 +45,7 @@ def settings(node: Any, path: str = "tir") -> dict[str, Any]:
 
 def test_the_table_of_settings_is_complete_and_true() -> None:
     """Every key is there once with its default, nested ones too, and no key that does not exist."""
-    rows = re.findall(r"^\| `(tir\.[a-z_.]+)` \| `([^`]*)` \| .+ \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| `(tir\.[a-z_.]+)` \| `([^`]*)` \| .+ \|$", SETTINGS, re.MULTILINE)
     expected = settings(TirConfig(recipe="simpletir"))
     del expected["tir.recipe"]
     assert "tir.sandbox.tls.ca_file" in expected
@@ -118,7 +119,12 @@ def test_the_ways_out_are_those_of_the_server() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
+    ],
 )
 def test_links_lead_somewhere(document: str) -> None:
     """Files are there, and so are the headings that a link names."""

@@ -24,6 +24,7 @@ from verl_tir.rollout.prompt import PromptTemplate
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes" / "tir").glob("*.yaml"))
 DOCUMENT = (ROOT / "docs" / "recipes.md").read_text()
+EXAMPLE = (ROOT / "docs" / "add-a-recipe.md").read_text()
 
 
 @functools.cache
@@ -151,7 +152,7 @@ def test_launch_scripts_ask_for_recipes_and_keys_that_exist(script: Path, tmp_pa
 
 
 def _block(language: str) -> str:
-    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", EXAMPLE, re.MULTILINE | re.DOTALL)
     return block
 
 

@@ -1,0 +1,1 @@
+"""Policy losses, advantages and reward shaping by name: each one small function and one yaml."""
