@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from batches import measured, random_batch
@@ -21,10 +19,10 @@ from sandbox_server.telemetry import Telemetry
 from tir_tools.evaluation.protocol import PRESETS, Protocol
 from tir_tools.evaluation.published import registry
 from verl_tir.cli import app
-from verl_tir.config import TirConfig
 from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.sampler.loss_plan import LossPlan
+from verl_tir.settings import settings_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -34,27 +32,12 @@ SANDBOX = (ROOT / "docs" / "sandbox.md").read_text()
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 
 
-def settings(node: Any, path: str = "tir") -> dict[str, Any]:
-    """Every leaf of the configuration with its default."""
-    found: dict[str, Any] = {}
-    for item in fields(node):
-        value = getattr(node, item.name)
-        found |= settings(value, f"{path}.{item.name}") if is_dataclass(value) else {f"{path}.{item.name}": value}
-    return found
-
-
-def test_the_table_of_settings_is_complete_and_true() -> None:
-    """Every key is there once with its default, nested ones too, and no key that does not exist."""
-    rows = re.findall(r"^\| `(tir\.[a-z_.]+)` \| `([^`]*)` \| .+ \|$", SETTINGS, re.MULTILINE)
-    expected = settings(TirConfig(recipe="simpletir"))
-    del expected["tir.recipe"]
-    assert "tir.sandbox.tls.ca_file" in expected
-    # Words stand in the table as they do on the command line, numbers and the rest as JSON.
-    shown = {
-        key: json.loads(text) if re.fullmatch(r"[\d.]+|true|false|null|\[\]|\{\}", text) else text for key, text in rows
-    }
-    assert shown == {key: list(value) if value == () else value for key, value in expected.items()}
-    assert len(rows) == len(shown)
+def test_the_table_of_settings_is_the_command_s() -> None:
+    """Every key is there once with its default and its meaning, nested ones too, as `verl-tir settings` prints them."""
+    table = settings_table()
+    assert "`tir.sandbox.tls.ca_file`" in table
+    assert table in SETTINGS
+    assert len(re.findall(r"^\| `tir\.", SETTINGS, re.MULTILINE)) == table.count("\n| `tir.")
 
 
 def test_the_flags_of_the_server_are_complete_and_true() -> None:
