@@ -23,11 +23,9 @@ from pathlib import Path
 
 from reward_peers import Pair, ground_truths, labelled_pairs, math_verify_says
 
+from math_answers import ScoringPool, Verdict, last_boxed
 from math_answers.algebra import parsed
-from math_answers.answer import last_boxed
 from math_answers.latex_text import tidy
-from math_answers.pool import ScoringPool
-from math_answers.verdict import Verdict
 
 
 def our_verdicts(pairs: list[Pair]) -> list[Verdict]:

@@ -32,7 +32,7 @@ from pathlib import Path
 import psutil
 from reward_peers import Pair, ground_truths, labelled_pairs, math_verify_says, sampled_groups
 
-from math_answers.pool import ScoringPool
+from math_answers import ScoringPool
 
 WORKERS = 2
 # Equals of another form, which need algebra: so they start every worker.

@@ -1,6 +1,28 @@
-"""Reward: the boxed answer of a trajectory against its ground truth.
+"""Is this answer that one? The boxed answer of a response against its ground truth. No verl, no torch.
 
-`answer`, `latex_text`, `python_text`, `plain_number`, `units`, `form` and `relations` are pure text functions, and
-`compare` decides with them what needs no algebra. `algebra` can hang or eat memory on hostile input, so it runs only in
-`worker` processes, which `pool` bounds and replaces. `score` is the function verl calls, `lines` scores files.
+Five files matter:
+
+- `extraction` finds the answer in a text, and reads ground truths as data sets give them.
+- `equivalence` says whether two texts are the same answer, and which of the ways to tell comes first.
+- `form` takes an answer apart: a tuple, an interval, a set, a matrix, a relation, an expression.
+- `compare` compares two forms, with `plain_number`, `units`, `relations` and `ratios` for their parts; what these do
+  not settle, `algebra` does with sympy.
+- `pool` runs what needs algebra in `worker` processes, each bounded in time and memory.
 """
+
+from math_answers.extraction import accepted_answers, last_boxed, quoted_texts
+from math_answers.pool import PoolClosedError, ScoringPool
+from math_answers.process import PoolLimits, ScoringError, WorkerStartError
+from math_answers.verdict import Verdict
+
+__all__ = [
+    "PoolClosedError",
+    "PoolLimits",
+    "ScoringError",
+    "ScoringPool",
+    "Verdict",
+    "WorkerStartError",
+    "accepted_answers",
+    "last_boxed",
+    "quoted_texts",
+]

@@ -5,7 +5,7 @@ or stack is raised, never taken for a difference. Where sympy stumbles over an e
 comparison decides. Both libraries are imported at the first comparison, so that importing this module stays free of
 them.
 
-Two constants are the same when they agree to `DIGITS` digits behind the first (more where an integer has more).
+Two constants are the same when they agree to `DIGITS` digits after the first (more where an integer has more).
 Two expressions in letters are the same when they agree, to that precision, at each of a few fixed points that no answer
 knows; a pair that differs and agrees at all of them would be no accident. Points where either is not defined, or not
 real at a negative letter, say nothing.
@@ -100,7 +100,7 @@ def parsed(latex: str) -> "Basic | None":
             # An angle A and a side a are two letters.
             conversion_config=ConversionConfig(lowercase_symbols=False),
         )
-        # The parser has no imaginary unit; the index of a sum is none.
+        # The parser has no imaginary unit; the index of a sum is not one.
         letter = Symbol("i", real=True)
         return value.xreplace({letter: I}) if isinstance(value, Expr) and letter in value.free_symbols else value
     except BaseException as error:
@@ -128,7 +128,7 @@ def _same(answer: str, truth: str) -> bool:
     if not _is_expression(one) or not _is_expression(other):
         return SympyAlgebra().same_as_a_whole(answer, truth)
     try:
-        return _same_values(answer, one, truth, other)  # type: ignore[arg-type]
+        return _same_values(answer, one, truth, other)
     except BaseException as error:
         # What makes no sense (a limit of nothing, a sum over a matrix) raises errors of many kinds.
         if isinstance(error, Exception) and not isinstance(error, MemoryError | RecursionError):
@@ -168,7 +168,7 @@ def _values_at_points(one: "Expr", other: "Expr") -> "Iterator[tuple[Expr, Expr]
         values = [_value(expression, letters, point) for expression in (one, other)]
         if None in values or (number >= _FIRST_NEGATIVE and any(_is_not_real(value) for value in values)):
             continue
-        yield values[0], values[1]  # type: ignore[misc]
+        yield values[0], values[1]
 
 
 def _value(expression: "Expr", letters: "list[Symbol]", point: tuple[str, ...]) -> "Expr | None":

@@ -13,6 +13,7 @@ The rules, each chosen as a grader of contest answers would:
 import re
 from collections.abc import Sequence
 
+from math_answers.estimate import Algebra, NeedsAlgebra
 from math_answers.form import Braced, Bracketed, Cases, Form, Listed, Matrix, Ratio, Relation, Scalar, Union
 from math_answers.latex_text import (
     BasedNumber,
@@ -22,9 +23,8 @@ from math_answers.latex_text import (
     is_words,
     same_words,
 )
-from math_answers.no_algebra import Algebra, NeedsAlgebra
 from math_answers.plain_number import read_number, same_number
-from math_answers.ratios import as_number, same_ratio
+from math_answers.ratios import as_number, same_ratio, same_time
 from math_answers.relations import (
     LETTER,
     around,
@@ -37,7 +37,6 @@ from math_answers.relations import (
     same_name,
     subject,
 )
-from math_answers.times import same_time
 from math_answers.units import read_quantity, units_agree
 
 _INDEXED_NUMBER = re.compile(r"(?<![A-Za-z\\}])\d+_")

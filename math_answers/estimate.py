@@ -1,4 +1,4 @@
-r"""The value of an expression in floating point, where reading it is simple: enough to tell most wrong answers apart.
+r"""What can be said of expressions without algebra: their values in floating point tell most wrong answers apart.
 
 The grammar is small on purpose: numbers, letters, `+ - \cdot /`, powers with whole exponents, `\frac`, `\sqrt`, `\pi`,
 brackets and products without a sign. What it does not know for certain it does not read, and sympy decides. Letters get
@@ -11,6 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 _MAX_CHARS = 200
 _MAX_DEPTH = 12
@@ -32,11 +33,47 @@ class _NotSimple(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class _Estimate:
     """A real number, and the largest one that was met on the way to it."""
 
     value: float
     scale: float
+
+
+class NeedsAlgebra(Exception):
+    """The comparison cannot be settled by numbers, words and forms."""
+
+
+class Algebra(Protocol):
+    """What is asked about expressions; sizes and times are the caller's to bound."""
+
+    def same_value(self, answer: str, truth: str) -> bool:
+        """Whether two expressions have the same value, for all values of their letters."""
+
+    def same_equation(self, answer: tuple[str, str], truth: tuple[str, str]) -> bool:
+        """Whether two equations, each by its sides, are multiples of each other."""
+
+
+class NoAlgebra:
+    """Says what is different at a glance, and gives up where only algebra can tell."""
+
+    def same_value(self, answer: str, truth: str) -> bool:
+        """False where the values clearly differ.
+
+        Raises:
+            NeedsAlgebra: they may be the same.
+        """
+        if "%" not in answer + truth and clearly_differ(answer, truth):
+            return False
+        raise NeedsAlgebra(answer, truth)
+
+    def same_equation(self, answer: tuple[str, str], truth: tuple[str, str]) -> bool:
+        """Never known.
+
+        Raises:
+            NeedsAlgebra: always.
+        """
+        raise NeedsAlgebra(answer, truth)
 
 
 def clearly_differ(one: str, other: str) -> bool:
@@ -48,7 +85,7 @@ def clearly_differ(one: str, other: str) -> bool:
 
 
 @lru_cache(maxsize=4_096)
-def estimate(latex: str) -> Estimate | None:
+def estimate(latex: str) -> _Estimate | None:
     """The value of an expression in tidied LaTeX, None where it is not simple."""
     if len(latex) > _MAX_CHARS:
         return None
@@ -59,7 +96,7 @@ def estimate(latex: str) -> Estimate | None:
             return None
     except (_NotSimple, ArithmeticError):
         return None
-    return Estimate(value, max(reader.scale, abs(value)))
+    return _Estimate(value, max(reader.scale, abs(value)))
 
 
 class _Reader:
@@ -83,7 +120,7 @@ class _Reader:
         return self._tokens[self._at][1] if self._at < len(self._tokens) else ""
 
     def sum(self, depth: int) -> float:
-        """The value of what follows, up to where no sign of the grammar goes on."""
+        """The value of what follows, up to where no sign of the grammar continues it."""
         if depth > _MAX_DEPTH:
             raise _NotSimple("too deep")
         value = self._product(depth) if self.text not in ("+", "-") else 0.0
@@ -103,7 +140,7 @@ class _Reader:
                 value = self._seen(value / self._power(depth))
                 if self.kind is not None and self.text not in ("+", "-", ")", "}", "]"):
                     # Whether 1/2x is half of x is a matter of taste.
-                    raise _NotSimple("behind a slash")
+                    raise _NotSimple("after a slash")
             elif self.kind == "letter" or self.text in ("(", r"\sqrt", r"\pi"):
                 value = self._seen(value * self._power(depth))
             else:
@@ -142,7 +179,7 @@ class _Reader:
             value = float(self._next())
             if self.kind == "number" or self.text == r"\frac":
                 # A mixed number, or two numbers side by side.
-                raise _NotSimple("number behind a number")
+                raise _NotSimple("number after a number")
             return self._seen(value)
         if kind == "letter" and text in _LETTERS:
             return self._seen(_LETTERS[self._next()])

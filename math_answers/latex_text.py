@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from math_answers.unicode_text import plain_signs
-from math_answers.upright import with_plain_names
 
 # An ordered table: a later rule may rely on an earlier one.
 _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -49,6 +48,37 @@ _TIDY_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\s+", " "),
     )
 )
+# Names set upright or slanted: `\mathrm{e}` is e, `\operatorname{ln}` is `\ln`, `{\rm i}` is i; also functions by the
+# names of other countries, `\tg` and `\arctg`, and `\lg`, the logarithm to base 10.
+_STYLE = r"\\(?:mathrm|mathit|mathnormal|mathsf|operatorname\*?|text|textrm|textit|textnormal|mbox|boldsymbol|bm)"
+_FUNCTIONS = (
+    "arcsin|arccos|arctan|arccot|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|lg|log|exp|gcd|lcm|max|min|det"
+    "|tg|ctg|cotg|cosec|arctg|arcctg"
+)
+_FUNCTIONS_HERE = {"tg": "tan", "ctg": "cot", "cotg": "cot", "cosec": "csc", "arctg": "arctan", "arcctg": "arccot"}
+_MAY_NEED_IT = re.compile(r"\\(?:m|o|t|b|rm|it|sf|c?o?tg|cosec|arcc?tg)|(?<![A-Za-z])\\?lg")
+
+# An ordered table: a later rule may rely on an earlier one.
+_NAME_RULES = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # {\rm e} and \mathrm e as \mathrm{e}.
+        (r"\{\s*\\(?:rm|it|sf)(?![A-Za-z])\s*([^{}]*)\}", r"\\mathrm{\1}"),
+        (r"\\(mathrm|mathit|mathsf|text|textrm)\s+([A-Za-z])(?![A-Za-z])", r"\\\1{\2}"),
+        (rf"{_STYLE}\s*\{{\s*\\?({_FUNCTIONS})\s*\}}\s*", r"\\\1 "),
+        (r"\\lg(?![A-Za-z])|(?<![A-Za-z\\])lg(?=[\s({\d])", r"\\log_{10}"),
+        (rf"{_STYLE}\s*\{{\s*([\d.,]+)\s*\}}", r"\1"),
+        # A command needs no style.
+        (rf"(?:{_STYLE}|\\mathop)\s*\{{\s*(\\(?!circ)[A-Za-z]+)\s*\}}", r"\1 "),
+        # The number e and the imaginary unit, apart from a letter before.
+        (rf"(?<=[A-Za-z])\s*{_STYLE}\s*\{{\s*e\s*\}}", " e"),
+        (rf"{_STYLE}\s*\{{\s*e\s*\}}", "e"),
+        (rf"{_STYLE}\s*\{{\s*i\s*\}}", " i "),
+        (r"\\(?:mathit|mathnormal|textit)\s*\{\s*([A-Za-z])\s*\}", r"\1"),
+    )
+)
+_OTHER_NAME = re.compile(rf"\\({'|'.join(_FUNCTIONS_HERE)})(?![A-Za-z])")
+
 _WRAPPED_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 _SINGLE_BRACED = re.compile(r"([_^])\{(\w)\}")
 _SPACE_THAT_JOINS_NOTHING = re.compile(r"(?<!\w) | (?!\w)")
@@ -81,7 +111,7 @@ _MULTIPLE = re.compile(
 _MIXED = re.compile(r"(-?\d+) (\d+)/(\d+)")
 _REPEATING = re.compile(r"(-?)(\d{0,9})\.(\d{0,9})\\(?:overline|bar|dot)\s*\{?(\d{1,9})\}?")
 _WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z ,;'.-]+")
-# The number behind a base or a degree is another matter: \log_2 8.
+# The number after a base or a degree is another matter: \log_2 8.
 _NUMBERS_SIDE_BY_SIDE = re.compile(r"(?<![_^\d])\d+ \d")
 _ARTICLES = frozenset({"a", "an", "the"})
 _ORDINAL = re.compile(r"^(\d+)(?:st|nd|rd|th)$")
@@ -92,7 +122,7 @@ _NUMBERS = {
     )
 }
 _MONTHS = frozenset(name.casefold() for name in calendar.month_name[1:])
-# A run of digits is one number: if it could be read in pieces as well, a long one would take for ever.
+# A run of digits is one number: if it could be read in pieces as well, a long one would take forever.
 _DATE = re.compile(
     rf"(?:(?:{'|'.join(calendar.month_name[1:])})|(?<!\d)\d{{1,4}}(?!\d)(?:st|nd|rd|th)?|of|the|[ ,.])++", re.IGNORECASE
 )
@@ -111,7 +141,7 @@ def tidy(text: str) -> str:
     text = text.removeprefix("**").removesuffix("**")
     if (wrapped := _WRAPPED_TEXT.fullmatch(text)) and _NUMBER_FIRST.match(wrapped[1]):
         text = wrapped[1]
-    text = with_plain_names(text)
+    text = _with_plain_names(text)
     for pattern, replacement in _TIDY_RULES:
         text = pattern.sub(replacement, text)
     text = _unquoted(text.strip().rstrip(".,;").strip())
@@ -200,13 +230,22 @@ def based_number(tidied: str) -> BasedNumber | None:
     return BasedNumber(digits, base) if all(int(digit, 36) < int(base) for digit in digits) else None
 
 
+def _with_plain_names(text: str) -> str:
+    """LaTeX with the commands and letters that a parser knows in place of such names."""
+    if not _MAY_NEED_IT.search(text):
+        return text
+    for pattern, replacement in _NAME_RULES:
+        text = pattern.sub(replacement, text)
+    return _OTHER_NAME.sub(lambda name: rf"\{_FUNCTIONS_HERE[name[1]]}", text)
+
+
 def _in_one_pair(braces: "re.Match[str]") -> str:
     idle = min(len(braces[1]), len(braces[3])) - 1
     return braces[1][idle:] + braces[2] + braces[3][idle:]
 
 
 def _with_groups_joined(text: str) -> str:
-    """`x = 1,234` is no list where every comma separates thousands; in brackets it is one."""
+    """`x = 1,234` is not a list where every comma separates thousands; in brackets it is one."""
     joined = _GROUPS.sub(lambda number: number[0].replace(",", ""), text)
     return text if "," in joined or _BRACKET.search(text) else joined
 

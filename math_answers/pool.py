@@ -17,20 +17,19 @@ import asyncio
 import logging
 import threading
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from math_answers.equivalence import settled
 from math_answers.process import (
     OutOfTimeError,
+    PoolLimits,
     ScoringError,
     WorkerDiedError,
-    WorkerLimits,
     WorkerProcess,
     WorkerStartError,
 )
 from math_answers.verdict import Verdict, VerdictCache
-
-__all__ = ["PoolClosedError", "ScoringError", "ScoringPool", "Verdict", "WorkerStartError"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ logger = logging.getLogger(__name__)
 COMPARISONS_PER_WORKER = 2_000
 # More than one, since a crowded machine may kill a process for reasons of its own.
 START_ATTEMPTS = 3
-# Twice is no accident: then the comparison kills its worker.
+# Twice is not an accident: then the comparison kills its worker.
 COMPARE_ATTEMPTS = 2
 
 
@@ -64,9 +63,7 @@ class ScoringPool:
         Raises:
             ValueError: an argument out of range.
         """
-        if workers < 1:
-            raise ValueError(f"workers={workers!r} must be at least 1")
-        self._limits = WorkerLimits(timeout, memory_limit_mb)
+        self._limits = PoolLimits(workers, timeout, memory_limit_mb)
         self._free: asyncio.LifoQueue[WorkerProcess | None] = asyncio.LifoQueue()
         # None is a place without a process. Last in, first out: what is running is used before anything is started.
         for _ in range(workers):
@@ -136,7 +133,7 @@ class ScoringPool:
         """`close`, without blocking the calling event loop."""
         await asyncio.get_running_loop().run_in_executor(None, self.close)
 
-    def _submit(self, comparison: Coroutine[Any, Any, Verdict]) -> "asyncio.Future[Verdict] | Any":
+    def _submit(self, comparison: Coroutine[Any, Any, Verdict]) -> Future[Verdict]:
         with self._guard:
             if self._closed:
                 comparison.close()

@@ -9,8 +9,11 @@ import sys
 from dataclasses import dataclass
 
 from math_answers.verdict import Verdict
-from math_answers.worker import READY
 
+READY = "ready"
+"""What a worker sends first."""
+MAX_WORKERS = 1024
+"""Of one pool; each is a process."""
 # Seconds. Importing sympy takes one or two; a cold network file system under load can take a minute.
 START_TIMEOUT = 120.0
 # An address space below this does not hold the imports alone.
@@ -42,8 +45,11 @@ class OutOfTimeError(WorkerLostError):
 
 
 @dataclass(frozen=True)
-class WorkerLimits:
-    """What one comparison may use."""
+class PoolLimits:
+    """What a pool and each of its comparisons may use."""
+
+    workers: int = 1
+    """Comparisons at the same time, one process each."""
 
     timeout: float = 5.0
     """Wall time of one comparison, in seconds. The worker's start-up does not count."""
@@ -51,7 +57,9 @@ class WorkerLimits:
     """Address space of the worker process, in MiB."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError where one is no number or out of range; the message begins with its name."""
+        """Raises ValueError where one is not a number or out of range; the message begins with its name."""
+        if isinstance(self.workers, bool) or not isinstance(self.workers, int) or not 1 <= self.workers <= MAX_WORKERS:
+            raise ValueError(f"workers={self.workers!r} must be a whole number from 1 to {MAX_WORKERS}")
         if isinstance(self.timeout, bool) or not isinstance(self.timeout, int | float):
             raise ValueError(f"timeout={self.timeout!r} must be a number, of seconds for one comparison")
         if not 0 < self.timeout <= MAX_TIMEOUT:
@@ -78,7 +86,7 @@ class WorkerProcess:
         """Comparisons that this worker has answered."""
 
     @classmethod
-    async def start(cls, limits: WorkerLimits) -> "WorkerProcess":
+    async def start(cls, limits: PoolLimits) -> "WorkerProcess":
         """Start a worker and wait until it is ready.
 
         Raises:
@@ -153,7 +161,7 @@ class WorkerProcess:
         return json.loads(line) if line.endswith(b"\n") else None
 
 
-def _spawn(descriptor: int, limits: WorkerLimits) -> "subprocess.Popen[bytes]":
+def _spawn(descriptor: int, limits: PoolLimits) -> "subprocess.Popen[bytes]":
     command = [
         sys.executable,
         "-m",

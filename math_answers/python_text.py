@@ -116,10 +116,10 @@ def _latex(node: ast.expr) -> str:
             return _operation(node)
         case ast.Compare():
             parts = [_latex(node.left)]
-            for operator, right in zip(node.ops, node.comparators, strict=True):
-                if type(operator) not in _RELATIONS:
+            for sign, right in zip(node.ops, node.comparators, strict=True):
+                if type(sign) not in _RELATIONS:
                     raise _NotAnExpression(ast.dump(node))
-                parts += [_RELATIONS[type(operator)], _latex(right)]
+                parts += [_RELATIONS[type(sign)], _latex(right)]
             return " ".join(parts)
         # A tuple without parentheses begins where its first item begins.
         case ast.Tuple(elts=[first, *_] as items) if node.col_offset == first.col_offset:

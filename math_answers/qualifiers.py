@@ -113,8 +113,8 @@ def read_qualified(tidied: str) -> Qualified:
     builder = _BUILDER.fullmatch(tidied)
     if builder and (found := _qualifier(builder["main"].strip(), builder["tail"])):
         return found
-    if builder and (found := read_qualified(builder["tail"].strip())).main.startswith(f"{builder['main'].strip()}="):
-        return found
+    if builder and (inner := read_qualified(builder["tail"].strip())).main.startswith(f"{builder['main'].strip()}="):
+        return inner
     for count, place in enumerate(_BREAK.finditer(tidied)):
         if count == _MAX_BREAKS:
             break
@@ -181,6 +181,6 @@ def _agree(one: frozenset[Domain | str], other: frozenset[Domain | str]) -> bool
 
 
 def _letters_of(main: str) -> set[str]:
-    # Of a name that is given a value nothing is said.
+    # Nothing is said of a name that is given a value.
     main = main.rpartition("=")[2]
     return set(_NO_LETTER.sub(" ", unwrapped(main))) & _VARIABLES | set(re.findall(_GREEK, main))

@@ -1,6 +1,8 @@
-r"""Ratios by their parts: a ratio is a point of a projective space, the same whatever all its parts are multiplied by.
+r"""Numbers with colons between them: times of the day and of a clock, `9 a.m.`, `16:30`, `1:02:03`; and ratios.
 
-`0:0` is no point of it. `7:0` is one, and says of no two numbers what their ratio is: it is the same as itself only.
+A ratio is a point of a projective space, the same whatever all its parts are multiplied by.
+
+`0:0` is not a point of it. `7:0` is one, but not the ratio of two numbers: it is the same as itself only.
 `1:05` is a time, and so is `12:12` beside a whole number; `9:24` is 3/8.
 """
 
@@ -8,10 +10,38 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from math_answers.no_algebra import Algebra
+from math_answers.estimate import Algebra
 from math_answers.plain_number import read_number
 
+_TIME = re.compile(r"(\d{1,2})(?:[:.](\d\d))?(?::(\d\d))?(?:([ap])\.?m\.?)?", re.IGNORECASE)
+_SHAPE = re.compile(r"\d{1,2}(?::\d\d){1,2}")
 _WITH_ZERO_IN_FRONT = re.compile(r"0\d+")
+
+
+def same_time(answer: str, truth: str) -> bool | None:
+    """Whether two compacted texts are the same time; None where they are not both times.
+
+    Two texts without a.m. and p.m. are both times where they are both written as such, with two digits for minutes and
+    seconds; they are then equal in each of these, and no seconds are none.
+    """
+    found = [_TIME.fullmatch(text.replace(" ", "")) for text in (answer, truth)]
+    if not all(found):
+        return None
+    halves = {match[4].lower() for match in found if match and match[4]}
+    hours, minutes, seconds = ([int(match[part] or 0) for match in found if match] for part in (1, 2, 3))
+    if not halves:
+        if not (_SHAPE.fullmatch(answer) and _SHAPE.fullmatch(truth)):
+            return None
+        return (hours[0], minutes[0], seconds[0]) == (hours[1], minutes[1], seconds[1])
+    # On the clock of 24 hours.
+    halves |= {"p" for hour in hours if hour > 12} | {"a" for hour in hours if hour == 0}
+    same = hours[0] % 12 == hours[1] % 12 and minutes[0] == minutes[1] and seconds[0] == seconds[1]
+    return same and len(halves) == 1
+
+
+def is_time(text: str) -> bool:
+    """Whether a compacted text may be a time of the day: `4:30`, `4 p.m.`, and also `4`."""
+    return _TIME.fullmatch(text.replace(" ", "")) is not None
 
 
 def same_ratio(answer: Sequence[str], truth: Sequence[str], algebra: Algebra) -> bool:
@@ -33,7 +63,7 @@ def same_ratio(answer: Sequence[str], truth: Sequence[str], algebra: Algebra) ->
 
 
 def as_number(parts: Sequence[str], algebra: Algebra) -> str | None:
-    """The number that a ratio of two parts is; None where it is none."""
+    """The number that a ratio of two parts is; None where it is not one."""
     if len(parts) != 2 or not _is_ratio(parts, algebra):
         return None
     may_be_time = all(part.isdigit() for part in parts) and len(parts[0]) <= 2 == len(parts[1])

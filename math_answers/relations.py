@@ -47,7 +47,7 @@ def is_name(form: Form) -> bool:
 
 
 def has_letters(form: Form) -> bool:
-    """Whether a form holds a letter that stands for any number, or is no single expression."""
+    """Whether a form holds a letter that stands for any number, or is not a single expression."""
     return not isinstance(form, Scalar) or bool(set(LETTER.findall(form.text)) - {"e", "i"})
 
 
@@ -79,7 +79,7 @@ def as_value(form: Form) -> Form:
 
 
 def around(relation: Relation) -> tuple[Form, Form]:
-    """What stands before the sign of approximation, and what behind; both the latter where the former is a name."""
+    """What stands before the sign of approximation, and what after; both the latter where the former is a name."""
     at = relation.signs.index("~")
     before, signs = relation.parts[: at + 1], relation.signs[:at]
     exact = Relation(before, signs) if signs else before[0]
@@ -92,7 +92,7 @@ def subject(relation: Relation) -> str | None:
 
 
 def as_set(relation: Relation) -> Form | None:
-    """The values of its letter for which an inequality holds; None where it is no simple one."""
+    """The values of its letter for which an inequality holds; None where it is not a simple one."""
     low, high = Scalar(f"-{_INFINITY}"), Scalar(_INFINITY)
     match relation.parts, relation.signs:
         case (name, value), ("!=",) if is_name(name):
@@ -125,7 +125,7 @@ def as_interval(form: Form) -> Form:
 
 
 def assigned_names(items: Sequence[Form]) -> list[str]:
-    """The names in a list of assignments; empty where it is no such list."""
+    """The names in a list of assignments; empty where it is not such a list."""
     if not all(isinstance(item, Relation) and is_assignment(item) for item in items):
         return []
     return [text_of(item.parts[0]) or "" for item in items if isinstance(item, Relation)]

@@ -5,6 +5,7 @@ Models that think in Chinese or Japanese write full-width brackets, commas and d
 
 import re
 import unicodedata
+from functools import partial
 
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
     # Small forms, and numbers in circles.
@@ -90,10 +91,10 @@ def plain_signs(text: str) -> str:
     if text.isascii():
         return text
     for run, mark, signs in _RUNS:
-        text = run.sub(lambda found, mark=mark, signs=signs: _written_out(found[0], mark, signs), text)
+        text = run.sub(partial(_written_out, mark=mark, signs=signs), text)
     return text.translate(_SIGNS)
 
 
-def _written_out(run: str, mark: str, signs: dict[str, str]) -> str:
-    digits = "".join(signs[sign] for sign in run)
+def _written_out(run: re.Match[str], mark: str, signs: dict[str, str]) -> str:
+    digits = "".join(signs[sign] for sign in run[0])
     return f"{mark}{digits}" if len(digits) == 1 else f"{mark}{{{digits}}}"

@@ -1,8 +1,8 @@
-r"""Units behind a number: `5\text{ cm}^2`, `118 \text{ dollars}`, `90^\circ`, `20 days`.
+r"""Units after a number: `5\text{ cm}^2`, `118 \text{ dollars}`, `90^\circ`, `20 days`.
 
 A unit is a stray one where the other side has none, and then it is ignored. Two units of measure that differ make two
 answers: 5 km is not 5 m. They are never converted: 5 km is not 5000 m here, for the problem asked for one of them.
-Words that are no units of measure (`ways`, `right triangles`) count for nothing.
+Words that are not units of measure (`ways`, `right triangles`) count for nothing.
 """
 
 import re
@@ -52,7 +52,7 @@ _CJK = r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 _CJK_NUMBERS = re.compile(
     "[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341\u767e\u5343\u4e07\u4ebf\u5146\u96f6\u4e24\u842c\u5104\u500d\u534a\u70b9\u53c8\u6216\u591a\u51e0\u6298\u6210]|\u5206\u4e4b"
 )
-# Letters alone behind a number are a product of variables, unless a unit has that name: single letters want \text.
+# Letters alone after a number are a product of variables, unless a unit has that name: single letters want \text.
 _SHORT = "|".join(
     sorted(
         (name for name in _UNITS if len(name) > 1 and name.isascii() and name not in ("circ", "mi/h")),

@@ -2,7 +2,7 @@
 
 Protocol over one socket, a line of JSON each way: the worker sends `"ready"` once its imports are done and its limits
 are set, then answers each `[answer, accepted answers]` with a verdict, and `[text, null]` with whether that reads as a
-value. A worker that cannot go on dies, and the pool starts another.
+value. A worker that cannot continue dies, and the pool starts another.
 """
 
 import argparse
@@ -15,11 +15,10 @@ import signal
 import socket
 import sys
 
-from math_answers.equivalence import is_equivalent
-from math_answers.readable import is_readable
+from math_answers.equivalence import is_equivalent, is_readable
+from math_answers.process import READY
 from math_answers.verdict import Verdict
 
-READY = "ready"
 # Of the common kinds, since the parser learns its grammar as it reads, and a first reading takes ten times as long; and
 # one that is left to math-verify's own comparison.
 WARM_UP = (
@@ -87,7 +86,7 @@ def judge_reading(text: str) -> Verdict:
 
 
 def _die_with(parent: int) -> None:
-    # An idle worker sees its socket close. A busy one may sit in C code for ever and is ended by the kernel: on Linux
+    # An idle worker sees its socket close. A busy one may sit in C code forever and is ended by the kernel: on Linux
     # at the parent's death, elsewhere by the alarm of its comparison, whose default action needs no Python to run.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})

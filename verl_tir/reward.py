@@ -11,20 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from math_answers.answer import last_boxed
-from math_answers.pool import ScoringPool
-from math_answers.process import WorkerLimits
-from math_answers.truth import accepted_answers
-from math_answers.verdict import Verdict
+from math_answers import PoolLimits, ScoringPool, Verdict, accepted_answers, last_boxed
 from verl_tir.trajectory import FAILED_OUTCOMES, Outcome
 
 # verl passes these when a reward model is configured; a rule has no use for them.
 _IGNORED_FROM_VERL = frozenset({"reward_router_address", "reward_model_tokenizer"})
 
-MAX_WORKERS = 1024
-"""Each is a process, in each of verl's `reward.num_workers` actors."""
-
-_pools: dict[tuple[int, int, WorkerLimits], ScoringPool] = {}
+_pools: dict[tuple[int, PoolLimits], ScoringPool] = {}
 _pools_guard = threading.Lock()
 
 
@@ -91,13 +84,8 @@ class RewardSettings:
     """The keys that `reward.custom_reward_function.reward_kwargs` takes, checked."""
 
     worth: Worth = field(default_factory=Worth)
-    limits: WorkerLimits = field(default_factory=WorkerLimits)
-    workers: int = 1
-    """Comparisons at the same time in this process."""
-
-    def __post_init__(self) -> None:
-        if isinstance(self.workers, bool) or not isinstance(self.workers, int) or not 1 <= self.workers <= MAX_WORKERS:
-            raise ValueError(f"workers={self.workers!r} must be a whole number from 1 to {MAX_WORKERS}")
+    limits: PoolLimits = field(default_factory=PoolLimits)
+    """In each of verl's `reward.num_workers` actors."""
 
     @classmethod
     def from_kwargs(cls, kwargs: Mapping[str, Any]) -> "RewardSettings":
@@ -106,17 +94,16 @@ class RewardSettings:
         Raises:
             ValueError: a key is unknown or its value is wrong; the message names it and what is allowed.
         """
-        worth, limits = ({setting.name for setting in fields(part)} for part in (Worth, WorkerLimits))
-        known = worth | limits | {"workers"}
+        worth, limits = ({setting.name for setting in fields(part)} for part in (Worth, PoolLimits))
+        known = worth | limits
         if unknown := sorted(kwargs.keys() - known):
             raise ValueError(
                 f"{REWARD_KWARGS}: unknown key {', '.join(unknown)}: remove it, or use one of "
                 f"{', '.join(sorted(known))}"
             )
-        settings = {"worth": Worth(**{key: kwargs[key] for key in worth & kwargs.keys()})}
+        parts = Worth(**{key: kwargs[key] for key in worth & kwargs.keys()})
         try:
-            settings["limits"] = WorkerLimits(**{key: kwargs[key] for key in limits & kwargs.keys()})
-            return cls(**settings, **{key: kwargs[key] for key in {"workers"} & kwargs.keys()})
+            return cls(parts, PoolLimits(**{key: kwargs[key] for key in limits & kwargs.keys()}))
         except ValueError as error:
             raise ValueError(f"{REWARD_KWARGS}.{error}") from None
 
@@ -169,7 +156,7 @@ async def compute_score(
     answer = _final_answer(solution_str, extra_info or {})
     verdict = Verdict.NO_ANSWER
     if answer.text is not None:
-        verdict = await _pool(settings).compare(answer.text, accepted)
+        verdict = await _pool(settings.limits).compare(answer.text, accepted)
     ran = _outcomes(extra_info or {})
     failed = bool(ran & FAILED_OUTCOMES)
     executable = bool(ran) and not failed
@@ -204,10 +191,10 @@ def _outcomes(extra_info: Mapping[str, Any]) -> set[str]:
     return {turn["outcome"] for turn in turns} - {None, Outcome.FAULT}
 
 
-def _pool(settings: RewardSettings) -> ScoringPool:
+def _pool(limits: PoolLimits) -> ScoringPool:
     # With the process id, since a pool does not outlive a fork.
-    key = (os.getpid(), settings.workers, settings.limits)
+    key = (os.getpid(), limits)
     with _pools_guard:
         if key not in _pools:
-            _pools[key] = ScoringPool(settings.workers, settings.limits.timeout, settings.limits.memory_limit_mb)
+            _pools[key] = ScoringPool(limits.workers, limits.timeout, limits.memory_limit_mb)
         return _pools[key]

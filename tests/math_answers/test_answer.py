@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from math_answers.answer import last_boxed
+from math_answers import last_boxed
 
 EXTRACTIONS = [
     (r"so \boxed{5}.", "5"),

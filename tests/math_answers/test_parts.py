@@ -9,10 +9,9 @@ from guard import guarded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from math_answers.answer import last_boxed
+from math_answers import last_boxed
 from math_answers.equivalence import MAX_SETTLED_CHARS, settled
-from math_answers.form import Braced, Bracketed, Listed, Matrix, Relation, Scalar, Union
-from math_answers.form_reader import read_form
+from math_answers.form import Braced, Bracketed, Listed, Matrix, Relation, Scalar, Union, read_form
 from math_answers.latex_text import compact, tidy, words_of
 from math_answers.plain_number import read_number, same_number
 from math_answers.python_text import python_to_latex

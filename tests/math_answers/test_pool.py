@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from math_answers import process
-from math_answers.pool import PoolClosedError, ScoringPool, Verdict, WorkerStartError
+from math_answers import PoolClosedError, ScoringPool, Verdict, WorkerStartError, process
 from math_answers.worker import judge
 
 pytest.importorskip("math_verify")

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from math_answers.pool import ScoringPool
-from math_answers.verdict import Verdict
+from math_answers import ScoringPool, Verdict
 from verl_tir.reward import compute_score
 
 pytest.importorskip("math_verify")

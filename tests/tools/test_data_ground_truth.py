@@ -9,9 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from math_answers.pool import ScoringPool
-from math_answers.truth import accepted_answers, quoted_texts
-from math_answers.verdict import Verdict
+from math_answers import ScoringPool, Verdict, accepted_answers, quoted_texts
 from tir_tools.data.errors import RowError
 from tir_tools.data.ground_truth import cleaned_answer, read_truth
 from tir_tools.data.judge import PoolJudge

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from math_answers.verdict import Verdict
+from math_answers import Verdict
 from tir_tools.data.duplicates import find_duplicates
 from tir_tools.data.judge import PoolJudge
 from tir_tools.data.normal import problem_id

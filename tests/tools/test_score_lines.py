@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from math_answers.pool import ScoringPool
-from math_answers.verdict import Verdict
+from math_answers import ScoringPool, Verdict
 from tir_tools.evaluation.score_file import score_file
 from tir_tools.evaluation.score_lines import Keys, LineError, Tally, score_lines
 

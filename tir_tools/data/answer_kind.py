@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from math_answers.form import Braced, Bracketed, Form, Listed, Matrix, Relation, Union
-from math_answers.form_reader import read_form
+from math_answers.form import Braced, Bracketed, Form, Listed, Matrix, Relation, Union, read_form
 from math_answers.latex_text import compact, is_words, tidy
 
 

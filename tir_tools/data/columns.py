@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from math_answers.answer import last_boxed
+from math_answers import last_boxed
 from tir_tools.data.errors import ColumnError, RowError, shortened
 from tir_tools.data.ground_truth import after_hashes, read_truth
 from tir_tools.data.mending import Note, Remark

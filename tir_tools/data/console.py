@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from math_answers.process import ScoringError
+from math_answers import ScoringError
 from tir_tools.data import preparing, selecting
 from tir_tools.data import progress as progress_type
 from tir_tools.data.describe import Description, kind_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from math_answers.verdict import Verdict
+from math_answers import Verdict
 from tir_tools.data.judge import Judge
 from tir_tools.data.problem import Problem
 from tir_tools.data.rule import Rule

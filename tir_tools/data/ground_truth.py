@@ -11,9 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from math_answers.answer import last_boxed
+from math_answers import last_boxed, quoted_texts
 from math_answers.latex_text import is_words
-from math_answers.truth import quoted_texts
 from tir_tools.data.errors import RowError, shortened
 from tir_tools.data.mending import Note, Remark
 

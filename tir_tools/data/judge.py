@@ -7,8 +7,7 @@ import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from math_answers.pool import ScoringPool
-from math_answers.verdict import Verdict
+from math_answers import ScoringPool, Verdict
 from tir_tools.data.answer_kind import AnswerKind, answer_kind
 from tir_tools.data.progress import Progress, silent
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from math_answers.verdict import Verdict
+from math_answers import Verdict
 from tir_tools.data.duplicates import find_duplicates
 from tir_tools.data.errors import RowError
 from tir_tools.data.judge import Judge

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from math_answers.answer import last_boxed
+from math_answers import last_boxed
 from math_answers.latex_text import compact, is_words, tidy
 from tir_tools.data.errors import shortened
 from tir_tools.data.problem import Asked, Problem

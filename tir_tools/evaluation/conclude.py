@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from math_answers.pool import ScoringPool, Verdict
+from math_answers import ScoringPool, Verdict
 from tir_tools.evaluation.folder import dumped, write_lines, write_text
 from tir_tools.evaluation.problems import Problem
 from tir_tools.evaluation.published import distances

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from math_answers.truth import accepted_answers
+from math_answers import accepted_answers
 
 _COLUMNS = ("data_source", "prompt", "reward_model")
 _PREPARE = "`verl-tir data prepare` writes such files"

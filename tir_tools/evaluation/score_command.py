@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from math_answers.pool import ScoringError, ScoringPool
-from math_answers.verdict import Verdict
+from math_answers import ScoringError, ScoringPool, Verdict
 from tir_tools.evaluation.score_file import STANDARD, score_file
 from tir_tools.evaluation.score_lines import Keys, LineError, Tally
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from math_answers.pool import ScoringPool
+from math_answers import ScoringPool
 from tir_tools.evaluation.score_lines import DEFAULT_KEYS, Keys, Tally, score_lines
 
 STANDARD = Path("-")

@@ -13,10 +13,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from math_answers.answer import last_boxed
-from math_answers.pool import ScoringPool
-from math_answers.truth import accepted_answers
-from math_answers.verdict import Verdict
+from math_answers import ScoringPool, Verdict, accepted_answers, last_boxed
 
 ADDED = ("score", "extracted", "status")
 """Keys that every scored line has; a line that has all three was scored before, and is scored anew."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
-from math_answers.answer import last_boxed
+from math_answers import last_boxed
 from sandbox_client import SandboxFault
 from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.rollout.frame import TokenFrame
