@@ -76,7 +76,7 @@ NO_BLOCKS = {
     "json twice": "```json\n1\n```\nprose\n```json\n2\n```\n",
     "output block": "```output\n5\n```\n",
     "python3 is another language": "```python3\nx = 1\n```\n",
-    "words behind the tag": "```py and then\nx = 1\n",
+    "words after the tag": "```py and then\nx = 1\n",
     "block quote": "> ```py\n> x = 1\n> ```\n",
     "tildes": "~~~py\nx = 1\n~~~\n",
 }

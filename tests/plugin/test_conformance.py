@@ -127,9 +127,9 @@ TURNS = {
     "other language": "```json\n{}\n```",
     "other language and prose": "```json\n{}\n```\nThat was it.",
     "prose between other blocks": "```json\n{}\n```\nSo we print.\n```text\nx\n```",
-    "block behind another language": f"```json\n{{}}\n```\nSo:\n{PROGRAM}",
+    "block after another language": f"```json\n{{}}\n```\nSo:\n{PROGRAM}",
     "tag in capitals": "```Python\nprint(5)\n```",
-    "blank behind the tag": "```py \nprint(5)\n```",
+    "blank after the tag": "```py \nprint(5)\n```",
     "nothing between the fences": "```py\n```",
     "empty block": "```py\n\n```",
     "block of blank lines": "```py\n  \n\n```",
@@ -282,7 +282,7 @@ TRAJECTORIES = {
     "error of 300 characters": (1, [ASK, "5"], [Output("", "a\n" + "x" * 150 + "y" * 150, success=False)]),
     "no calls allowed": (0, ["So \\boxed{5}."], []),
     "output invented at once": (0, [f"{ASK}\n7\n```\nSo \\boxed{{7}}."], []),
-    "output invented behind the last call": (1, [ASK, f"{ASK}\n7\n```\nSo \\boxed{{7}}."], [Output("5\n")]),
+    "output invented after the last call": (1, [ASK, f"{ASK}\n7\n```\nSo \\boxed{{7}}."], [Output("5\n")]),
     "two calls": (2, [ASK, f"Again:\n{ASK}", "So \\boxed{5}."], [Output("5\n"), Output("6\n")]),
 }
 
