@@ -1,125 +1,105 @@
-"""The embedded server in the foreground: `verl-tir sandbox`, or `python -m sandbox_server`."""
+"""ServerConfig as a command line, both ways."""
 
-import asyncio
-import contextlib
-import logging
-import os
-import signal
-import sys
+import argparse
+import ast
+import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from aiohttp import web
+from sandbox_server.config import ServerConfig
 
-from sandbox_server.app import Service
-from sandbox_server.auth import Gate, TokenError, is_loopback, load_token
-from sandbox_server.config import ServerConfig, default_preload, missing_preload
-from sandbox_server.crew import SandboxSetupError
-from sandbox_server.flags import Invocation, parse_arguments
-from sandbox_server.log_format import configure
-from sandbox_server.pool import WorkerPool
-
-logger = logging.getLogger(__name__)
-
-
-class _Ending(StrEnum):
-    """What tells the server to end."""
-
-    SIGNAL = "a signal"
-    HANG_UP = "the end of standard input"
+GROUPS = {
+    "network": ("host", "port", "token_file", "token_env", "max_request_mb"),
+    "workers and queue": (*("workers", "queue_size", "queue_timeout", "drain_seconds", "shutdown_grace", "preload"),),
+    "limits of a program": (
+        *("max_run_timeout", "memory_limit_mb", "max_memory_limit_mb", "max_processes", "max_open_files"),
+        *("max_file_mb", "scratch_mb", "max_output_bytes"),
+    ),
+    "isolation": ("isolation",),
+    "logging": ("log_format", "log_requests"),
+}
+"""The groups of --help and the fields in each."""
 
 
-async def serve(invocation: Invocation) -> None:
-    """Serve until SIGTERM or SIGINT, or until standard input closes if so asked.
+@dataclass(frozen=True)
+class Invocation:
+    """A parsed command line."""
 
-    A signal lets queued and running programs finish, within `drain_seconds`; another one ends them at once.
-    Raises SandboxSetupError, TokenError, OSError.
-    """
-    config = invocation.config
-    gate = Gate(load_token(config))
-    _warn(config, gate)
-    endings: asyncio.Queue[_Ending] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, endings.put_nowait, _Ending.SIGNAL)
-    if invocation.exit_on_stdin_eof:
-        loop.add_reader(sys.stdin.fileno(), _stop_reading, loop, endings)
-    pool = WorkerPool(config)
-    service = Service(pool, config, gate)
-    # A caller that hangs up must not leave its program running.
-    runner = web.AppRunner(service.application(), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
-    await runner.setup()
-    grace = 0.0
+    config: ServerConfig
+    """The server's settings."""
+
+    announce_fd: int | None
+    """Descriptor that receives the endpoint and a newline once the server answers."""
+
+    exit_on_stdin_eof: bool
+    """Shut down when standard input closes, so as not to outlive whoever holds its other end."""
+
+
+def parse_arguments(arguments: Sequence[str]) -> Invocation:
+    """The invocation for `arguments`; every field of ServerConfig is a flag. Exits with a usage message."""
+    parser = argparse.ArgumentParser(
+        prog="verl-tir sandbox", description="Serve the embedded sandbox in the foreground."
+    )
+    helps, defaults = field_docs(), ServerConfig()
+    for title, names in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            _add(group, name, getattr(defaults, name), helps[name])
+    embedding = parser.add_argument_group("embedding")
+    embedding.add_argument("--announce-fd", type=int, help="Descriptor that gets the endpoint once the server answers.")
+    embedding.add_argument("--exit-on-stdin-eof", action="store_true", help="Shut down when standard input closes.")
+    values = vars(parser.parse_args(arguments))
+    announce_fd, exit_on_stdin_eof = values.pop("announce_fd"), values.pop("exit_on_stdin_eof")
     try:
-        site = web.TCPSite(runner, config.host, config.port)
-        await pool.start()
-        await site.start()
-        endpoint = _endpoint(runner)
-        logger.info("sandbox server at %s, %d workers", endpoint, config.workers)
-        if invocation.announce_fd is not None:
-            with os.fdopen(invocation.announce_fd, "w") as announce:
-                announce.write(endpoint + "\n")
-        ending = await endings.get()
-        logger.info("sandbox server stops: %s", ending)
-        if ending is _Ending.SIGNAL:
-            service.stop_admitting(config.drain_seconds)
-            await _drain(pool, config.drain_seconds, endings)
+        config = ServerConfig(**values)
+    except ValueError as error:
+        parser.error(str(error))
+    return Invocation(config, announce_fd, exit_on_stdin_eof)
+
+
+def server_arguments(config: ServerConfig) -> list[str]:
+    """The command line that reproduces `config` on this machine; what is as by default is left out."""
+    defaults = ServerConfig()
+    arguments = []
+    for field in fields(config):
+        value = getattr(config, field.name)
+        flag = field.name.replace("_", "-")
+        if value == getattr(defaults, field.name):
+            continue
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            grace = config.shutdown_grace
-        await site.stop()
-    finally:
-        await pool.close(grace)
-        await runner.cleanup()
+            arguments.append(f"--{flag}={','.join(value) if isinstance(value, tuple) else value}")
+    return arguments
 
 
-async def _drain(pool: WorkerPool, seconds: float, endings: asyncio.Queue[_Ending]) -> None:
-    """Wait for the pool to drain, or for somebody in a hurry."""
-    drained, hurried = asyncio.ensure_future(pool.drain(seconds)), asyncio.ensure_future(endings.get())
-    await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
-    if not (drained.done() and drained.result()):
-        logger.warning("programs that have not finished are ended")
-    for task in (drained, hurried):
-        task.cancel()
+def field_docs() -> dict[str, str]:
+    """The docstring of each field of ServerConfig: the string that stands after it in the source."""
+    (definition,) = ast.parse(inspect.getsource(ServerConfig)).body
+    docs = {}
+    for field, following in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(following, ast.Expr):
+            docs[field.target.id] = " ".join(ast.literal_eval(following.value).split())
+    return docs
 
 
-def _warn(config: ServerConfig, gate: Gate) -> None:
-    if gate.is_open and not is_loopback(config.host):
-        logger.warning(
-            "anybody who reaches %s can run code here: set --token-file or --token-env, or listen on 127.0.0.1",
-            config.host,
-        )
-    if config.preload == default_preload() and missing_preload():
-        logger.warning(
-            "not installed, so not there for programs: %s; install it, or name in --preload what there is",
-            ", ".join(missing_preload()),
-        )
+def _add(group: argparse._ArgumentGroup, name: str, default: object, doc: str) -> None:
+    flag, doc = "--" + name.replace("_", "-"), doc.replace("%", "%%")
+    if isinstance(default, bool):
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=doc)
+    elif isinstance(default, tuple):
+        shown = f"{doc} (default: {','.join(default)})"
+        group.add_argument(flag, type=_names, default=default, metavar="MODULE,...", help=shown)
+    elif isinstance(default, StrEnum):
+        kind = type(default)
+        shown = f"{doc} (default: {default})"
+        group.add_argument(flag, type=kind, choices=tuple(kind), default=default, help=shown)
+    else:
+        metavar = {int: "N", float: "X", str: "TEXT"}[type(default)]
+        shown = f"{doc} (default: {default})" if default != "" else f"{doc} (default: none)"
+        group.add_argument(flag, type=type(default), default=default, metavar=metavar, help=shown)
 
 
-def _stop_reading(loop: asyncio.AbstractEventLoop, endings: asyncio.Queue[_Ending]) -> None:
-    # A closed pipe stays readable, and would call again and again.
-    loop.remove_reader(sys.stdin.fileno())
-    endings.put_nowait(_Ending.HANG_UP)
-
-
-def _endpoint(runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
-    # An address to listen on everywhere is none to connect to.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    invocation = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-    configure(invocation.config.log_format)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve(invocation))
-    except (SandboxSetupError, TokenError, OSError) as error:
-        logger.error("%s", error)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))

@@ -1,0 +1,125 @@
+"""The embedded server in the foreground: `verl-tir sandbox`, or `python -m sandbox_server`."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+
+from aiohttp import web
+
+from sandbox_server.app import Service
+from sandbox_server.auth import Gate, TokenError, is_loopback, load_token
+from sandbox_server.config import ServerConfig, default_preload, missing_preload
+from sandbox_server.crew import SandboxSetupError
+from sandbox_server.flags import Invocation, parse_arguments
+from sandbox_server.log_format import configure
+from sandbox_server.pool import WorkerPool
+
+logger = logging.getLogger(__name__)
+
+
+class _Ending(StrEnum):
+    """What tells the server to end."""
+
+    SIGNAL = "a signal"
+    HANG_UP = "the end of standard input"
+
+
+async def serve(invocation: Invocation) -> None:
+    """Serve until SIGTERM or SIGINT, or until standard input closes if so asked.
+
+    A signal lets queued and running programs finish, within `drain_seconds`; another one ends them at once.
+    Raises SandboxSetupError, TokenError, OSError.
+    """
+    config = invocation.config
+    gate = Gate(load_token(config))
+    _warn(config, gate)
+    endings: asyncio.Queue[_Ending] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, endings.put_nowait, _Ending.SIGNAL)
+    if invocation.exit_on_stdin_eof:
+        loop.add_reader(sys.stdin.fileno(), _stop_reading, loop, endings)
+    pool = WorkerPool(config)
+    service = Service(pool, config, gate)
+    # A caller that hangs up must not leave its program running.
+    runner = web.AppRunner(service.application(), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    await runner.setup()
+    grace = 0.0
+    try:
+        site = web.TCPSite(runner, config.host, config.port)
+        await pool.start()
+        await site.start()
+        endpoint = _endpoint(runner)
+        logger.info("sandbox server at %s, %d workers", endpoint, config.workers)
+        if invocation.announce_fd is not None:
+            with os.fdopen(invocation.announce_fd, "w") as announce:
+                announce.write(endpoint + "\n")
+        ending = await endings.get()
+        logger.info("sandbox server stops: %s", ending)
+        if ending is _Ending.SIGNAL:
+            service.stop_admitting(config.drain_seconds)
+            await _drain(pool, config.drain_seconds, endings)
+        else:
+            grace = config.shutdown_grace
+        await site.stop()
+    finally:
+        await pool.close(grace)
+        await runner.cleanup()
+
+
+async def _drain(pool: WorkerPool, seconds: float, endings: asyncio.Queue[_Ending]) -> None:
+    """Wait for the pool to drain, or for somebody in a hurry."""
+    drained, hurried = asyncio.ensure_future(pool.drain(seconds)), asyncio.ensure_future(endings.get())
+    await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
+    if not (drained.done() and drained.result()):
+        logger.warning("programs that have not finished are ended")
+    for task in (drained, hurried):
+        task.cancel()
+
+
+def _warn(config: ServerConfig, gate: Gate) -> None:
+    if gate.is_open and not is_loopback(config.host):
+        logger.warning(
+            "anybody who reaches %s can run code here: set --token-file or --token-env, or listen on 127.0.0.1",
+            config.host,
+        )
+    if config.preload == default_preload() and missing_preload():
+        logger.warning(
+            "not installed, so not there for programs: %s; install it, or name in --preload what there is",
+            ", ".join(missing_preload()),
+        )
+
+
+def _stop_reading(loop: asyncio.AbstractEventLoop, endings: asyncio.Queue[_Ending]) -> None:
+    # A closed pipe stays readable, and would call again and again.
+    loop.remove_reader(sys.stdin.fileno())
+    endings.put_nowait(_Ending.HANG_UP)
+
+
+def _endpoint(runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    # An address to listen on everywhere is none to connect to.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    invocation = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    configure(invocation.config.log_format)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(invocation))
+    except (SandboxSetupError, TokenError, OSError) as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
