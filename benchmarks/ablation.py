@@ -32,9 +32,7 @@ from ablation_outcome import WINDOW, Outcome, against_first, by_turn, table
 from ablation_sandbox import talkative
 from rich.console import Console
 
-from sandbox_server.config import ServerConfig
-from sandbox_server.isolation import IsolationPolicy
-from sandbox_server.launcher import EmbeddedSandbox
+from sandbox_server import EmbeddedSandbox, IsolationPolicy, ServerConfig
 from tir_tools.demo.folder import Origin, read_metrics
 from tir_tools.demo.formats import model_name
 from tir_tools.demo.run import warm_model

@@ -1,11 +1,12 @@
 """An embedded, Sandbox Fusion-compatible server that runs Python programs.
 
-`EmbeddedSandbox` starts one as a subprocess; `python -m sandbox_server` runs one in the foreground.
+`EmbeddedSandbox` starts one as a subprocess, `ResidentSandbox` one that is started again when it ends, and
+`python -m sandbox_server` runs one in the foreground.
 
 Processes, from the outside in. Each ends when the one before it does, because each holds one end of a socket. From the
-zygote on there are two of each, with the preloaded libraries and without (staff.py):
+zygote on there are two of each, with the preloaded libraries and without (worker_pairs.py):
 
-    server    asyncio and HTTP; admits calls, never runs a program      app.py, pool.py
+    server    asyncio and HTTP; admits calls, never runs a program      server.py, app.py, pool.py
     zygote    imports the preload modules once, forks workers           zygote.py
     keeper    enters the worker's namespaces, adopts what it leaves     zygote.py
     worker    one program at a time: fork, limit, collect, kill, reap   worker.py
@@ -18,16 +19,23 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sandbox_server.config import ServerConfig
-    from sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
+    from sandbox_server.config import MAX_WORKERS, IsolationPolicy, LogFormat, ServerConfig
+    from sandbox_server.launcher import EmbeddedSandbox, ResidentSandbox, SandboxStartError
 
-__all__ = ["EmbeddedSandbox", "SandboxStartError", "ServerConfig"]
-
-_HOMES = {"EmbeddedSandbox": "launcher", "SandboxStartError": "launcher", "ServerConfig": "config"}
+__all__ = [
+    "MAX_WORKERS",
+    "EmbeddedSandbox",
+    "IsolationPolicy",
+    "LogFormat",
+    "ResidentSandbox",
+    "SandboxStartError",
+    "ServerConfig",
+]
 
 
 def __getattr__(name: str) -> object:
     """Imported when asked for: the zygote needs none of it, and what the zygote has in memory every fork shares."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = "launcher" if name.endswith(("Sandbox", "StartError")) else "config"
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

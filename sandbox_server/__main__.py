@@ -1,17 +1,27 @@
-"""ServerConfig as a command line, both ways."""
+"""The command `python -m sandbox_server`, also `verl-tir sandbox`: every field of ServerConfig is a flag."""
 
-import argparse
 import ast
+import asyncio
+import contextlib
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from enum import StrEnum
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
 
 from sandbox_server.config import ServerConfig
+from sandbox_server.log_format import configure
+
+logger = logging.getLogger(__name__)
 
 GROUPS = {
     "network": ("host", "port", "token_file", "token_env", "max_request_mb"),
-    "workers and queue": (*("workers", "queue_size", "queue_timeout", "drain_seconds", "shutdown_grace", "preload"),),
+    "workers and queue": ("workers", "queue_size", "queue_timeout", "drain_seconds", "shutdown_grace", "preload"),
     "limits of a program": (
         *("max_run_timeout", "memory_limit_mb", "max_memory_limit_mb", "max_processes", "max_open_files"),
         *("max_file_mb", "scratch_mb", "max_output_bytes"),
@@ -20,6 +30,8 @@ GROUPS = {
     "logging": ("log_format", "log_requests"),
 }
 """The groups of --help and the fields in each."""
+
+_EMBEDDING = ("announce_fd", "exit_on_stdin_eof", "help")
 
 
 @dataclass(frozen=True)
@@ -36,42 +48,27 @@ class Invocation:
     """Shut down when standard input closes, so as not to outlive whoever holds its other end."""
 
 
+class _GroupedCommand(TyperCommand):
+    """Writes the options of --help group by group."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        parameters = {parameter.name: parameter for parameter in self.get_params(ctx)}
+        for title, names in (*GROUPS.items(), ("embedding", _EMBEDDING)):
+            with formatter.section(title):
+                formatter.write_dl([parameters[name].get_help_record(ctx) for name in names])
+
+
 def parse_arguments(arguments: Sequence[str]) -> Invocation:
-    """The invocation for `arguments`; every field of ServerConfig is a flag. Exits with a usage message."""
-    parser = argparse.ArgumentParser(
-        prog="verl-tir sandbox", description="Serve the embedded sandbox in the foreground."
-    )
-    helps, defaults = field_docs(), ServerConfig()
-    for title, names in GROUPS.items():
-        group = parser.add_argument_group(title)
-        for name in names:
-            _add(group, name, getattr(defaults, name), helps[name])
-    embedding = parser.add_argument_group("embedding")
-    embedding.add_argument("--announce-fd", type=int, help="Descriptor that gets the endpoint once the server answers.")
-    embedding.add_argument("--exit-on-stdin-eof", action="store_true", help="Shut down when standard input closes.")
-    values = vars(parser.parse_args(arguments))
-    announce_fd, exit_on_stdin_eof = values.pop("announce_fd"), values.pop("exit_on_stdin_eof")
+    """The invocation for `arguments`. Exits with a usage message, status 2, or after --help."""
+    parsed: list[Invocation] = []
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(cls=_GroupedCommand)(_callback(parsed.append))
     try:
-        config = ServerConfig(**values)
-    except ValueError as error:
-        parser.error(str(error))
-    return Invocation(config, announce_fd, exit_on_stdin_eof)
-
-
-def server_arguments(config: ServerConfig) -> list[str]:
-    """The command line that reproduces `config` on this machine; what is as by default is left out."""
-    defaults = ServerConfig()
-    arguments = []
-    for field in fields(config):
-        value = getattr(config, field.name)
-        flag = field.name.replace("_", "-")
-        if value == getattr(defaults, field.name):
-            continue
-        if isinstance(value, bool):
-            arguments.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            arguments.append(f"--{flag}={','.join(value) if isinstance(value, tuple) else value}")
-    return arguments
+        app(args=list(arguments), prog_name="verl-tir sandbox")
+    except SystemExit:
+        if not parsed:
+            raise
+    return parsed[0]
 
 
 def field_docs() -> dict[str, str]:
@@ -84,22 +81,61 @@ def field_docs() -> dict[str, str]:
     return docs
 
 
-def _add(group: argparse._ArgumentGroup, name: str, default: object, doc: str) -> None:
-    flag, doc = "--" + name.replace("_", "-"), doc.replace("%", "%%")
+def _callback(receive: Callable[[Invocation], None]) -> Callable[..., None]:
+    """The function that typer calls; its parameters are the fields of ServerConfig, so that each stands once."""
+
+    def serve_sandbox(announce_fd: int | None, exit_on_stdin_eof: bool, **values: Any) -> None:
+        """Serve the embedded sandbox in the foreground."""
+        try:
+            config = ServerConfig(**values | {"preload": tuple(filter(None, values["preload"].split(",")))})
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        receive(Invocation(config, announce_fd, exit_on_stdin_eof))
+
+    docs, defaults = field_docs(), ServerConfig()
+    options = {name: _option(name, getattr(defaults, name), docs[name]) for names in GROUPS.values() for name in names}
+    announce = typer.Option("--announce-fd", help="Descriptor that gets the endpoint once the server answers.")
+    on_eof = typer.Option("--exit-on-stdin-eof", help="Shut down when standard input closes.")
+    options |= {"announce_fd": (Annotated[int | None, announce], None)}
+    options |= {"exit_on_stdin_eof": (Annotated[bool, on_eof], False)}
+    serve_sandbox.__annotations__ = {name: annotation for name, (annotation, _) in options.items()}
+    serve_sandbox.__signature__ = inspect.Signature(
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (annotation, default) in options.items()
+        ]
+    )
+    return serve_sandbox
+
+
+def _option(name: str, default: object, doc: str) -> tuple[object, object]:
+    """A parameter's annotation and default."""
+    flag, kind = "--" + name.replace("_", "-"), type(default)
     if isinstance(default, bool):
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=doc)
-    elif isinstance(default, tuple):
-        shown = f"{doc} (default: {','.join(default)})"
-        group.add_argument(flag, type=_names, default=default, metavar="MODULE,...", help=shown)
-    elif isinstance(default, StrEnum):
-        kind = type(default)
-        shown = f"{doc} (default: {default})"
-        group.add_argument(flag, type=kind, choices=tuple(kind), default=default, help=shown)
-    else:
-        metavar = {int: "N", float: "X", str: "TEXT"}[type(default)]
-        shown = f"{doc} (default: {default})" if default != "" else f"{doc} (default: none)"
-        group.add_argument(flag, type=type(default), default=default, metavar=metavar, help=shown)
+        return Annotated[bool, typer.Option(f"{flag}/--no-{flag[2:]}", help=doc)], default
+    if isinstance(default, tuple):
+        return Annotated[str, typer.Option(flag, help=doc, metavar="MODULE,...")], ",".join(default)
+    metavar = None if isinstance(default, Enum) else {int: "N", float: "X", str: "TEXT"}[kind]
+    return Annotated[kind, typer.Option(flag, help=doc, metavar=metavar, show_default=default != "" or "none")], default
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    invocation = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    configure(invocation.config.log_format)
+    # Not for --help, which would take three times as long.
+    from sandbox_server.auth import ServerTokenError
+    from sandbox_server.server import serve
+    from sandbox_server.worker_factory import SandboxSetupError
+
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(invocation.config, invocation.announce_fd, invocation.exit_on_stdin_eof))
+    except (SandboxSetupError, ServerTokenError, OSError) as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,16 +1,35 @@
-"""The wire format of Sandbox Fusion's /run_code, for Python programs: requests in, responses out, nothing done.
+"""The wire format of Sandbox Fusion's /run_code and /run_jupyter: requests in, responses out, nothing done.
 
 Where Sandbox Fusion would go along with a request that this server cannot honour as asked (another language, a longer
 time or more memory than the server gives, a file outside the working directory), it is refused with 422 and told why:
 the same status that Sandbox Fusion answers to a malformed request.
+
+In a notebook, as there, a cell that raises is a Success of the request, and the cells after it run; so is one that is
+interrupted. A notebook that runs out of time, or whose process ends before its last cell does, is Failed. More than
+there: the cells that did end are in a Failed answer too, `cell_timeout` and `memory_limit_MB` are kept to, and
+`total_timeout` is exact.
 """
 
+import math
+
 from sandbox_server.config import ServerConfig
-from sandbox_server.fields import BadRequest, as_object, show, take_integer, take_number, take_text
-from sandbox_server.files import take_fetch_files, take_files
-from sandbox_server.frames import Job, Report, RunStatus
+from sandbox_server.frames import Job, ProgramReport, ProgramStatus
+from sandbox_server.request_fields import (
+    BadRequest,
+    as_object,
+    show,
+    take_fetch_files,
+    take_files,
+    take_integer,
+    take_number,
+    take_text,
+    take_texts,
+)
 
 DEFAULT_RUN_TIMEOUT = 10.0  # seconds; Sandbox Fusion's
+DEFAULT_TOTAL_TIMEOUT = 45.0  # seconds; Sandbox Fusion's
+MAX_CELLS = 10_000
+"""Each leaves something in the answer, and the answer must stay bounded."""
 
 
 def parse_run_code(body: object, config: ServerConfig) -> Job:
@@ -33,13 +52,13 @@ def parse_run_code(body: object, config: ServerConfig) -> Job:
     )
 
 
-def response(report: Report) -> dict[str, object]:
+def response(report: ProgramReport) -> dict[str, object]:
     """The response body for a report."""
-    failed = report.status is RunStatus.TIME_LIMIT or report.return_code != 0
-    status = "SandboxError" if report.status is RunStatus.ERROR else "Failed" if failed else "Success"
+    failed = report.status is ProgramStatus.TIME_LIMIT or report.return_code != 0
+    status = "SandboxError" if report.status is ProgramStatus.ERROR else "Failed" if failed else "Success"
     return {
         "status": status,
-        "message": report.stderr if report.status is RunStatus.ERROR else "",
+        "message": report.stderr if report.status is ProgramStatus.ERROR else "",
         "compile_result": None,
         "run_result": command_result(report),
         "executor_pod_name": None,
@@ -47,7 +66,7 @@ def response(report: Report) -> dict[str, object]:
     }
 
 
-def command_result(report: Report) -> dict[str, object]:
+def command_result(report: ProgramReport) -> dict[str, object]:
     """Sandbox Fusion's CommandRunResult for a report."""
     return {
         "status": report.status.value,
@@ -82,3 +101,47 @@ def memory_limit(body: dict[str, object], config: ServerConfig) -> int:
             "ask for less, or start the server with a larger --max-memory-limit-mb",
         )
     return mib if mib > 0 else config.memory_limit_mb
+
+
+def parse_run_jupyter(body: object, config: ServerConfig) -> Job:
+    """The job that a request body asks for. Unknown fields are ignored. Raises BadRequest."""
+    body = as_object(body)
+    cells = take_texts(body, "cells")
+    if len(cells) > MAX_CELLS:
+        raise BadRequest("cells", f"{len(cells)} are more than the {MAX_CELLS} that one request may have; send several")
+    if body.get("kernel", "python3") != "python3":
+        raise BadRequest("kernel", f"{show(body['kernel'])} is not supported; this server runs 'python3' only")
+    seconds = take_number(body, "cell_timeout", 0.0)
+    if math.isnan(seconds):
+        raise BadRequest("cell_timeout", "nan is no number of seconds; leave it out for no limit")
+    total = time_limit(body, "total_timeout", DEFAULT_TOTAL_TIMEOUT, config)
+    return Job(
+        code="",
+        cells=cells,
+        # One that the total comes before is none.
+        cell_timeout=seconds if 0 < seconds < total else 0.0,
+        run_timeout=total,
+        memory_limit_mb=memory_limit(body, config),
+        files=take_files(body, config, null_content=False),
+        fetch_files=take_fetch_files(body),
+    )
+
+
+def jupyter_response(report: ProgramReport, job: Job) -> dict[str, object]:
+    """The response body for a report on `job`."""
+    asked = len(job.cells or ())
+    status, message = "Success", ""
+    if report.status is ProgramStatus.ERROR:
+        status, message = "SandboxError", report.stderr
+    elif report.status is ProgramStatus.TIME_LIMIT or report.return_code != 0 or report.cells_finished < asked:
+        status = "Failed"
+        if report.cells_finished < asked:
+            message = f"the notebook ended in cell {report.cells_finished + 1} of {asked}"
+    return {
+        "status": status,
+        "message": message,
+        "driver": command_result(report),
+        "cells": [vars(cell) for cell in report.cells or ()],
+        "executor_pod_name": None,
+        "files": report.files,
+    }

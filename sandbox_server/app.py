@@ -5,25 +5,29 @@ import json
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from sandbox_server.api import parse_run_code, response
-from sandbox_server.auth import Gate
-from sandbox_server.cells_api import jupyter_response, parse_run_jupyter
+from sandbox_server.api import jupyter_response, parse_run_code, parse_run_jupyter, response
+from sandbox_server.auth import TokenGate
 from sandbox_server.config import ServerConfig
-from sandbox_server.fields import BadRequest
-from sandbox_server.frames import Job, Report, RunStatus
+from sandbox_server.frames import Job, ProgramReport, ProgramStatus
 from sandbox_server.log_format import FIELDS
-from sandbox_server.pace import Pace
 from sandbox_server.pool import PoolClosed, QueueFull, QueueTimeout, WorkerPool
+from sandbox_server.request_fields import BadRequest
 from sandbox_server.telemetry import CONTENT_TYPE, ProgramOutcome, Telemetry
 
 logger = logging.getLogger(__name__)
 
 _CLIENT_GONE = 499  # nginx's code for a caller who hung up; nobody receives it, but it is counted
+
+
+_REMEMBERED = 64  # ends of programs; enough to even out long and short ones, few enough to follow a change
+_UNKNOWN = 10.0  # seconds that a program is taken to run while none has ended yet
+_LONGEST = 30
 
 
 @dataclass(frozen=True)
@@ -54,18 +58,41 @@ class Answer:
 
 _Handler = Callable[[web.Request], Awaitable[Answer]]
 _Parse = Callable[[object, ServerConfig], Job]
-_Respond = Callable[[Report, Job], dict[str, object]]
+_Respond = Callable[[ProgramReport, Job], dict[str, object]]
+
+
+class CompletionRate:
+    """The rate at which programs end, from the last of them."""
+
+    def __init__(self, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds, for tests."""
+        self._workers = workers
+        self._clock = clock
+        self._ends: deque[float] = deque(maxlen=_REMEMBERED)
+
+    def ended(self) -> None:
+        """A program has ended."""
+        self._ends.append(self._clock())
+
+    def retry_after(self, waiting: int) -> int:
+        """Whole seconds, 1 to 30, until `waiting` calls will have had their turn."""
+        if self._ends:
+            # Up to now and not to the last end, so that a server that stands still is seen to.
+            seconds_each = max(self._clock() - self._ends[0], 1e-3) / max(1, len(self._ends) - 1)
+        else:
+            seconds_each = _UNKNOWN / self._workers
+        return min(_LONGEST, max(1, math.ceil(waiting * seconds_each)))
 
 
 class Service:
     """Answers requests with what a pool makes of them; the pool is started and closed by the caller."""
 
-    def __init__(self, pool: WorkerPool, config: ServerConfig, gate: Gate) -> None:
+    def __init__(self, pool: WorkerPool, config: ServerConfig, gate: TokenGate) -> None:
         self._pool = pool
         self._config = config
         self._gate = gate
         self._telemetry = Telemetry(pool, config.workers)
-        self._pace = Pace(config.workers)
+        self._pace = CompletionRate(config.workers)
         self._drained_at: float | None = None
         self._max_bytes = config.max_request_mb << 20
 
@@ -192,10 +219,10 @@ def _refusal(status: int, detail: object, headers: dict[str, str] | None = None)
 _PONG = Answer(200, _encoded("pong"))
 
 
-def _outcome(report: Report, succeeded: bool) -> ProgramOutcome:
-    if report.status is RunStatus.ERROR:
+def _outcome(report: ProgramReport, succeeded: bool) -> ProgramOutcome:
+    if report.status is ProgramStatus.ERROR:
         return ProgramOutcome.ERROR
-    if report.status is RunStatus.TIME_LIMIT:
+    if report.status is ProgramStatus.TIME_LIMIT:
         return ProgramOutcome.TIME_LIMIT
     return ProgramOutcome.SUCCESS if succeeded else ProgramOutcome.FAILED
 

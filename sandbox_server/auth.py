@@ -7,11 +7,11 @@ import os
 from sandbox_server.config import ServerConfig
 
 
-class TokenError(Exception):
+class ServerTokenError(Exception):
     """The token cannot be had; the message names where it was looked for, and never the token."""
 
 
-class Gate:
+class TokenGate:
     """Tells callers with the token from others. Its `repr` shows nothing of it."""
 
     def __init__(self, token: str | None) -> None:
@@ -36,7 +36,7 @@ class Gate:
 def load_token(config: ServerConfig) -> str | None:
     """The token in the file or the environment variable that `config` names; None when it names none.
 
-    Raises TokenError when there is no token, or one that no header can carry.
+    Raises ServerTokenError when there is no token, or one that no header can carry.
     """
     if config.token_file:
         where = f"token file {config.token_file!r}"
@@ -45,7 +45,7 @@ def load_token(config: ServerConfig) -> str | None:
                 text = file.read()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
-            raise TokenError(f"{where} cannot be read: {reason}") from None
+            raise ServerTokenError(f"{where} cannot be read: {reason}") from None
     elif config.token_env:
         where = f"environment variable {config.token_env!r}"
         text = os.environ.get(config.token_env, "")
@@ -53,9 +53,9 @@ def load_token(config: ServerConfig) -> str | None:
         return None
     token = text.strip()
     if not token:
-        raise TokenError(f"{where} is empty or not set; put the token there, or start the server without it")
+        raise ServerTokenError(f"{where} is empty or not set; put the token there, or start the server without it")
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise TokenError(f"{where} holds more than a token: one word of printable ASCII characters")
+        raise ServerTokenError(f"{where} holds more than a token: one word of printable ASCII characters")
     return token
 
 

@@ -25,42 +25,13 @@ import types
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox_server.cell_display import bundle, draw_without_screen, figures
-from sandbox_server.cell_errors import cell_name, described
-from sandbox_server.cell_record import shown_bytes
+from sandbox_server.cell_output import bundle, cell_name, described, draw_without_screen, figures
+from sandbox_server.notebook_record import Notebook, shown_bytes
 
 _MARK = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _FUTURES = __future__.annotations.compiler_flag  # the others are in force anyway
 _NOT_SHOWN = {"text/plain": "(not shown: no JSON, or more than the server returns)"}
 _BRIEF = 100  # characters of an error's name where the rest does not fit
-
-
-@dataclass(frozen=True)
-class Notebook:
-    """Cells, ready to run, and where their results go."""
-
-    cells_fd: int
-    """A file with the Python sources, a list in JSON. Not objects: those of the worker stay in its memory."""
-
-    cell_timeout: float
-    """Wall seconds after which a cell is interrupted; 0 for never."""
-
-    record_fd: int
-    """A file for the results of cells that have ended."""
-
-    stdout_fd: int
-    """A file for the standard output of the cell that runs."""
-
-    stderr_fd: int
-    """A file for the standard error of the cell that runs."""
-
-    max_output_bytes: int
-    """Bytes kept of each output stream, of all cells together."""
-
-    @property
-    def fds(self) -> tuple[int, ...]:
-        """The descriptors that the program's process must keep."""
-        return self.cells_fd, self.record_fd, self.stdout_fd, self.stderr_fd
 
 
 def run_cells(notebook: Notebook, main: types.ModuleType) -> int:

@@ -11,8 +11,9 @@ import types
 from dataclasses import dataclass
 from typing import NoReturn
 
-from sandbox_server import limits, privileges
-from sandbox_server.cells import Notebook, run_cells
+from sandbox_server import confinement
+from sandbox_server.cells import run_cells
+from sandbox_server.notebook_record import Notebook
 
 SETUP_FAILED = 127
 """Exit status when the process could not be prepared; the worker knows it from the report on `setup_fd`."""
@@ -22,7 +23,7 @@ _FLUSH_FAILED = 120  # what CPython exits with when the last flush of its stream
 
 
 @dataclass(frozen=True)
-class Program:
+class ChildProgram:
     """One program, ready to run."""
 
     path: str
@@ -44,7 +45,7 @@ class Program:
     """The user to become; None to stay who the worker is."""
 
     limits: tuple[tuple[int, int], ...]
-    """The resource limits, as `Limits.resolved` gives them."""
+    """The resource limits, as `ProgramLimits.resolved` gives them."""
 
     notebook: Notebook | None = None
     """Cells to run in place of the source file."""
@@ -53,10 +54,10 @@ class Program:
 def forget_the_server() -> None:
     """Hide the server's modules from programs, in the process that they will be forked from.
 
-    The code that is loaded goes on to work. Done here once, because taking modules apart in every program's process
+    The code that is loaded keeps working. Done here once, because taking modules apart in every program's process
     would touch hundreds of pages that it shares with its parent until then.
     """
-    for name in [name for name in sys.modules if name.partition(".")[0] == "verl_tir"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
         del sys.modules[name]
 
 
@@ -101,7 +102,7 @@ def set_interpreter() -> None:
             os.close(fd)
 
 
-def run(program: Program) -> NoReturn:
+def run(program: ChildProgram) -> NoReturn:
     """Turn this freshly forked process into the program, run it, and exit as CPython would."""
     try:
         _confine(program)
@@ -117,7 +118,7 @@ def run(program: Program) -> NoReturn:
     os._exit(code)
 
 
-def _confine(program: Program) -> None:
+def _confine(program: ChildProgram) -> None:
     os.setsid()
     for number, fd in enumerate((program.stdin_fd, program.stdout_fd, program.stderr_fd)):
         os.dup2(fd, number)
@@ -129,11 +130,11 @@ def _confine(program: Program) -> None:
     os.closerange(lowest, highest)
     os.chdir(os.path.dirname(program.path))
     os.umask(0o077)
-    limits.apply(program.limits)
-    privileges.give_up(program.uid)
+    confinement.apply_limits(program.limits)
+    confinement.give_up(program.uid)
 
 
-def _become_an_interpreter(program: Program) -> None:
+def _become_an_interpreter(program: ChildProgram) -> None:
     signal.set_wakeup_fd(-1)
     # Not signal.signal: to name the handler that was there before, it makes and drops an exception.
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
@@ -149,7 +150,7 @@ def _become_an_interpreter(program: Program) -> None:
     gc.enable()
 
 
-def _main(program: Program) -> int:
+def _main(program: ChildProgram) -> int:
     main = types.ModuleType("__main__")
     if program.notebook is None:
         main.__file__ = program.path
@@ -172,7 +173,7 @@ def _main(program: Program) -> int:
     return code
 
 
-def _execute(program: Program, main: types.ModuleType) -> int:
+def _execute(program: ChildProgram, main: types.ModuleType) -> int:
     try:
         if program.notebook is not None:
             return run_cells(program.notebook, main)

@@ -6,12 +6,20 @@ import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sandbox_server.isolation import IsolationPolicy
-
 MAX_WORKERS = 500  # each has a user of its own, and the range that is free for them ends soon after
 
 DEFAULT_PRELOAD = ("numpy", "sympy", "scipy")
 """What programs import most, and what takes longest to import."""
+
+
+class IsolationPolicy(StrEnum):
+    """What the server does where the machine does not allow every protection."""
+
+    REQUIRED = "required"
+    """Refuse to start."""
+
+    BEST_EFFORT = "best-effort"
+    """Start at the strongest level that works, and log what is missing."""
 
 
 class LogFormat(StrEnum):
@@ -112,18 +120,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "isolation", IsolationPolicy(self.isolation))
         object.__setattr__(self, "log_format", LogFormat(self.log_format))
-        for name in (
-            "workers",
-            "queue_timeout",
-            "max_run_timeout",
-            "memory_limit_mb",
-            "max_processes",
-            "max_open_files",
-            "max_file_mb",
-            "scratch_mb",
-            "max_output_bytes",
-            "max_request_mb",
-        ):
+        positive = ("workers", "queue_timeout", "max_run_timeout", "memory_limit_mb", "max_processes", "max_open_files")
+        for name in (*positive, "max_file_mb", "scratch_mb", "max_output_bytes", "max_request_mb"):
             value = getattr(self, name)
             if not value > 0:  # NaN is not
                 raise ValueError(f"sandbox server: {name}={value} must be positive")

@@ -3,7 +3,7 @@
 A frame is two big-endian lengths, four and eight bytes, then as many bytes of JSON and as many of content. JSON and not
 pickle: the worker has just run a program that nobody vouches for, and the server must not execute what comes back.
 Content is what programs are made of, are given and write. It is not in the JSON, so that a worker can pass it on
-without having it in objects (see unforked.py).
+without having it in objects (see worker_channel.py).
 """
 
 import json
@@ -27,7 +27,7 @@ class Malformed(ValueError):
     """A frame that no worker would send."""
 
 
-class RunStatus(StrEnum):
+class ProgramStatus(StrEnum):
     """How a run ended; the values are Sandbox Fusion's."""
 
     FINISHED = "Finished"
@@ -116,10 +116,10 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class OrderOutcome:
     """How an order ended, as its worker has it. Content: as `sizes` has it."""
 
-    status: RunStatus
+    status: ProgramStatus
     """As the report's."""
 
     return_code: int | None = None
@@ -166,10 +166,10 @@ class CellResult:
 
 
 @dataclass(frozen=True)
-class Report:
+class ProgramReport:
     """How a job ended."""
 
-    status: RunStatus
+    status: ProgramStatus
     """Finished also when the program failed; Error only when the sandbox did."""
 
     return_code: int | None = None
@@ -203,7 +203,7 @@ class Cancel:
 
 
 @dataclass(frozen=True)
-class Hire:
+class WorkerSpec:
     """Make a worker; sent to the zygote together with the worker's socket. The limits are those of ServerConfig."""
 
     index: int
@@ -236,8 +236,8 @@ class Hire:
         return FIRST_UID + self.index if self.isolation.own_user else None
 
 
-Frame = Hello | Order | Fetched | Outcome | Cancel | Hire
-_KINDS: dict[str, type] = {kind.__name__: kind for kind in (Hello, Order, Fetched, Outcome, Cancel, Hire)}
+Frame = Hello | Order | Fetched | OrderOutcome | Cancel | WorkerSpec
+_KINDS: dict[str, type] = {kind.__name__: kind for kind in (Hello, Order, Fetched, OrderOutcome, Cancel, WorkerSpec)}
 
 
 def encode(frame: Frame) -> bytes:
@@ -249,13 +249,13 @@ def encode(frame: Frame) -> bytes:
 def decode(body: bytes) -> Frame:
     """The inverse of `encode`."""
     kind, fields = json.loads(body)
-    if kind == Outcome.__name__:
-        fields["status"] = RunStatus(fields["status"])
+    if kind == OrderOutcome.__name__:
+        fields["status"] = ProgramStatus(fields["status"])
         record, stdout, stderr = fields["notebook_bytes"]
         fields["notebook_bytes"] = (record, stdout, stderr)
     if kind == Fetched.__name__:
         fields["files"] = [(number, size) for number, size in fields["files"]]
-    if kind == Hire.__name__:
+    if kind == WorkerSpec.__name__:
         fields["isolation"] = Isolation(**fields["isolation"])
     return _KINDS[kind](**fields)
 

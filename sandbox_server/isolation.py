@@ -10,20 +10,22 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sandbox_server import call_filter, linux
+from sandbox_server.config import IsolationPolicy
 
-
-class IsolationPolicy(StrEnum):
-    """What the server does where the machine does not allow every protection."""
-
-    REQUIRED = "required"
-    """Refuse to start."""
-
-    BEST_EFFORT = "best-effort"
-    """Start at the strongest level that works, and log what is missing."""
+_WAYS_OUT = """\
+Ways out:
+  as root in Docker: docker run --cap-add SYS_ADMIN --security-opt apparmor=unconfined --security-opt seccomp=unconfined
+  as root in Kubernetes: securityContext with capabilities.add: [SYS_ADMIN], and both profiles of type Unconfined
+  not root, on the machine: sysctl -w user.max_user_namespaces=10000; on Debian also kernel.unprivileged_userns_clone=1;
+    on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0
+  not root, in Docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined
+    --security-opt systempaths=unconfined, on such a machine; the server needs Linux 5.14 or newer
+  or accept what is missing, where the programs are trusted: --isolation {accept}, in a launch
+    tir.sandbox.isolation={accept}"""
 
 
 class Protection(StrEnum):
-    """What may stand between a program and the rest of the machine. Limits and dropped privileges always do."""
+    """What may stand between a program and the rest of the machine. ProgramLimits and dropped privileges always do."""
 
     OWN_PROCESSES = "own process tree (pid namespace)"
     NO_NETWORK = "no network (network namespace)"
@@ -54,7 +56,7 @@ class Isolation:
     """Run each program as `first_uid` + worker index; needs root.
 
     No user namespace on top: the worker would keep its power over the programs' users only through a second process
-    that maps them, and what the namespace would take from the worker, `privileges.settle` takes away as well.
+    that maps them, and what the namespace would take from the worker, `confinement.settle` takes away as well.
     """
 
     call_filter: bool = False
@@ -91,6 +93,43 @@ class Isolation:
         if self.user_namespace:
             flags |= linux.CLONE_NEWUSER
         return flags
+
+
+@dataclass(frozen=True)
+class RefusedLevel:
+    """A level of isolation that does not work here."""
+
+    isolation: Isolation
+    """The level."""
+
+    reason: str
+    """What the kernel, or a program that was tried, answered."""
+
+
+@dataclass(frozen=True)
+class IsolationSurvey:
+    """What a machine allows."""
+
+    isolation: Isolation
+    """The strongest level that works."""
+
+    refusals: tuple[RefusedLevel, ...] = ()
+    """The stronger ones, strongest first."""
+
+    @property
+    def missing(self) -> tuple[Protection, ...]:
+        """The protections that cannot be had."""
+        return self.isolation.missing()
+
+    def complaint(self) -> str:
+        """What is missing, why, and the ways out, in a few lines."""
+        lines = ["this machine does not allow to wall programs off. Missing:"]
+        lines += [f"  {protection}" for protection in self.missing]
+        lines += ["What it answered, from the strongest isolation down:"] if self.refusals else []
+        for refusal in self.refusals:
+            names = ", ".join(protection.name.lower() for protection in refusal.isolation.in_force())
+            lines.append(f"  {names or 'none'}: {refusal.reason}")
+        return "\n".join([*lines, _WAYS_OUT.format(accept=IsolationPolicy.BEST_EFFORT)])
 
 
 UNISOLATED = Isolation(namespaces=False, private_files=False, user_namespace=False, own_user=False)

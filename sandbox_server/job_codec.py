@@ -1,7 +1,7 @@
 """A job on its way to a worker and what comes back, on the server's side: where content is text, and objects.
 
-The worker has no content in objects (see unforked.py); it is encoded and decoded here, where nothing is ever forked
-for a program. The worker's word is taken for sizes only within the server's own limits.
+The worker has no content in objects (see worker_channel.py); it is encoded and decoded here, where nothing is ever
+forked for a program. The worker's word is taken for sizes only within the server's own limits.
 """
 
 import base64
@@ -10,7 +10,6 @@ import json
 from asyncio import StreamReader
 from dataclasses import dataclass
 
-from sandbox_server.cell_record import record_bytes, with_cells
 from sandbox_server.frames import (
     SIZES,
     Fetched,
@@ -18,15 +17,16 @@ from sandbox_server.frames import (
     Job,
     Malformed,
     Order,
-    Outcome,
-    Report,
+    OrderOutcome,
+    ProgramReport,
     decode,
     pack,
 )
+from sandbox_server.notebook_record import record_bytes, with_cells
 
 
 @dataclass(frozen=True)
-class Bounds:
+class ReplyBounds:
     """How much a worker may send of one program."""
 
     max_output_bytes: int
@@ -70,7 +70,7 @@ async def receive_async(reader: StreamReader, longest: int) -> tuple[Frame, int]
         raise Malformed(f"{type(error).__name__} in a frame") from error
 
 
-async def receive_report(reader: StreamReader, job: Job, bounds: Bounds) -> Report:
+async def receive_report(reader: StreamReader, job: Job, bounds: ReplyBounds) -> ProgramReport:
     """The report on `job`. Raises EOFError, or Malformed for what no worker would say."""
     longest = (1 << 16) + 64 * len(job.fetch_files)
     frame, size = await receive_async(reader, longest)
@@ -78,7 +78,7 @@ async def receive_report(reader: StreamReader, job: Job, bounds: Bounds) -> Repo
     if isinstance(frame, Fetched):
         files = await _receive_files(reader, frame, size, job, bounds)
         frame, size = await receive_async(reader, longest)
-    if not isinstance(frame, Outcome):
+    if not isinstance(frame, OrderOutcome):
         raise Malformed(f"it answered {type(frame).__name__} to a job")
     output, notebook = bounds.max_output_bytes, 0 if job.cells is None else bounds.max_output_bytes
     record = 0 if job.cells is None else record_bytes(len(job.cells), output)
@@ -86,7 +86,7 @@ async def receive_report(reader: StreamReader, job: Job, bounds: Bounds) -> Repo
     content = memoryview(await reader.readexactly(size))
     ends = list(itertools.accumulate(frame.sizes()))
     stdout, stderr, *cells = (content[end - length : end] for length, end in zip(frame.sizes(), ends, strict=True))
-    report = Report(
+    report = ProgramReport(
         status=frame.status,
         return_code=frame.return_code,
         execution_time=frame.execution_time,
@@ -98,7 +98,9 @@ async def receive_report(reader: StreamReader, job: Job, bounds: Bounds) -> Repo
     return report if job.cells is None else with_cells(report, len(job.cells), output, *map(bytes, cells))
 
 
-async def _receive_files(reader: StreamReader, fetched: Fetched, size: int, job: Job, bounds: Bounds) -> dict[str, str]:
+async def _receive_files(
+    reader: StreamReader, fetched: Fetched, size: int, job: Job, bounds: ReplyBounds
+) -> dict[str, str]:
     numbers, lengths = [number for number, _ in fetched.files], [length for _, length in fetched.files]
     asked = range(len(job.fetch_files))
     if not all(type(number) is int and number in asked for number in numbers) or len({*numbers}) < len(numbers):

@@ -11,14 +11,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+from urllib.parse import urlsplit
 
-from sandbox_server.auth import TokenError, load_token
+from sandbox_server.auth import ServerTokenError, load_token
 from sandbox_server.config import ServerConfig
-from sandbox_server.flags import server_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class EmbeddedSandbox:
                 request.add_header("Authorization", f"Bearer {token}")
             with opener.open(request, timeout=max(1.0, deadline - time.monotonic())) as answer:
                 body = json.load(answer)
-        except (OSError, ValueError, TokenError) as error:  # URLError is an OSError
+        except (OSError, ValueError, ServerTokenError) as error:  # URLError is an OSError
             raise SandboxStartError(self._complaint(f"did not run a first program: {error}")) from error
         if body.get("status") != "Success" or body["run_result"]["stdout"] != "42\n":
             raise SandboxStartError(self._complaint(f"ran a first program wrongly: {body}"))
@@ -161,6 +161,67 @@ class EmbeddedSandbox:
         log = self._log.read().decode(errors="replace")[-_STDERR_SHOWN:]
         ended = f" (exit status {status})" if status is not None else f" within {self._start_timeout} s"
         return f"the embedded sandbox server {what}{ended}. Its log:\n{log or '(empty)'}"
+
+
+class ResidentSandbox:
+    """Holds one embedded server at a time. Blocking; whoever holds it calls `ensure` now and then."""
+
+    def __init__(self, config: ServerConfig, token: str) -> None:
+        self._config = config
+        self._token = token
+        self._server: EmbeddedSandbox | None = None
+
+    def ensure(self) -> str:
+        """The endpoint of the server, which is started first where it does not run.
+
+        Raises:
+            SandboxStartError: it does not start; the message carries its log.
+        """
+        if self._server is not None and self._server.running:
+            return self._server.endpoint
+        if self._server is not None:
+            logger.warning("the sandbox server at %s has ended; starting it again", self._server.endpoint)
+            self._server.close()
+        self._server = EmbeddedSandbox(self._config, token=self._token)
+        try:
+            endpoint = self._server.start()
+        except SandboxStartError:
+            self._server = None
+            # Whatever took the old port may keep it.
+            self._config = replace(self._config, port=0)
+            raise
+        # The same port after a restart, so that those who know the endpoint find the server again.
+        self._config = replace(self._config, port=urlsplit(endpoint).port)
+        return endpoint
+
+    def close(self) -> None:
+        """End the server, if it runs."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server. Raises RuntimeError where none was started."""
+        if self._server is None:
+            raise RuntimeError("the sandbox server is not running: call ensure()")
+        return self._server.pid
+
+
+def server_arguments(config: ServerConfig) -> list[str]:
+    """The command line that reproduces `config` on this machine; what is as by default is left out."""
+    defaults = ServerConfig()
+    arguments = []
+    for field in fields(config):
+        value = getattr(config, field.name)
+        flag = field.name.replace("_", "-")
+        if value == getattr(defaults, field.name):
+            continue
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            arguments.append(f"--{flag}={','.join(value) if isinstance(value, tuple) else value}")
+    return arguments
 
 
 def _environment(token: str | None) -> dict[str, str]:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import struct
+from collections.abc import Iterator
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -44,6 +45,8 @@ _AT_RECURSIVE = 0x8000
 _SYS_MOUNT_SETATTR = 442  # on every processor
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SECCOMP_SET_MODE_FILTER = 1
+_MADV_COLLAPSE = 25
+_HUGE_PAGE = 2 << 20  # bytes; x86-64's, and the usual one on aarch64
 # Before Linux 5.16 a filtered process otherwise runs with slow speculation; a program has nobody's secrets in it.
 _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
 
@@ -145,3 +148,30 @@ def set_mount_attributes(target: str, attributes: int) -> None:
     )
     size = ctypes.c_size_t(ctypes.sizeof(wanted))
     _check(_libc.syscall(number, directory, target.encode(), flags, wanted, size), f"mount_setattr {target}")
+
+
+def collapse_into_huge_pages() -> int:
+    """Put this process's private memory on huge pages: a fork then has a few entries to copy and not thousands.
+
+    Collapses what can be of this process's private memory; returns the bytes now on huge pages.
+
+    Zero on kernels that do not know the call (before 6.1): forks then cost what they cost.
+    """
+    collapsed = 0
+    for start, end in list(_private_ranges()):
+        first = -(-start // _HUGE_PAGE) * _HUGE_PAGE
+        for address in range(first, end - _HUGE_PAGE + 1, _HUGE_PAGE):
+            # A range that the process has hardly touched is refused; there is nothing to gain in it.
+            if _libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(_HUGE_PAGE), _MADV_COLLAPSE) == 0:
+                collapsed += _HUGE_PAGE
+    return collapsed
+
+
+def _private_ranges() -> Iterator[tuple[int, int]]:
+    """Start and end addresses of the anonymous, writable mappings."""
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            addresses, permissions, _, _, inode, *name = line.split()
+            if permissions == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
+                start, end = addresses.split("-")
+                yield int(start, 16), int(end, 16)

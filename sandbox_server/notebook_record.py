@@ -1,10 +1,13 @@
-"""What a notebook's process left of its cells, on the server's side: how much it may be, and what can be believed."""
+"""A notebook as its process has it, and what it leaves of its cells: how much, and what to believe."""
 
+import fcntl
 import json
-from dataclasses import replace
+import os
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from sandbox_server.frames import CellResult, Report, RunStatus
+from sandbox_server.frames import CellResult, ProgramReport, ProgramStatus
+from sandbox_server.scratch import unnamed_file
 
 _DEPTH = 64  # levels of nesting in one display; far from where encoding it again would fail
 
@@ -19,15 +22,76 @@ def record_bytes(cells: int, max_output_bytes: int) -> int:
     return 12 * max_output_bytes + shown_bytes(max_output_bytes) + 1024 * cells
 
 
+@dataclass(frozen=True)
+class Notebook:
+    """Cells, ready to run, and where their results go."""
+
+    cells_fd: int
+    """A file with the Python sources, a list in JSON. Not objects: those of the worker stay in its memory."""
+
+    cell_timeout: float
+    """Wall seconds after which a cell is interrupted; 0 for never."""
+
+    record_fd: int
+    """A file for the results of cells that have ended."""
+
+    stdout_fd: int
+    """A file for the standard output of the cell that runs."""
+
+    stderr_fd: int
+    """A file for the standard error of the cell that runs."""
+
+    max_output_bytes: int
+    """Bytes kept of each output stream, of all cells together."""
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """The descriptors that the program's process must keep."""
+        return self.cells_fd, self.record_fd, self.stdout_fd, self.stderr_fd
+
+
+class NotebookFiles:
+    """Files that a notebook's process reads and writes and that outlive it. To be closed."""
+
+    def __init__(self, count: int, cells_fd: int, cell_timeout: float, max_output_bytes: int) -> None:
+        """`cells_fd`: the cells, of which there are `count`; stays the caller's.
+
+        Raises OSError when the machine is out of descriptors or memory.
+        """
+        fds: list[int] = []
+        try:
+            for _ in ("record", "stdout", "stderr"):
+                fds.append(unnamed_file("/tmp"))
+                # So that emptying the file between cells leaves no hole before what a subprocess writes next.
+                fcntl.fcntl(fds[-1], fcntl.F_SETFL, os.O_APPEND)
+        except OSError:
+            for fd in fds:
+                os.close(fd)
+            raise
+        self.fds = tuple(fds)
+        """The record, and standard output and error of the cell that runs."""
+        self.notebook = Notebook(cells_fd, cell_timeout, *fds, max_output_bytes)
+        self._caps = (record_bytes(count, max_output_bytes), max_output_bytes, max_output_bytes)
+
+    def sizes(self) -> tuple[int, ...]:
+        """Bytes of each file, as far as the server wants them. Call when no process of the program is left."""
+        return tuple(min(os.fstat(fd).st_size, cap) for fd, cap in zip(self.fds, self._caps, strict=True))
+
+    def close(self) -> None:
+        """Give the memory back."""
+        for fd in self.fds:
+            os.close(fd)
+
+
 def with_cells(
-    report: Report, asked: int, max_output_bytes: int, record: bytes, stdout: bytes, stderr: bytes
-) -> Report:
+    report: ProgramReport, asked: int, max_output_bytes: int, record: bytes, stdout: bytes, stderr: bytes
+) -> ProgramReport:
     """`report` on a notebook of `asked` cells with their results.
 
     A cell that did not end is the last one, with what it has printed: `stdout` and `stderr`. What in the record is not
     as `cells.py` writes it ends it: only the program can have written it, and nothing after it is sure.
     """
-    if report.status is RunStatus.ERROR:
+    if report.status is ProgramStatus.ERROR:
         return report
     cells: list[CellResult] = []
     for line in record.splitlines()[:asked]:

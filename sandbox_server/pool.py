@@ -6,14 +6,14 @@ import os
 from collections import deque
 
 from sandbox_server.config import ServerConfig
-from sandbox_server.crew import Worker, WorkerLost
-from sandbox_server.frames import Job, Report, RunStatus
+from sandbox_server.frames import Job, ProgramReport, ProgramStatus
 from sandbox_server.isolation import Isolation, candidates
-from sandbox_server.staff import Place, Staff
+from sandbox_server.worker_factory import WorkerHandle, WorkerLost
+from sandbox_server.worker_pairs import WorkerPair, WorkerPairs
 
 logger = logging.getLogger(__name__)
 
-_Runner = Worker | Place
+_Runner = WorkerHandle | WorkerPair
 
 _REPLACE_PAUSE = (0.0, 0.1, 0.5, 2.0)  # seconds before each try to replace a worker; the last one repeats
 
@@ -36,10 +36,10 @@ class WorkerPool:
     def __init__(self, config: ServerConfig, levels: tuple[Isolation, ...] | None = None) -> None:
         """`levels`: the isolation levels to try, strongest first; by default all that this user may have."""
         self._config = config
-        self._staff = Staff(config, levels or candidates(is_root=os.getuid() == 0))
+        self._workers = WorkerPairs(config, levels or candidates(is_root=os.getuid() == 0))
         self._idle: deque[_Runner] = deque()
         self._waiting: deque[asyncio.Future[_Runner]] = deque()
-        self._running: set[asyncio.Task[Report]] = set()
+        self._running: set[asyncio.Task[ProgramReport]] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._draining = False  # no new calls
         self._closed = False  # no new workers either
@@ -52,7 +52,7 @@ class WorkerPool:
     @property
     def isolation(self) -> Isolation:
         """The level that programs run at; meaningful once started."""
-        return self._staff.isolation
+        return self._workers.isolation
 
     @property
     def waiting(self) -> int:
@@ -71,14 +71,14 @@ class WorkerPool:
 
     async def start(self) -> None:
         """Start the zygote and the workers. Raises SandboxSetupError when no program can be run."""
-        await self._staff.start()
+        await self._workers.start()
         for index in range(self._config.workers):
-            self._release(await self._staff.hire(index))
+            self._release(await self._workers.make_worker(index))
 
-    async def run(self, job: Job) -> Report:
+    async def run(self, job: Job) -> ProgramReport:
         """Run `job` when its turn comes; when the caller is cancelled, the program is killed.
 
-        A lost worker is a Report with status Error. Raises QueueFull, QueueTimeout or PoolClosed.
+        A lost worker is a ProgramReport with status Error. Raises QueueFull, QueueTimeout or PoolClosed.
         """
         self._calls += 1
         self._no_calls.clear()
@@ -99,7 +99,7 @@ class WorkerPool:
             return False
         return True
 
-    async def _run(self, job: Job) -> Report:
+    async def _run(self, job: Job) -> ProgramReport:
         worker = await self._acquire()
         task = asyncio.create_task(self._run_on(worker, job))
         self._running.add(task)
@@ -124,7 +124,7 @@ class WorkerPool:
             await asyncio.wait(self._running, timeout=self._config.shutdown_grace if grace is None else grace)
         for task in self._replacing:
             task.cancel()
-        await self._staff.close()
+        await self._workers.close()
 
     async def _acquire(self) -> _Runner:
         if self._draining:
@@ -159,12 +159,12 @@ class WorkerPool:
                 return
         self._idle.append(worker)
 
-    async def _run_on(self, worker: _Runner, job: Job) -> Report:
+    async def _run_on(self, worker: _Runner, job: Job) -> ProgramReport:
         try:
             report = await worker.run(job)
         except WorkerLost as lost:
             self._lose(worker, str(lost))
-            return Report(RunStatus.ERROR, stderr=f"the sandbox worker was lost: {lost}")
+            return ProgramReport(ProgramStatus.ERROR, stderr=f"the sandbox worker was lost: {lost}")
         if report.residue:
             self._lose(worker, f"it could not clean up behind a program: {report.residue}")
         else:
@@ -186,7 +186,7 @@ class WorkerPool:
             await asyncio.sleep(_REPLACE_PAUSE[min(tries, len(_REPLACE_PAUSE) - 1)])
             tries += 1
             try:
-                worker = await self._staff.hire(index)
+                worker = await self._workers.make_worker(index)
             except WorkerLost as error:
                 logger.error("worker %d cannot be replaced, will try again: %s", index, error)
             else:

@@ -7,9 +7,8 @@ import string
 from pathlib import Path
 
 from sandbox_server.frames import Order
-from sandbox_server.inlet import Inlet
 from sandbox_server.isolation import UNPRIVILEGED_GID
-from sandbox_server.nameless import nameless_file
+from sandbox_server.worker_channel import OrderReader
 
 _random = random.SystemRandom()
 
@@ -20,22 +19,22 @@ def random_name() -> str:
 
 
 def make_scratch(
-    scratch: str, order: Order, inlet: Inlet, source: str, uid: int | None, opened: list[int]
+    scratch: str, order: Order, orders: OrderReader, source: str, uid: int | None, opened: list[int]
 ) -> tuple[int, int]:
     """Make the directory `scratch` with the program, as `source` in it, and its files; owned by `uid` unless None.
 
-    All content is taken from `inlet`. Returns the descriptors of what the program reads on standard input and of a
+    All content is taken from `orders`. Returns the descriptors of what the program reads on standard input and of a
     notebook's cells, which it adds to `opened` too: the caller closes them, whatever is raised.
     """
     os.mkdir(scratch, 0o700)
-    _write(source, order.code_bytes, inlet)
-    stdin = _readable(order.stdin_bytes, inlet, scratch, opened)
-    cells = -1 if order.cells is None else _readable(order.cells_bytes, inlet, scratch, opened)
+    _write(source, order.code_bytes, orders)
+    stdin = _readable(order.stdin_bytes, orders, scratch, opened)
+    cells = -1 if order.cells is None else _readable(order.cells_bytes, orders, scratch, opened)
     for name, size in order.files:
         path = os.path.join(scratch, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        _write(path, size, inlet)
-    inlet.empty()
+        _write(path, size, orders)
+    orders.empty()
     if uid is None:
         return stdin, cells
     os.chown(scratch, uid, UNPRIVILEGED_GID)
@@ -48,21 +47,36 @@ def make_scratch(
     return stdin, cells
 
 
-def _write(path: str, size: int, inlet: Inlet) -> None:
+def _write(path: str, size: int, orders: OrderReader) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
-        inlet.pour(size, fd)
+        orders.pour(size, fd)
     finally:
         os.close(fd)
 
 
-def _readable(size: int, inlet: Inlet, directory: str, opened: list[int]) -> int:
-    fd = nameless_file(directory) if size else os.open(os.devnull, os.O_RDONLY)
+def _readable(size: int, orders: OrderReader, directory: str, opened: list[int]) -> int:
+    fd = unnamed_file(directory) if size else os.open(os.devnull, os.O_RDONLY)
     opened.append(fd)
     if size:
-        inlet.pour(size, fd)
+        orders.pour(size, fd)
         os.lseek(fd, 0, os.SEEK_SET)
     return fd
+
+
+def unnamed_file(directory: str) -> int:
+    """A descriptor of a new, empty file on the file system of `directory`, gone when nobody has it open any more.
+
+    What memfd_create(2) gives, which the call filter refuses to programs and hence to their worker.
+    """
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
+    except OSError:  # not every file system has them; this one reports its own errors
+        # Here, because what it brings along would be memory of every fork.
+        import tempfile
+
+        with tempfile.TemporaryFile(dir=directory) as file:
+            return os.dup(file.fileno())
 
 
 def fetchable(names: list[str], scratch: str, max_bytes: int) -> tuple[list[str], list[tuple[int, int]]]:

@@ -1,22 +1,17 @@
-"""The embedded server in the foreground: `verl-tir sandbox`, or `python -m sandbox_server`."""
+"""The server in the foreground: starts the pool and the HTTP side, and ends both when it is told to."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
 
 from aiohttp import web
 
 from sandbox_server.app import Service
-from sandbox_server.auth import Gate, TokenError, is_loopback, load_token
+from sandbox_server.auth import TokenGate, is_loopback, load_token
 from sandbox_server.config import ServerConfig, default_preload, missing_preload
-from sandbox_server.crew import SandboxSetupError
-from sandbox_server.flags import Invocation, parse_arguments
-from sandbox_server.log_format import configure
 from sandbox_server.pool import WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -29,20 +24,21 @@ class _Ending(StrEnum):
     HANG_UP = "the end of standard input"
 
 
-async def serve(invocation: Invocation) -> None:
-    """Serve until SIGTERM or SIGINT, or until standard input closes if so asked.
+async def serve(config: ServerConfig, announce_fd: int | None, exit_on_stdin_eof: bool) -> None:
+    """Serve until SIGTERM or SIGINT, or until standard input closes if `exit_on_stdin_eof`.
+
+    `announce_fd` receives the endpoint and a newline once the server answers.
 
     A signal lets queued and running programs finish, within `drain_seconds`; another one ends them at once.
-    Raises SandboxSetupError, TokenError, OSError.
+    Raises SandboxSetupError, ServerTokenError, OSError.
     """
-    config = invocation.config
-    gate = Gate(load_token(config))
+    gate = TokenGate(load_token(config))
     _warn(config, gate)
     endings: asyncio.Queue[_Ending] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, endings.put_nowait, _Ending.SIGNAL)
-    if invocation.exit_on_stdin_eof:
+    if exit_on_stdin_eof:
         loop.add_reader(sys.stdin.fileno(), _stop_reading, loop, endings)
     pool = WorkerPool(config)
     service = Service(pool, config, gate)
@@ -56,8 +52,8 @@ async def serve(invocation: Invocation) -> None:
         await site.start()
         endpoint = _endpoint(runner)
         logger.info("sandbox server at %s, %d workers", endpoint, config.workers)
-        if invocation.announce_fd is not None:
-            with os.fdopen(invocation.announce_fd, "w") as announce:
+        if announce_fd is not None:
+            with os.fdopen(announce_fd, "w") as announce:
                 announce.write(endpoint + "\n")
         ending = await endings.get()
         logger.info("sandbox server stops: %s", ending)
@@ -82,7 +78,7 @@ async def _drain(pool: WorkerPool, seconds: float, endings: asyncio.Queue[_Endin
         task.cancel()
 
 
-def _warn(config: ServerConfig, gate: Gate) -> None:
+def _warn(config: ServerConfig, gate: TokenGate) -> None:
     if gate.is_open and not is_loopback(config.host):
         logger.warning(
             "anybody who reaches %s can run code here: set --token-file or --token-env, or listen on 127.0.0.1",
@@ -106,20 +102,3 @@ def _endpoint(runner: web.AppRunner) -> str:
     # An address to listen on everywhere is none to connect to.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    invocation = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-    configure(invocation.config.log_format)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve(invocation))
-    except (SandboxSetupError, TokenError, OSError) as error:
-        logger.error("%s", error)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

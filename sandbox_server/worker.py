@@ -1,7 +1,7 @@
 """A worker: runs one program at a time, each in a fresh fork of itself, and leaves nothing of it behind.
 
-Not in its own memory either, which the next program inherits: see unforked.py. What stays there of a program are the
-names of files that it was given, asked for or left behind, and numbers.
+Not in its own memory either, which the next program inherits: see worker_channel.py. What stays there of a program is
+the names of files that it was given, asked for or left behind, and numbers.
 """
 
 import os
@@ -11,24 +11,22 @@ import socket
 import time
 from dataclasses import dataclass, replace
 
-from sandbox_server import child, limits, private_files, processes
-from sandbox_server.capture import Capture
-from sandbox_server.frames import Disconnected, Fetched, Hello, Hire, Order, Outcome, RunStatus, pack
-from sandbox_server.inlet import Inlet
+from sandbox_server import child, confinement, private_files, processes
+from sandbox_server.frames import Disconnected, Fetched, Hello, Order, OrderOutcome, ProgramStatus, WorkerSpec, pack
 from sandbox_server.isolation import Protection
-from sandbox_server.memory_guard import GUARD_INTERVAL, MemoryGuard
-from sandbox_server.notebook_files import NotebookFiles
-from sandbox_server.outlet import Outlet
+from sandbox_server.notebook_record import NotebookFiles
+from sandbox_server.processes import GUARD_INTERVAL, MemoryGuard
 from sandbox_server.scratch import fetchable, make_scratch, random_name, remove
+from sandbox_server.worker_channel import OrderReader, OutcomeWriter, OutputCapture
 
 _DETAIL = 4000  # characters; an error of the system may quote two paths
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _Kit:
     """What all programs of a worker are run with, one after the other."""
 
-    hire: Hire
+    spec: WorkerSpec
     """The limits."""
 
     sock: int
@@ -37,13 +35,13 @@ class _Bench:
     wake: int
     """Becomes readable when a child ends."""
 
-    inlet: Inlet
+    orders: OrderReader
     """Where orders come from."""
 
-    outlet: Outlet
+    outcomes: OutcomeWriter
     """Where outcomes go."""
 
-    captures: tuple[Capture, Capture]
+    captures: tuple[OutputCapture, OutputCapture]
     """Standard output and error."""
 
     source: str
@@ -55,7 +53,7 @@ class _Bench:
         return os.path.dirname(self.source)
 
 
-def serve(sock: socket.socket, hire: Hire) -> None:
+def serve(sock: socket.socket, spec: WorkerSpec) -> None:
     """Run jobs from `sock` until it closes, or until a program left something that could not be removed."""
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
@@ -63,29 +61,29 @@ def serve(sock: socket.socket, hire: Hire) -> None:
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     # One name for all programs of this worker: the directory itself is made and removed with each of them.
-    scratch = os.path.join("/tmp" if hire.isolation.private_files else hire.scratch_root, random_name())
+    scratch = os.path.join("/tmp" if spec.isolation.private_files else spec.scratch_root, random_name())
     child.set_environment(scratch)
     child.set_interpreter()
     # Before there is memory that programs do not get, which would count as theirs.
-    limits.address_space_bytes()
-    bench = _Bench(
-        hire=hire,
+    confinement.address_space_bytes()
+    kit = _Kit(
+        spec=spec,
         sock=sock.fileno(),
         wake=wake_read,
-        inlet=Inlet(sock),
-        outlet=Outlet(sock),
-        captures=(Capture(hire.max_output_bytes), Capture(hire.max_output_bytes)),
+        orders=OrderReader(sock),
+        outcomes=OutcomeWriter(sock),
+        captures=(OutputCapture(spec.max_output_bytes), OutputCapture(spec.max_output_bytes)),
         source=os.path.join(scratch, random_name() + ".py"),
     )
     sock.sendall(pack(Hello(ready=True)))
     try:
-        while _carry_out(bench.inlet.order(), bench):
+        while _carry_out(kit.orders.order(), kit):
             pass
     except Disconnected:  # the server is gone, and with it whoever wanted the outcome
         return
 
 
-def _carry_out(order: Order, bench: _Bench) -> bool:
+def _carry_out(order: Order, kit: _Kit) -> bool:
     """Run one job and send its outcome; whether nothing of it is left. Raises Disconnected."""
     # Not an ExitStack: the pages that it touches are copied for every program.
     inputs: list[int] = []
@@ -94,25 +92,25 @@ def _carry_out(order: Order, bench: _Bench) -> bool:
     record: tuple[int, ...] = ()
     try:
         try:
-            stdin, cells = make_scratch(bench.scratch, order, bench.inlet, bench.source, bench.hire.uid, inputs)
+            stdin, cells = make_scratch(kit.scratch, order, kit.orders, kit.source, kit.spec.uid, inputs)
             if order.cells is not None:
-                notebook = NotebookFiles(order.cells, cells, order.cell_timeout, bench.hire.max_output_bytes)
-            outcome = _run(order, bench, stdin, notebook, inputs)
-            if outcome.status is not RunStatus.ERROR:
-                _send_files(order, bench)
-                outputs = (bench.captures[0].kept, bench.captures[1].kept)
+                notebook = NotebookFiles(order.cells, cells, order.cell_timeout, kit.spec.max_output_bytes)
+            outcome = _run(order, kit, stdin, notebook, inputs)
+            if outcome.status is not ProgramStatus.ERROR:
+                _send_files(order, kit)
+                outputs = (kit.captures[0].kept, kit.captures[1].kept)
                 record = notebook.fds if notebook else ()
         except (OSError, ValueError) as error:
-            outcome = Outcome(RunStatus.ERROR, detail=f"{type(error).__name__}: {error}"[:_DETAIL])
-            processes.kill_all(bench.hire.isolation.namespaces)
+            outcome = OrderOutcome(ProgramStatus.ERROR, detail=f"{type(error).__name__}: {error}"[:_DETAIL])
+            processes.kill_all(kit.spec.isolation.namespaces)
         finally:
             _close(inputs)
-            residue = _remove_traces(bench.scratch, bench.hire)
-        bench.outlet.send_outcome(replace(outcome, residue=residue) if residue else outcome, outputs, record)
+            residue = _remove_traces(kit.scratch, kit.spec)
+        kit.outcomes.send_outcome(replace(outcome, residue=residue) if residue else outcome, outputs, record)
     finally:
         if notebook is not None:
             notebook.close()
-        for capture in bench.captures:
+        for capture in kit.captures:
             capture.empty()
     return not residue
 
@@ -122,36 +120,36 @@ def _close(fds: list[int]) -> None:
         os.close(fds.pop())
 
 
-def _send_files(order: Order, bench: _Bench) -> None:
+def _send_files(order: Order, kit: _Kit) -> None:
     if not order.fetch_files:
         return
-    paths, files = fetchable(order.fetch_files, bench.scratch, bench.hire.max_file_mb << 20)
+    paths, files = fetchable(order.fetch_files, kit.scratch, kit.spec.max_file_mb << 20)
     if files:
-        bench.outlet.send_fetched(Fetched(files), paths)
+        kit.outcomes.send_fetched(Fetched(files), paths)
 
 
-def _run(order: Order, bench: _Bench, stdin: int, notebook: NotebookFiles | None, inputs: list[int]) -> Outcome:
+def _run(order: Order, kit: _Kit, stdin: int, notebook: NotebookFiles | None, inputs: list[int]) -> OrderOutcome:
     """`inputs`: descriptors that the program alone has open once it runs."""
-    hire = bench.hire
-    counted = Protection.PROCESS_COUNT in hire.isolation.in_force()
+    spec = kit.spec
+    counted = Protection.PROCESS_COUNT in spec.isolation.in_force()
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
     setup_read, setup_write = os.pipe()
     mine, theirs = (out_read, err_read, setup_read), (out_write, err_write, setup_write)
     try:
-        program = child.Program(
-            path=bench.source,
+        program = child.ChildProgram(
+            path=kit.source,
             stdin_fd=stdin,
             stdout_fd=out_write,
             stderr_fd=err_write,
             setup_fd=setup_write,
-            uid=hire.uid,
-            limits=limits.Limits(
+            uid=spec.uid,
+            limits=confinement.ProgramLimits(
                 run_timeout=order.run_timeout,
                 memory_mb=order.memory_limit_mb,
-                max_processes=hire.max_processes if counted else None,
-                max_open_files=hire.max_open_files,
-                max_file_mb=hire.max_file_mb,
+                max_processes=spec.max_processes if counted else None,
+                max_open_files=spec.max_open_files,
+                max_file_mb=spec.max_file_mb,
             ).resolved(),
             notebook=notebook and notebook.notebook,
         )
@@ -164,13 +162,13 @@ def _run(order: Order, bench: _Bench, stdin: int, notebook: NotebookFiles | None
             os.close(fd)
         _close(inputs)
     try:
-        out, err = bench.captures
+        out, err = kit.captures
         out.attach(out_read)
         err.attach(err_read)
-        guard = MemoryGuard(order.memory_limit_mb << 20, hire.isolation.namespaces)
-        wait_status = _attend(pid, bench.captures, started + order.run_timeout, bench.sock, bench.wake, guard)
+        guard = MemoryGuard(order.memory_limit_mb << 20, spec.isolation.namespaces)
+        wait_status = _attend(pid, kit.captures, started + order.run_timeout, kit.sock, kit.wake, guard)
         elapsed = time.monotonic() - started
-        processes.kill_all(hire.isolation.namespaces)
+        processes.kill_all(spec.isolation.namespaces)
         out.drain()
         err.drain()
         failure = os.read(setup_read, 4096).decode()
@@ -178,9 +176,11 @@ def _run(order: Order, bench: _Bench, stdin: int, notebook: NotebookFiles | None
         for fd in mine:
             os.close(fd)
     if failure:
-        return Outcome(RunStatus.ERROR, detail=f"the program's process could not be prepared: {failure}"[:_DETAIL])
-    return Outcome(
-        status=RunStatus.TIME_LIMIT if wait_status is None else RunStatus.FINISHED,
+        return OrderOutcome(
+            ProgramStatus.ERROR, detail=f"the program's process could not be prepared: {failure}"[:_DETAIL]
+        )
+    return OrderOutcome(
+        status=ProgramStatus.TIME_LIMIT if wait_status is None else ProgramStatus.FINISHED,
         return_code=None if wait_status is None else os.waitstatus_to_exitcode(wait_status),
         execution_time=elapsed,
         stdout_bytes=len(out.kept),
@@ -190,7 +190,7 @@ def _run(order: Order, bench: _Bench, stdin: int, notebook: NotebookFiles | None
 
 
 def _attend(
-    pid: int, captures: tuple[Capture, Capture], deadline: float, sock: int, wake: int, guard: MemoryGuard
+    pid: int, captures: tuple[OutputCapture, OutputCapture], deadline: float, sock: int, wake: int, guard: MemoryGuard
 ) -> int | None:
     """The wait status of `pid`, or None when it is still running at the deadline or no longer wanted.
 
@@ -214,7 +214,7 @@ def _attend(
             elif fd == wake:
                 os.read(wake, 4096)
             else:
-                # Either a Cancel, which the inlet will read and skip, or the server is gone.
+                # Either a Cancel, which the orders will read and skip, or the server is gone.
                 return None
         ended, wait_status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -222,11 +222,11 @@ def _attend(
     return None
 
 
-def _remove_traces(scratch: str, hire: Hire) -> str:
+def _remove_traces(scratch: str, spec: WorkerSpec) -> str:
     """Remove everything that the program wrote; why that failed, empty when it did not."""
     try:
         remove(scratch)
-        if hire.isolation.private_files:
+        if spec.isolation.private_files:
             for trace in private_files.leftovers():
                 remove(trace)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Starting the zygote and hiring workers from it."""
+"""Starts the zygote and has it make workers; the server's end of each of them."""
 
 import asyncio
 import logging
@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from sandbox_server.config import ServerConfig
-from sandbox_server.dispatch import Bounds, pack_job, receive_async, receive_report
 from sandbox_server.frames import (
     Cancel,
     Hello,
-    Hire,
     Job,
     Malformed,
-    Report,
-    RunStatus,
+    ProgramReport,
+    ProgramStatus,
+    WorkerSpec,
     encode,
     pack,
 )
-from sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, candidates
+from sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, IsolationSurvey, RefusedLevel, candidates
+from sandbox_server.job_codec import ReplyBounds, pack_job, receive_async, receive_report
 from sandbox_server.scratch import remove
-from sandbox_server.survey import Refusal, Survey
 
 logger = logging.getLogger(__name__)
 
@@ -56,16 +55,18 @@ class SandboxSetupError(Exception):
     """The server cannot run programs on this machine."""
 
 
-class Worker:
+class WorkerHandle:
     """The server's end of one worker."""
 
-    def __init__(self, index: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bounds: Bounds) -> None:
+    def __init__(
+        self, index: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bounds: ReplyBounds
+    ) -> None:
         self.index = index
         self._reader = reader
         self._writer = writer
         self._bounds = bounds
 
-    async def run(self, job: Job) -> Report:
+    async def run(self, job: Job) -> ProgramReport:
         """Run `job` and return its report; raises WorkerLost."""
         return await self._exchange(
             pack_job(job), lambda: receive_report(self._reader, job, self._bounds), job.run_timeout + _OVERTIME
@@ -100,19 +101,19 @@ class Worker:
             raise WorkerLost(f"{type(error).__name__} {error}".strip()) from error
 
 
-class Crew:
+class WorkerFactory:
     """Owns the zygote process and the scratch root; makes workers at the strongest isolation that works here."""
 
     def __init__(self, config: ServerConfig, levels: tuple[Isolation, ...]) -> None:
         """`levels`: what to try, strongest first."""
         self._config = config
         self._levels = levels
-        self.survey = Survey(UNISOLATED)  # until start() has made one
+        self.survey = IsolationSurvey(UNISOLATED)  # until start() has made one
         self._scratch_root = ""
         self._zygote: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
         self._starting = asyncio.Lock()
-        self._workers: list[Worker] = []
+        self._workers: list[WorkerHandle] = []
 
     @property
     def isolation(self) -> Isolation:
@@ -137,7 +138,7 @@ class Crew:
         if self.isolation.missing():
             logger.warning("protections missing on this machine: %s", "; ".join(self.isolation.missing()))
 
-    async def hire(self, index: int) -> Worker:
+    async def make_worker(self, index: int) -> WorkerHandle:
         """A new worker, ready for jobs; the zygote is started again if it has ended. Raises WorkerLost."""
         async with self._starting:
             if self._zygote is None or self._zygote.returncode is not None:
@@ -194,14 +195,14 @@ class Crew:
         if not ready:
             raise WorkerLost("the zygote did not start; its own message stands above this one in the log")
 
-    async def _survey(self) -> Survey:
+    async def _survey(self) -> IsolationSurvey:
         refusals = []
         for isolation in self._levels:
             reason = await self._try(isolation)
             if not reason:
-                return Survey(isolation, tuple(refusals))
+                return IsolationSurvey(isolation, tuple(refusals))
             logger.info("this machine does not allow (%s): %s", "; ".join(isolation.in_force()), reason)
-            refusals.append(Refusal(isolation, reason))
+            refusals.append(RefusedLevel(isolation, reason))
         raise WorkerLost(refusals[-1].reason if refusals else "no isolation level was tried")
 
     async def _try(self, isolation: Isolation) -> str:
@@ -212,13 +213,13 @@ class Crew:
             worker.close()
         except WorkerLost as error:
             return str(error)
-        if report.status is RunStatus.FINISHED and report.stdout == "2\n":
+        if report.status is ProgramStatus.FINISHED and report.stdout == "2\n":
             return ""
         return f"a trial program ended with {report.return_code}: {report.stderr.strip().rpartition(chr(10))[2]}"
 
-    async def _order(self, index: int, isolation: Isolation) -> Worker:
+    async def _order(self, index: int, isolation: Isolation) -> WorkerHandle:
         config = self._config
-        hire = Hire(
+        spec = WorkerSpec(
             index=index,
             isolation=isolation,
             scratch_root=self._scratch_root,
@@ -230,14 +231,14 @@ class Crew:
         )
         mine, theirs = socket.socketpair()
         try:
-            socket.send_fds(self._control, [encode(hire)], [theirs.fileno()])
+            socket.send_fds(self._control, [encode(spec)], [theirs.fileno()])
         except OSError as error:
             mine.close()
             raise WorkerLost(f"the zygote does not take orders: {error}") from error
         finally:
             theirs.close()
         reader, writer = await asyncio.open_connection(sock=mine, limit=_READ_BUFFER)
-        worker = Worker(index, reader, writer, Bounds(config.max_output_bytes, config.max_file_mb << 20))
+        worker = WorkerHandle(index, reader, writer, ReplyBounds(config.max_output_bytes, config.max_file_mb << 20))
         try:
             await worker.hello()
         except WorkerLost:
@@ -246,13 +247,13 @@ class Crew:
         return worker
 
 
-async def probe_isolation(config: ServerConfig | None = None) -> Survey:
+async def probe_isolation(config: ServerConfig | None = None) -> IsolationSurvey:
     """What this machine allows, without starting a server. Raises SandboxSetupError when no program runs at all."""
     config = replace(config or ServerConfig(), preload=(), isolation=IsolationPolicy.BEST_EFFORT)
-    crew = Crew(config, candidates(is_root=os.getuid() == 0))
-    await crew.start()
-    await crew.close()
-    return crew.survey
+    factory = WorkerFactory(config, candidates(is_root=os.getuid() == 0))
+    await factory.start()
+    await factory.close()
+    return factory.survey
 
 
 def zygote_environment() -> dict[str, str]:

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sandbox_server.config import ServerConfig
-from sandbox_server.crew import Crew, SandboxSetupError, Worker, WorkerLost
-from sandbox_server.frames import Job, Report
+from sandbox_server.frames import Job, ProgramReport
 from sandbox_server.isolation import Isolation
+from sandbox_server.worker_factory import SandboxSetupError, WorkerFactory, WorkerHandle, WorkerLost
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +27,17 @@ _BROUGHT_ALONG = {"sympy": ("mpmath",)}
 """Libraries that come with a preloaded one and that programs import by their own names."""
 
 
-class Place:
+class WorkerPair:
     """The two workers of a place. Used as one: only one of them has a program at a time."""
 
-    def __init__(self, plain: Worker, loaded: Worker, libraries: tuple[str, ...]) -> None:
+    def __init__(self, plain: WorkerHandle, loaded: WorkerHandle, libraries: tuple[str, ...]) -> None:
         self.index = loaded.index
         self._plain = plain
         self._loaded = loaded
         self._libraries = libraries
         self._busy = loaded
 
-    async def run(self, job: Job) -> Report:
+    async def run(self, job: Job) -> ProgramReport:
         """Run `job` on the worker that suits it and return its report; raises WorkerLost."""
         self._busy = self._loaded if names_any(job, self._libraries) else self._plain
         return await self._busy.run(job)
@@ -57,14 +57,14 @@ class Place:
         self._loaded.close()
 
 
-class Staff:
-    """Owns the crews of both kinds of workers."""
+class WorkerPairs:
+    """Owns the factories of both kinds of workers."""
 
     def __init__(self, config: ServerConfig, levels: tuple[Isolation, ...]) -> None:
         """`levels`: the isolation to try, strongest first."""
         self._config = config
-        self._loaded = Crew(config, levels)
-        self._plain: Crew | None = None
+        self._loaded = WorkerFactory(config, levels)
+        self._plain: WorkerFactory | None = None
         self._libraries = libraries(config.preload)
 
     @property
@@ -78,29 +78,29 @@ class Staff:
         self._loaded.log_isolation()
         if not self._libraries:
             return
-        self._plain = Crew(replace(self._config, preload=_PLAIN), (self._loaded.isolation,))
+        self._plain = WorkerFactory(replace(self._config, preload=_PLAIN), (self._loaded.isolation,))
         try:
             await self._plain.start()
         except SandboxSetupError:
             await self._loaded.close()
             raise
 
-    async def hire(self, index: int) -> Worker | Place:
+    async def make_worker(self, index: int) -> WorkerHandle | WorkerPair:
         """New workers for the place `index`, ready for jobs. Raises WorkerLost."""
-        loaded = await self._loaded.hire(index)
+        loaded = await self._loaded.make_worker(index)
         if self._plain is None:
             return loaded
         try:
-            plain = await self._plain.hire(index)
+            plain = await self._plain.make_worker(index)
         except WorkerLost:
             loaded.close()
             raise
-        return Place(plain, loaded, self._libraries)
+        return WorkerPair(plain, loaded, self._libraries)
 
     async def close(self) -> None:
         """End every process, and remove what they had on disk."""
-        crews = [crew for crew in (self._loaded, self._plain) if crew is not None]
-        await asyncio.gather(*(crew.close() for crew in crews))
+        factories = [factory for factory in (self._loaded, self._plain) if factory is not None]
+        await asyncio.gather(*(factory.close() for factory in factories))
 
 
 def libraries(preload: Iterable[str]) -> tuple[str, ...]:

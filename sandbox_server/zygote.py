@@ -1,7 +1,8 @@
 """The template process: imports what programs will want once, and forks workers that have it in memory already.
 
 Run as `python -m sandbox_server.zygote CONTROL_FD SCRATCH_ROOT LOG_FORMAT MODULE...`, by the server only. The
-control socket carries one Hire per worker to make, with the worker's own socket attached; when it closes, all is over.
+control socket carries one WorkerSpec per worker to make, with the worker's own socket attached; when it closes, all is
+over.
 """
 
 import contextlib
@@ -13,15 +14,15 @@ import site
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from sandbox_server import child, huge_pages, linux, private_files, privileges, processes, worker
+from sandbox_server import child, confinement, linux, private_files, processes, worker
 from sandbox_server.config import LogFormat
-from sandbox_server.frames import Hello, Hire, decode, pack
+from sandbox_server.frames import Hello, WorkerSpec, decode, pack
 from sandbox_server.isolation import Isolation
 from sandbox_server.scratch import remove
-from sandbox_server.warm_up import warm_up
 
 _MESSAGE_BYTES = 1 << 16
 _FAREWELL = 8.0  # seconds that keepers get to end; killing a program's processes may take a worker five
@@ -40,7 +41,7 @@ def preload(modules: tuple[str, ...], log_format: LogFormat) -> None:
             importlib.import_module(name)
         except ImportError as error:
             sys.exit(f"cannot preload {name!r}: {error}; install it, or leave it out of --preload")
-    if complaints := warm_up(modules):
+    if complaints := _warm_up(modules):
         _warn(complaints, log_format)
     sys.path[:] = program_import_path()
     child.forget_the_server()
@@ -48,7 +49,7 @@ def preload(modules: tuple[str, ...], log_format: LogFormat) -> None:
     gc.collect()
     gc.disable()
     gc.freeze()
-    huge_pages.collapse()
+    linux.collapse_into_huge_pages()
 
 
 def _warn(complaints: tuple[str, ...], log_format: LogFormat) -> None:
@@ -60,6 +61,71 @@ def _warn(complaints: tuple[str, ...], log_format: LogFormat) -> None:
     configure(log_format)
     for complaint in complaints:
         logging.getLogger(__name__).warning("%s", complaint)
+
+
+def _warm_up(modules: tuple[str, ...]) -> tuple[str, ...]:
+    """Use what `modules`, already imported, put off. One that fails is left as it is, with a line for the log."""
+    complaints = []
+    for name in modules:
+        use = _USES.get(name)
+        if use is None:
+            continue
+        try:
+            use()
+        except (ImportError, AttributeError, TypeError, ValueError, NotImplementedError) as error:
+            complaints.append(f"warm-up of {name} stopped early; its programs start slower: {error!r}")
+    return tuple(complaints)
+
+
+def _use_numpy() -> None:
+    import numpy as np
+
+    for name in ("numpy.random", "numpy.linalg", "numpy.polynomial", "numpy.fft"):
+        importlib.import_module(name)
+    matrix = np.array([[2.0, 1.0], [1.0, 3.0]])
+    np.linalg.solve(matrix, [1.0, 2.0])
+    np.roots([1.0, -3.0, 2.0])
+    np.random.default_rng(0).normal(size=3)
+    repr(matrix)
+
+
+def _use_sympy() -> None:
+    import sympy as sp
+    from sympy.core.cache import clear_cache
+
+    x, y, n = sp.symbols("x y n")
+    sp.solve(x**2 - 3 * x - 10, x)
+    sp.solve([x + y - 7, x - y - 1], [x, y])
+    sp.factor(x**4 - 16)
+    sp.expand((x + 2) ** 3)
+    sp.simplify((x**2 - 4) / (x - 2))
+    sp.integrate(x * sp.cos(x), x)
+    sp.integrate(x**2, (x, 0, 3))
+    sp.diff(sp.sin(x) ** 2, x)
+    sp.limit(sp.sin(2 * x) / x, x, 0)
+    sp.series(sp.exp(x), x, 0, 3)
+    sp.summation(n**2, (n, 1, 6))
+    sp.Matrix([[2, 1], [1, 3]]).eigenvals()
+    sp.sympify("3*x + 1").subs(x, 2)
+    sp.Rational(3, 4).evalf()
+    sp.nsimplify(0.75)
+    sp.factorint(5040)
+    list(sp.primerange(2, 30))
+    sp.trigsimp(sp.sin(x) ** 2 + sp.cos(x) ** 2)
+    sp.solveset(x**2 - 5, x, sp.S.Reals)
+    sp.latex(sp.sqrt(x) / 2)
+    sp.pretty(x / 2)
+    str(sp.sqrt(12))
+    clear_cache()
+
+
+def _use_scipy() -> None:
+    # scipy's parts import each other, and are what takes the time; those that mathematics problems call for most.
+    for name in ("scipy.optimize", "scipy.special", "scipy.integrate", "scipy.linalg"):
+        importlib.import_module(name)
+
+
+_USES: dict[str, Callable[[], None]] = {"numpy": _use_numpy, "sympy": _use_sympy, "scipy": _use_scipy}
 
 
 def serve(control: socket.socket, scratch_root: str) -> None:
@@ -91,16 +157,16 @@ def _has_children() -> bool:
     return True
 
 
-def _keep(sock: socket.socket, hire: Hire) -> NoReturn:
+def _keep(sock: socket.socket, spec: WorkerSpec) -> NoReturn:
     """The keeper: make the namespaces, fork the worker into them, outlive it, and end what it could not."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.chdir("/")
         linux.set_child_subreaper()
-        _enter_namespaces(hire.isolation)
+        _enter_namespaces(spec.isolation)
         pid = os.fork()
         if pid == 0:
-            _work(sock, hire)
+            _work(sock, spec)
         sock.close()
         os.waitpid(pid, 0)
         # An emptied pid namespace ends its processes by itself; otherwise they have come to this process.
@@ -110,16 +176,16 @@ def _keep(sock: socket.socket, hire: Hire) -> NoReturn:
     os._exit(0)
 
 
-def _work(sock: socket.socket, hire: Hire) -> NoReturn:
+def _work(sock: socket.socket, spec: WorkerSpec) -> NoReturn:
     try:
-        if hire.isolation.namespaces:
+        if spec.isolation.namespaces:
             linux.set_parent_death_signal(signal.SIGKILL)
         else:
             linux.set_child_subreaper()
-        if hire.isolation.private_files:
-            private_files.enter(hire.scratch_mb)
-        privileges.settle(hire.isolation)
-        worker.serve(sock, hire)
+        if spec.isolation.private_files:
+            private_files.enter(spec.scratch_mb)
+        confinement.settle(spec.isolation)
+        worker.serve(sock, spec)
     except OSError as error:
         _refuse(sock, error)
     os._exit(0)

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 from batches import measured, random_batch
 
-from sandbox_server.config import DEFAULT_PRELOAD, ServerConfig
-from sandbox_server.flags import GROUPS
-from sandbox_server.isolation import Isolation
-from sandbox_server.survey import Survey
+from sandbox_server import ServerConfig
+from sandbox_server.__main__ import GROUPS
+from sandbox_server.config import DEFAULT_PRELOAD
+from sandbox_server.isolation import Isolation, IsolationSurvey
 from sandbox_server.telemetry import Telemetry
 from tir_tools.evaluation.protocol import PRESETS, Protocol
 from tir_tools.evaluation.published import registry
@@ -94,7 +94,7 @@ def test_every_field_of_the_dump_is_explained(tmp_path: Path) -> None:
 
 def test_the_ways_out_are_those_of_the_server() -> None:
     """What the server prints where it refuses to start stands in the table of ways out."""
-    complaint = Survey(Isolation(False, False, False, False)).complaint()
+    complaint = IsolationSurvey(Isolation(False, False, False, False)).complaint()
     table = SANDBOX.partition("## Isolation")[2].partition("\n### ")[0]
     for word in re.findall(r"--[a-z-]+(?: SYS_ADMIN)?|\w+(?:\.\w+)+=\d+|[a-z]+=unconfined", complaint):
         assert word in table, word

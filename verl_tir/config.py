@@ -15,8 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from sandbox_client import RunJupyterRequest, Timeouts, TlsSettings, validate_endpoints
 from sandbox_client.credentials import Headers
-from sandbox_server.config import MAX_WORKERS
-from sandbox_server.isolation import IsolationPolicy
+from sandbox_server import MAX_WORKERS, IsolationPolicy
 from verl_tir.rollout.config import STRICT as _STRICT
 from verl_tir.rollout.config import ObservationConfig, PositiveInt, PositiveSeconds, PromptConfig, RolloutConfig
 from verl_tir.rollout.session import SessionKind

@@ -15,11 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from packaging.specifiers import SpecifierSet
 
 from sandbox_client import Execution, ExecutionStatus, SandboxFault, SandboxRequestRefused, Token, TokenError
-from sandbox_server import crew
-from sandbox_server.config import ServerConfig
-from sandbox_server.isolation import IsolationPolicy
-from sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
-from sandbox_server.survey import Survey
+from sandbox_server import EmbeddedSandbox, IsolationPolicy, SandboxStartError, ServerConfig, worker_factory
+from sandbox_server.isolation import IsolationSurvey
 from verl_tir.compose import ComposeError, compose_launch, load_verl
 from verl_tir.config import RAY, SandboxConfig, TirConfig, TirConfigError
 from verl_tir.launch import SUPPORTED_VERL, validate
@@ -187,7 +184,7 @@ async def _check_isolation(server: ServerConfig) -> Finding:
     name = "sandbox isolation"
     try:
         survey = await survey_quietly(server)
-    except crew.SandboxSetupError as error:
+    except worker_factory.SandboxSetupError as error:
         return Finding(name, False, str(error), "see the cause in the message, or use a service: tir.sandbox.endpoints")
     in_force = "; ".join(survey.isolation.in_force()) or "resource limits only"
     if not survey.missing:
@@ -201,17 +198,17 @@ async def _check_isolation(server: ServerConfig) -> Finding:
     )
 
 
-async def survey_quietly(server: ServerConfig) -> Survey:
+async def survey_quietly(server: ServerConfig) -> IsolationSurvey:
     """What this machine allows, for somebody who tells it all: nothing of it is logged on the way.
 
     Raises:
         SandboxSetupError: no program runs at all.
     """
-    log = logging.getLogger(crew.__name__)
+    log = logging.getLogger(worker_factory.__name__)
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        return await crew.probe_isolation(server)
+        return await worker_factory.probe_isolation(server)
     finally:
         log.setLevel(level)
 

@@ -19,8 +19,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sandbox_server.config import ServerConfig
-from sandbox_server.resident import ResidentSandbox
+from sandbox_server import ResidentSandbox, ServerConfig
 
 logger = logging.getLogger(__name__)
 

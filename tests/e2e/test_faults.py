@@ -14,9 +14,7 @@ from background import Background, background
 from faulty_proxy import ANSWERED, FaultyProxy, Spoil, sometimes
 from observations import check_observations
 
-from sandbox_server.config import ServerConfig
-from sandbox_server.isolation import IsolationPolicy
-from sandbox_server.launcher import EmbeddedSandbox
+from sandbox_server import EmbeddedSandbox, IsolationPolicy, ServerConfig
 
 if TYPE_CHECKING:
     from conftest import RunVerl

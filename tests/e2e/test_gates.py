@@ -16,9 +16,7 @@ from background import background
 from faulty_proxy import ANSWERED, FaultyProxy, sometimes
 from observations import check_observations
 
-from sandbox_server.config import ServerConfig
-from sandbox_server.isolation import IsolationPolicy
-from sandbox_server.launcher import EmbeddedSandbox
+from sandbox_server import EmbeddedSandbox, IsolationPolicy, ServerConfig
 
 if TYPE_CHECKING:
     from conftest import RunVerl, VerlRun

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sandbox_server.config import ServerConfig
-from sandbox_server.crew import probe_isolation
-from sandbox_server.isolation import IsolationPolicy, Protection
-from sandbox_server.launcher import EmbeddedSandbox
+from sandbox_server import EmbeddedSandbox, IsolationPolicy, ServerConfig
+from sandbox_server.isolation import Protection
+from sandbox_server.worker_factory import probe_isolation
 from tir_tools.demo.command import isolation_of
 from tir_tools.demo.run import DemoSettings, run_demo
 from verl_tir.config import SandboxConfig

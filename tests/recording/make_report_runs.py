@@ -27,9 +27,7 @@ from arithmetic import split, transcripts, verl_row  # noqa: E402
 from background import background  # noqa: E402
 from faulty_proxy import FaultyProxy, Spoil, sometimes  # noqa: E402
 
-from sandbox_server.config import ServerConfig  # noqa: E402
-from sandbox_server.isolation import IsolationPolicy  # noqa: E402
-from sandbox_server.launcher import EmbeddedSandbox  # noqa: E402
+from sandbox_server import EmbeddedSandbox, IsolationPolicy, ServerConfig  # noqa: E402
 from tir_tools.demo.command import TOY, launch_command  # noqa: E402
 from tir_tools.demo.folder import Origin, RunFolder  # noqa: E402
 from tir_tools.demo.model import build  # noqa: E402

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sandbox_server import EmbeddedSandbox, SandboxStartError, ServerConfig
-from sandbox_server.__main__ import _warn
-from sandbox_server.auth import Gate, TokenError, is_loopback, load_token
+from sandbox_server.auth import ServerTokenError, TokenGate, is_loopback, load_token
+from sandbox_server.server import _warn
 
 CONFIG = ServerConfig(port=0, workers=1, preload=())
 TOKEN = "t0p-s3cr3t"
@@ -72,7 +72,7 @@ def test_the_token_is_nowhere_to_be_seen(sandbox):
     count, found = run(sandbox.endpoint, code).split()
     assert int(count) > 2
     assert found == "False"
-    assert TOKEN not in repr(vars(Gate(TOKEN)).keys()) + repr(Gate(TOKEN))
+    assert TOKEN not in repr(vars(TokenGate(TOKEN)).keys()) + repr(TokenGate(TOKEN))
 
 
 def test_the_token_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
@@ -95,7 +95,7 @@ def test_a_token_that_cannot_be_used_stops_the_start(tmp_path, content, message)
     path = tmp_path / "token"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(TokenError, match=message) as raised:
+    with pytest.raises(ServerTokenError, match=message) as raised:
         load_token(ServerConfig(token_file=str(path)))
     assert not content or str(content) not in str(raised.value)
 
@@ -114,7 +114,7 @@ def test_a_variable_that_is_not_set_stops_the_start(monkeypatch):
 )
 def test_an_open_door_is_told(caplog, host, token, warned):
     """Listening beyond this machine without a token is one warning."""
-    _warn(ServerConfig(host=host, preload=()), Gate(token))
+    _warn(ServerConfig(host=host, preload=()), TokenGate(token))
     assert [record.levelname for record in caplog.records] == ["WARNING"] * warned
     assert not is_loopback("10.0.0.1")
     assert os.environ.get("VERL_TIR_SANDBOX_TOKEN") is None

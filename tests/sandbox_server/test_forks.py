@@ -10,12 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from sandbox_server import worker
-from sandbox_server.config import ServerConfig
-from sandbox_server.frames import Hire, Job, Report, RunStatus
+from sandbox_server import ServerConfig, worker
+from sandbox_server.frames import Job, ProgramReport, ProgramStatus, WorkerSpec
 from sandbox_server.isolation import UNISOLATED
 from sandbox_server.pool import WorkerPool
-from sandbox_server.staff import _PLAIN
+from sandbox_server.worker_pairs import _PLAIN
 
 # Large, or with handlers that every fork of a process that has them loaded must run.
 UNWANTED = {"asyncio", "logging", "ssl", "subprocess", "tempfile", "threading", "urllib.request"}
@@ -35,10 +34,10 @@ print("error", file=sys.stderr)
 PAGES = 480
 
 
-def run(*jobs: Job, preload: tuple[str, ...] = ("sympy",)) -> list[Report]:
+def run(*jobs: Job, preload: tuple[str, ...] = ("sympy",)) -> list[ProgramReport]:
     """The jobs' reports, one after the other on one place."""
 
-    async def scenario() -> list[Report]:
+    async def scenario() -> list[ProgramReport]:
         pool = WorkerPool(ServerConfig(port=0, workers=1, preload=preload))
         await pool.start()
         try:
@@ -121,7 +120,7 @@ def test_what_cannot_be_removed_is_told_to_the_server(tmp_path, monkeypatch):
         raise OSError(5, "Input/output error", path)
 
     monkeypatch.setattr(worker, "remove", remove)
-    hire = Hire(
+    spec = WorkerSpec(
         index=0,
         isolation=UNISOLATED,
         scratch_root=str(tmp_path),
@@ -130,12 +129,12 @@ def test_what_cannot_be_removed_is_told_to_the_server(tmp_path, monkeypatch):
         max_file_mb=1,
         max_output_bytes=1,
     )
-    assert worker._remove_traces(str(tmp_path), hire) == f"[Errno 5] Input/output error: {str(tmp_path)!r}"
+    assert worker._remove_traces(str(tmp_path), spec) == f"[Errno 5] Input/output error: {str(tmp_path)!r}"
     monkeypatch.undo()
-    assert worker._remove_traces(str(tmp_path / "gone"), hire) == ""
+    assert worker._remove_traces(str(tmp_path / "gone"), spec) == ""
 
 
-class _Clerk:
+class _IdleWorker:
     """A worker that runs nothing."""
 
     index = 7
@@ -145,8 +144,8 @@ class _Clerk:
         self.residue = residue
         self.closed = False
 
-    async def run(self, job: Job) -> Report:
-        return Report(RunStatus.FINISHED, return_code=0, residue=self.residue)
+    async def run(self, job: Job) -> ProgramReport:
+        return ProgramReport(ProgramStatus.FINISHED, return_code=0, residue=self.residue)
 
     def close(self) -> None:
         self.closed = True
@@ -155,15 +154,15 @@ class _Clerk:
 def test_a_worker_that_could_not_clean_up_is_replaced_and_the_log_says_why(caplog):
     """Its last report counts all the same."""
 
-    async def scenario() -> tuple[list[Report], WorkerPool]:
+    async def scenario() -> tuple[list[ProgramReport], WorkerPool]:
         pool = WorkerPool(ServerConfig(port=0, workers=1))
-        hired = [_Clerk("it is stuck"), _Clerk("")]
+        made = [_IdleWorker("it is stuck"), _IdleWorker("")]
 
-        async def hire(index: int) -> _Clerk:
-            return hired.pop(0)
+        async def make_worker(index: int) -> _IdleWorker:
+            return made.pop(0)
 
-        pool._staff = SimpleNamespace(hire=hire)
-        first = await hire(0)
+        pool._workers = SimpleNamespace(make_worker=make_worker)
+        first = await make_worker(0)
         pool._release(first)
         reports = [await pool.run(job("")), await pool.run(job(""))]
         assert first.closed

@@ -9,34 +9,30 @@ from dataclasses import replace
 
 import pytest
 
-from sandbox_server.capture import Capture
-from sandbox_server.config import ServerConfig
-from sandbox_server.dispatch import Bounds, pack_job, receive_report
-from sandbox_server.frames import Cancel, Disconnected, Fetched, Job, Malformed, Outcome, RunStatus, pack
-from sandbox_server.inlet import Inlet
-from sandbox_server.isolation import IsolationPolicy
-from sandbox_server.outlet import Outlet
+from sandbox_server import IsolationPolicy, ServerConfig
+from sandbox_server.frames import Cancel, Disconnected, Fetched, Job, Malformed, OrderOutcome, ProgramStatus, pack
+from sandbox_server.job_codec import ReplyBounds, pack_job, receive_report
 from sandbox_server.pool import WorkerPool
-from sandbox_server.unforked import Unforked
+from sandbox_server.worker_channel import OrderReader, OutcomeWriter, OutputCapture, UnforkedMemory
 
 JOB = Job(code="code é", stdin="in", files={"a": b"1\0", "b": b""}, run_timeout=1.0, memory_limit_mb=64)
 ASKING = replace(JOB, fetch_files=["x", "y"])
 NOTEBOOK = replace(JOB, cells=["1", "2"])
-BOUNDS = Bounds(max_output_bytes=100, max_file_bytes=50)
-FINISHED = Outcome(RunStatus.FINISHED, 0, 0.5)
+BOUNDS = ReplyBounds(max_output_bytes=100, max_file_bytes=50)
+FINISHED = OrderOutcome(ProgramStatus.FINISHED, 0, 0.5)
 
 
-def poured(inlet, size, path):
+def poured(orders, size, path):
     """What `pour` writes."""
     with open(path, "w+b") as file:
-        inlet.pour(size, file.fileno())
+        orders.pour(size, file.fileno())
         return file.read() if file.seek(0) == 0 else None
 
 
-def take_all(inlet, path):
+def take_all(orders, path):
     """Receive a frame with the content of JOB."""
-    order = inlet.order()
-    poured(inlet, order.code_bytes + order.stdin_bytes + 2, path)
+    order = orders.order()
+    poured(orders, order.code_bytes + order.stdin_bytes + 2, path)
 
 
 @pytest.fixture
@@ -62,21 +58,21 @@ def sending(sock, *parts):
 def test_orders_arrive_whole_whatever_the_pieces(pair, tmp_path):
     """Content comes out as it went in, byte by byte, in megabytes, after cancels and after content nobody took."""
     ours, theirs = pair
-    inlet = Inlet(theirs)
+    orders = OrderReader(theirs)
     large = replace(JOB, stdin="x" * (3 << 20))
     message = pack_job(JOB)
     sender = sending(
         ours, *(message[at : at + 1] for at in range(len(message))), pack(Cancel()), pack_job(large), pack_job(JOB)
     )
-    order = inlet.order()
+    order = orders.order()
     assert (order.code_bytes, order.stdin_bytes, order.files) == (7, 2, [["a", 2], ["b", 0]])
-    assert poured(inlet, 7, tmp_path / "code") == "code é".encode()
-    assert poured(inlet, 2, tmp_path / "in") == b"in"
-    assert poured(inlet, 2, tmp_path / "a") == b"1\0"
-    order = inlet.order()
-    assert poured(inlet, 7, tmp_path / "code") == "code é".encode()
-    assert poured(inlet, 2 << 20, tmp_path / "in") == b"x" * (2 << 20)
-    assert inlet.order().stdin_bytes == 2
+    assert poured(orders, 7, tmp_path / "code") == "code é".encode()
+    assert poured(orders, 2, tmp_path / "in") == b"in"
+    assert poured(orders, 2, tmp_path / "a") == b"1\0"
+    order = orders.order()
+    assert poured(orders, 7, tmp_path / "code") == "code é".encode()
+    assert poured(orders, 2 << 20, tmp_path / "in") == b"x" * (2 << 20)
+    assert orders.order().stdin_bytes == 2
     sender.join()
 
 
@@ -87,17 +83,17 @@ def test_a_server_that_dies_within_a_frame_is_gone(pair, tmp_path, sent):
     ours.sendall(pack_job(JOB)[:sent])
     ours.close()
     with pytest.raises(Disconnected):
-        take_all(Inlet(theirs), tmp_path / "all")
+        take_all(OrderReader(theirs), tmp_path / "all")
 
 
 def test_an_order_that_cannot_be_written_is_skipped(pair, tmp_path):
     """After a failure in mid-frame the next order is read from its beginning."""
     ours, theirs = pair
-    inlet = Inlet(theirs)
+    orders = OrderReader(theirs)
     sender = sending(ours, pack_job(replace(JOB, code="x" * (2 << 20))), pack_job(JOB))
     with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError, match="No space"):
-        inlet.pour(inlet.order().code_bytes, full.fileno())
-    assert inlet.order().code_bytes == 7
+        orders.pour(orders.order().code_bytes, full.fileno())
+    assert orders.order().code_bytes == 7
     sender.join()
 
 
@@ -118,9 +114,11 @@ def test_a_report_has_what_the_worker_sent(pair, tmp_path):
     """Output becomes text, files base64, in whatever order they were asked for."""
     ours, theirs = pair
     (tmp_path / "y").write_bytes(b"\xff" * 30)
-    outlet = Outlet(ours)
-    outlet.send_fetched(Fetched([(1, 30), (0, 0)]), [str(tmp_path / "y"), "/dev/null"])
-    outlet.send_outcome(replace(FINISHED, stdout_bytes=2, stderr_bytes=1), (memoryview(b"a\xff"), memoryview(b"b")), ())
+    outcomes = OutcomeWriter(ours)
+    outcomes.send_fetched(Fetched([(1, 30), (0, 0)]), [str(tmp_path / "y"), "/dev/null"])
+    outcomes.send_outcome(
+        replace(FINISHED, stdout_bytes=2, stderr_bytes=1), (memoryview(b"a\xff"), memoryview(b"b")), ()
+    )
     report = received(ASKING, theirs.recv(1 << 16))
     assert (report.stdout, report.stderr, report.return_code) == ("a\ufffd", "b", 0)
     assert report.files == {"y": "////////////////////////////////////////", "x": ""}
@@ -130,7 +128,7 @@ def test_a_file_that_shrinks_ends_the_worker(pair, tmp_path):
     """Nothing else may be taken for the bytes that were announced."""
     (tmp_path / "y").write_bytes(b"12")
     with pytest.raises(Disconnected):
-        Outlet(pair[0]).send_fetched(Fetched([(0, 3)]), [str(tmp_path / "y")])
+        OutcomeWriter(pair[0]).send_fetched(Fetched([(0, 3)]), [str(tmp_path / "y")])
 
 
 @pytest.mark.parametrize(
@@ -166,7 +164,9 @@ def test_the_server_takes_no_more_than_it_allows(job, frames):
         received(job, *(pack(frame, size) for frame, size in frames), b"x" * 200)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"[1, 2]", b'["Outcome", []]', b'["No", {}]', b"\xff", b"[" * 50_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"[1, 2]", b'["OrderOutcome", []]', b'["No", {}]', b"\xff", b"[" * 50_000]
+)
 def test_what_is_no_frame_is_malformed(body):
     """Whatever a worker says, the server has a name for it."""
     with pytest.raises(Malformed):
@@ -175,7 +175,7 @@ def test_what_is_no_frame_is_malformed(body):
 
 def test_output_is_kept_up_to_the_cap():
     """What is beyond is read and dropped, and the next program begins with nothing."""
-    capture = Capture(10)
+    capture = OutputCapture(10)
     for text in (b"0123456789abc", b"new"):
         read, write = os.pipe()
         os.write(write, text)
@@ -190,7 +190,7 @@ def test_output_is_kept_up_to_the_cap():
 
 def test_memory_is_not_forked_and_is_given_back():
     """A fork does not have the pages at all; emptied, they are zero."""
-    memory = Unforked(1 << 16)
+    memory = UnforkedMemory(1 << 16)
     memory.view[:4] = b"held"
     address = _address(memory)
     with open("/proc/self/maps") as maps:
@@ -234,5 +234,5 @@ def test_calls_that_are_cancelled_or_too_large_do_no_harm_to_the_next():
             await pool.close()
 
     bounded, large, after, replaced = asyncio.run(scenario())
-    assert (large.status is RunStatus.ERROR, "No space left" in large.stderr) == (bounded, bounded)
+    assert (large.status is ProgramStatus.ERROR, "No space left" in large.stderr) == (bounded, bounded)
     assert (after.stdout, replaced) == ("10\n", 0)

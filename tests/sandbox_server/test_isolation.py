@@ -13,15 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_server import call_filter
-from sandbox_server.config import ServerConfig
-from sandbox_server.crew import SandboxSetupError, probe_isolation
-from sandbox_server.frames import Job, RunStatus
-from sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, Protection, candidates
+from sandbox_server import IsolationPolicy, ServerConfig, call_filter
+from sandbox_server.frames import Job, ProgramStatus
+from sandbox_server.isolation import UNISOLATED, Isolation, IsolationSurvey, Protection, RefusedLevel, candidates
 from sandbox_server.pool import PoolClosed, QueueFull, QueueTimeout, WorkerPool
 from sandbox_server.private_files import mounts_below, outermost, visible_paths
 from sandbox_server.processes import children
-from sandbox_server.survey import Refusal, Survey
+from sandbox_server.worker_factory import SandboxSetupError, probe_isolation
 
 BEST_EFFORT = IsolationPolicy.BEST_EFFORT
 CONFIG = ServerConfig(workers=1, preload=("numpy", "numpy.random"), shutdown_grace=0.2, isolation=BEST_EFFORT)
@@ -82,7 +80,12 @@ def test_every_level_runs_programs_and_ends_their_daemons(level):
         levels=LEVELS[level],
         run_timeout=1.0,
     )
-    assert (ended.stdout, forked.return_code, overran.status, after.stdout) == ("hi\n", 0, RunStatus.TIME_LIMIT, "1\n")
+    assert (ended.stdout, forked.return_code, overran.status, after.stdout) == (
+        "hi\n",
+        0,
+        ProgramStatus.TIME_LIMIT,
+        "1\n",
+    )
     assert not [line for line in commands() if marker.encode() in line]
 
 
@@ -173,7 +176,7 @@ def test_programs_are_walled_off():
 def test_a_fork_bomb_is_contained():
     """A program that only forks ends at its limits, and the worker goes on."""
     bomb, after = run_walled_off("import os\nwhile True: os.fork()", "print(1)", run_timeout=1.0)
-    assert bomb.status is RunStatus.TIME_LIMIT or bomb.return_code != 0
+    assert bomb.status is ProgramStatus.TIME_LIMIT or bomb.return_code != 0
     assert after.stdout == "1\n"
 
 
@@ -204,7 +207,7 @@ def test_a_lost_worker_is_an_error_and_is_replaced():
             return lost, waited, await pool.run(job("print(1)"))
 
     lost, waited, after = asyncio.run(scenario())
-    assert (lost.status, waited < 5.0) == (RunStatus.ERROR, True)
+    assert (lost.status, waited < 5.0) == (ProgramStatus.ERROR, True)
     assert "lost" in lost.stderr
     assert after.stdout == "1\n"
 
@@ -240,7 +243,7 @@ def test_the_queue_is_bounded_in_length_and_time():
             await pool.run(job("print(3)"))
         return await running
 
-    assert asyncio.run(scenario()).status is RunStatus.ERROR
+    assert asyncio.run(scenario()).status is ProgramStatus.ERROR
 
 
 def test_levels_are_ordered_and_say_what_they_lack():
@@ -292,7 +295,7 @@ def test_a_container_that_forbids_namespaces_is_refused_in_its_own_words():
     code = """
 import asyncio, logging
 from sandbox_server import ServerConfig, call_filter, linux
-from sandbox_server.crew import probe_isolation
+from sandbox_server.worker_factory import probe_isolation
 logging.basicConfig(level=logging.CRITICAL)
 linux.set_no_new_privileges()
 call_filter.install()
@@ -308,8 +311,8 @@ print(asyncio.run(probe_isolation(ServerConfig())).complaint())
 def test_a_survey_tells_what_is_missing_only():
     """A level that has everything is nothing to complain about; one that lacks something names that alone."""
     strongest, *weaker = candidates(is_root=True)
-    assert Survey(strongest).missing == ()
-    survey = Survey(weaker[0], (Refusal(strongest, "seccomp: no"),))
+    assert IsolationSurvey(strongest).missing == ()
+    survey = IsolationSurvey(weaker[0], (RefusedLevel(strongest, "seccomp: no"),))
     assert survey.missing == ((Protection.CALL_FILTER,) if call_filter.KNOWN_PROCESSOR else ())
     assert "seccomp: no" in survey.complaint()
     assert Protection.NO_NETWORK not in survey.complaint()
@@ -386,7 +389,7 @@ def test_memory_is_counted_over_the_tree_and_shared_pages_once(processes, own, e
     """Forks that share a large block do not exceed what each writing its own does; one process is not looked at."""
     code = f"""
 import os, signal, time
-from sandbox_server.memory_guard import MemoryGuard
+from sandbox_server.processes import MemoryGuard
 block, pids = bytearray(60 << 20), []
 read, write = os.pipe()
 for _ in range({processes}):

@@ -6,9 +6,9 @@ import pytest
 from notebooks import CONFIG, cell, run
 
 from sandbox_server import EmbeddedSandbox
-from sandbox_server.cell_record import with_cells
-from sandbox_server.cells_api import jupyter_response
-from sandbox_server.frames import Job, Report, RunStatus
+from sandbox_server.api import jupyter_response
+from sandbox_server.frames import Job, ProgramReport, ProgramStatus
+from sandbox_server.notebook_record import with_cells
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,9 @@ def deep(levels):
 def test_the_server_believes_no_record_that_it_could_not_have_had(line):
     """A malformed line ends the record, without harm to whoever reads it; the cells before it stand."""
     good = b'["a","b",[{"text/plain":"c"}],[]]\n'
-    report = with_cells(Report(RunStatus.FINISHED, 0), 3, 1000, good + line + b"\n" + good, b"\xffd" * 1000, b"")
+    report = with_cells(
+        ProgramReport(ProgramStatus.FINISHED, 0), 3, 1000, good + line + b"\n" + good, b"\xffd" * 1000, b""
+    )
     assert (report.cells_finished, len(report.cells)) == (1, 2)
     assert len(report.cells[1].stdout) == 999
     job = Job(code="", run_timeout=1.0, memory_limit_mb=1, cells=["1", "2", "3"])

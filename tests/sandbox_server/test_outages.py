@@ -16,8 +16,7 @@ from sandbox_client import (
     SandboxUnavailable,
     Token,
 )
-from sandbox_server import EmbeddedSandbox, ServerConfig
-from sandbox_server.resident import ResidentSandbox
+from sandbox_server import EmbeddedSandbox, ResidentSandbox, ServerConfig
 
 CONFIG = ServerConfig(port=0, workers=1, preload=())
 TOKEN = "outages"

@@ -5,9 +5,10 @@ from dataclasses import fields
 import pytest
 
 from sandbox_server import ServerConfig
+from sandbox_server.__main__ import GROUPS, field_docs, parse_arguments
+from sandbox_server.app import CompletionRate
 from sandbox_server.config import DEFAULT_PRELOAD, default_preload, missing_preload
-from sandbox_server.flags import GROUPS, field_docs, parse_arguments, server_arguments
-from sandbox_server.pace import Pace
+from sandbox_server.launcher import server_arguments
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,7 @@ from sandbox_server.pace import Pace
 def test_callers_are_told_when_to_come_back(ends, waiting, seconds):
     """The queue's length over the recent rate, within 1 and 30 seconds; 10 s a program while nothing is known."""
     now = iter((*ends, 4.0))
-    pace = Pace(workers=2, clock=lambda: next(now))
+    pace = CompletionRate(workers=2, clock=lambda: next(now))
     for _ in ends:
         pace.ended()
     assert pace.retry_after(waiting) == seconds

@@ -17,8 +17,7 @@ import pytest
 from faulty_proxy import FaultyProxy, Spoil, sometimes
 
 from sandbox_client import ExecutionStatus, Limits, SandboxClient, Timeouts, Token
-from sandbox_server.config import ServerConfig
-from sandbox_server.launcher import EmbeddedSandbox
+from sandbox_server import EmbeddedSandbox, ServerConfig
 
 CALLS = int(os.environ.get("SOAK_CALLS", 8_000))
 IN_FLIGHT = 64

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from sandbox_server.config import ServerConfig
-from sandbox_server.frames import Job, RunStatus
+from sandbox_server import ServerConfig
+from sandbox_server.frames import Job, ProgramStatus
 from sandbox_server.pool import WorkerPool
-from sandbox_server.staff import libraries, names_any
+from sandbox_server.worker_pairs import libraries, names_any
 
 # Names neither library, and yet asks for one.
 HIDDEN = "import sys\nname = 'sym' + 'py'\n"
@@ -105,7 +105,7 @@ def test_a_place_that_lost_its_workers_gets_new_ones():
         job("print(1)"), job("import sympy\nprint(2)"), job("print(3)"), job("import sympy\nprint(4)"), kill=True
     )
     assert [report.stdout for report in (first, second, third, fourth)] == ["1\n", "2\n", "3\n", "4\n"]
-    assert {report.status for report in (first, second, third, fourth)} == {RunStatus.FINISHED}
+    assert {report.status for report in (first, second, third, fourth)} == {ProgramStatus.FINISHED}
 
 
 def test_a_time_limit_holds_on_either_worker():
@@ -113,4 +113,4 @@ def test_a_time_limit_holds_on_either_worker():
     late = Job(code="while True: pass", run_timeout=0.5, memory_limit_mb=256)
     late_too = Job(code="import sympy\nwhile True: pass", run_timeout=0.5, memory_limit_mb=256)
     statuses = [report.status for report in run_all(late, late_too, job("print(1)"))]
-    assert statuses == [RunStatus.TIME_LIMIT, RunStatus.TIME_LIMIT, RunStatus.FINISHED]
+    assert statuses == [ProgramStatus.TIME_LIMIT, ProgramStatus.TIME_LIMIT, ProgramStatus.FINISHED]

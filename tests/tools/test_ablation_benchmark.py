@@ -12,9 +12,7 @@ from ablation_outcome import WINDOW, Interval, Outcome, against_first, by_turn, 
 from ablation_sandbox import preamble, talkative
 from trajectories import line, trajectory, turn
 
-from sandbox_server.config import ServerConfig
-from sandbox_server.isolation import IsolationPolicy
-from sandbox_server.launcher import EmbeddedSandbox
+from sandbox_server import EmbeddedSandbox, IsolationPolicy, ServerConfig
 from verl_tir.compose import compose_launch
 from verl_tir.launch import register_groups
 from verl_tir.metrics.log_probs import reduce_log_probs

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox_server.isolation import IsolationPolicy
+from sandbox_server import IsolationPolicy
 from tir_tools.demo.folder import Origin, RunFolder
 from verl_tir.selection import selected
 

@@ -15,10 +15,8 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import verl_tir.recipes
-from sandbox_server.config import ServerConfig
-from sandbox_server.crew import SandboxSetupError
-from sandbox_server.isolation import IsolationPolicy
-from sandbox_server.launcher import EmbeddedSandbox, SandboxStartError
+from sandbox_server import EmbeddedSandbox, IsolationPolicy, SandboxStartError, ServerConfig
+from sandbox_server.worker_factory import SandboxSetupError
 from tir_tools.demo.command import REAL, TOOL_MESSAGES, TOY, isolation_of, launch_command, recipe_of
 from tir_tools.demo.folder import Origin, ResumeError, RunFolder, read_metrics
 from tir_tools.demo.follow import follow

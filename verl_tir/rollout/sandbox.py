@@ -23,9 +23,7 @@ from sandbox_client import (
     Token,
     read_token,
 )
-from sandbox_server.config import ServerConfig
-from sandbox_server.launcher import SandboxStartError
-from sandbox_server.resident import ResidentSandbox
+from sandbox_server import ResidentSandbox, SandboxStartError, ServerConfig
 from verl_tir.config import RAY, SandboxConfig
 from verl_tir.rollout.notebook import sandbox_call
 from verl_tir.rollout.observation import ProgramRun
