@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from stored_groups import clear, transfer_queue
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from verl_tir.sampler.faults import FailedRolloutsError, OutageError
+from verl_tir.sampler.run_limits import FailedRolloutsError, OutageError
 from verl_tir.sampler.verl_buffer import build_sampler
 from verl_tir.trajectory import Outcome, StopReason, Trajectory, Turn, TurnEnd
 

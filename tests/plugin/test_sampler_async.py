@@ -10,7 +10,7 @@ import pytest
 import transfer_queue as tq
 from stored_groups import BAD, GOOD, VOID, Refill, build, clear, put_group, put_prompt, transfer_queue
 
-from verl_tir.sampler.faults import FailedRolloutsError
+from verl_tir.sampler.run_limits import FailedRolloutsError
 
 NORMAL, HALF_VOID = [GOOD, BAD], [GOOD, VOID]
 

@@ -35,9 +35,9 @@ from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 
 from verl_tir.dump.reader import read_dump
 from verl_tir.dump.writer import TrajectoryDump
-from verl_tir.sampler.faults import OutageError
 from verl_tir.sampler.gates import NoVerdictError
 from verl_tir.sampler.refill import DataCannotFillBatchError
+from verl_tir.sampler.run_limits import OutageError
 
 MODES = ["sync", "colocate_async", "separate_async"]
 TAIL = [1, 1, 0, 0, 1, 1, 1]

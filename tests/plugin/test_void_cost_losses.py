@@ -17,7 +17,7 @@ from verl.utils import tensordict_utils as tu
 from verl.workers.config import FSDPActorConfig
 from verl.workers.utils.losses import ppo_loss
 
-from verl_tir.methods.policy_loss import TirPolicyLossConfig
+from verl_tir.methods.importance_ratio_mask import TirPolicyLossConfig
 
 MODES = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-sum-norm", "seq-mean-token-mean")
 LENGTHS = [(4, 6), (4, 11), (3, 5), (3, 9)]

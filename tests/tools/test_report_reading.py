@@ -135,9 +135,9 @@ def test_settings_that_differ() -> None:
     assert first.differences(second) == [("b", "1", "2"), ("c", "1", None), ("d", None, "3")]
 
 
-OUTAGE = "\x1b[36m(TaskRunner pid=1)\x1b[0m verl_tir.sampler.faults.OutageError: 70 of the batch's 128 say nothing"
+OUTAGE = "\x1b[36m(TaskRunner pid=1)\x1b[0m verl_tir.sampler.run_limits.OutageError: 70 of the batch's 128 say nothing"
 RAYS = "ray.exceptions.RayTaskError(OutageError): \x1b[36mray::TaskRunnerV1.run()\x1b[39m (pid=1)"
-TRACEBACK = [RAYS, "  File a.py, line 1", "verl_tir.sampler.faults.OutageError: 70 of the batch's 128 say nothing"]
+TRACEBACK = [RAYS, "  File a.py, line 1", "verl_tir.sampler.run_limits.OutageError: 70 of the batch's 128 say nothing"]
 HYDRA = "Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace."
 
 # id: exit status, log, last step, state, error

@@ -21,18 +21,18 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from verl_tir.config import TirConfig
 from verl_tir.dump.writer import TrajectoryDump
+from verl_tir.metrics.filter import filter_metrics, reasons_of
 from verl_tir.metrics.reward import reward_metrics
 from verl_tir.metrics.sandbox import SandboxMeter
 from verl_tir.metrics.summary import PREFIX, summarize
 from verl_tir.sampler.config import FilterConfig
 from verl_tir.sampler.cut import shortest_row
-from verl_tir.sampler.faults import OutageError, alarm_of_undecided, check_aborted, check_failures, outage
-from verl_tir.sampler.filter_metrics import filter_metrics, reasons_of
 from verl_tir.sampler.finished_row import FinishedRow, ResponseBudget
 from verl_tir.sampler.gates import AccuracyGate, Gate, SoundGate, UsableGate, VarianceGate
 from verl_tir.sampler.groups import Groups
 from verl_tir.sampler.loss_plan import LossPlan, plan_loss
 from verl_tir.sampler.refill import UNTRAINABLE, DataCannotFillBatchError, RefillBudget
+from verl_tir.sampler.run_limits import OutageError, alarm_of_undecided, check_aborted, check_failures, outage
 from verl_tir.sampler.storage import cut_rows, mask_rows, set_apart, without
 from verl_tir.sampler.token_rule import TokenRule
 from verl_tir.sampler.trim import trim_rows

@@ -12,7 +12,7 @@ from verl.trainer.config.algorithm import RolloutCorrectionConfig
 from verl.trainer.ppo.core_algos import get_policy_loss_fn
 from verl.workers.config import FSDPActorConfig, PolicyLossConfig
 
-from verl_tir.methods.policy_loss import TirPolicyLossConfig
+from verl_tir.methods.importance_ratio_mask import TirPolicyLossConfig
 
 SETTINGS = {"strategy": "fsdp2", "rollout_n": 2, "use_dynamic_bsz": True, "clip_ratio_high": 0.28}
 
@@ -112,7 +112,7 @@ def test_a_bound_that_takes_every_token_leaves_no_loss() -> None:
 def test_the_recipes_settings_make_the_loss_known_to_verl() -> None:
     """verl instantiates `_target_` in every training worker, which imports the module that registers the loss."""
     node = {
-        "_target_": "verl_tir.methods.policy_loss.TirPolicyLossConfig",
+        "_target_": "verl_tir.methods.importance_ratio_mask.TirPolicyLossConfig",
         "loss_mode": "tir",
         "inner_loss_mode": "vanilla",
         "clip_cov_ratio": 0.1,
