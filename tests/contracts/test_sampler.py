@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,21 +20,61 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngine
 from verl.workers.engine_workers import TrainingWorker
 from verl.workers.utils.losses import ppo_loss
 
+from verl_tir.sampler import verl_buffer
+from verl_tir.sampler.verl_buffer import TirReplayBuffer, TirReplayBufferAsync
 
-def test_what_the_sampler_calls_of_the_replay_buffer() -> None:
-    """Its choice of groups and its sets of keys; a refill is asked for in the look that found the refusals."""
-    assert list(inspect.signature(ReplayBuffer._select_prompt_uids).parameters) == [
-        "self",
-        "partition_id",
-        "sampleable_keys",
-        "batch_size",
-    ]
-    parameters = list(inspect.signature(ReplayBuffer._sampleable_terminal_keys).parameters)
-    assert parameters == ["self", "partition_id", "eviction_reasons"]
+
+def words_of(passage: str) -> set[str]:
+    """The names that a passage of the sampler's docstring lists, each at the start of a line or after two spaces."""
+    return set(re.findall(r"(?:^ {4}|  )(\w+)(?=  |$)", passage, re.MULTILINE))
+
+
+OVERRIDDEN, READ = map(words_of, verl_buffer.__doc__.split("What they read"))
+
+SIGNATURES = {
+    "sample": ["self", "global_steps", "partition_id", "batch_size"],
+    "wait_for_sampleable": ["self", "global_steps", "partition_id", "target_count"],
+    "_terminal_eviction_reasons": ["self", "global_steps", "partition_id"],
+    "_select_prompt_uids": ["self", "partition_id", "sampleable_keys", "batch_size"],
+    "_evict_terminal_groups": ["self", "global_steps", "partition_id", "eviction_reasons"],
+    "_sampleable_terminal_keys": ["self", "partition_id", "eviction_reasons"],
+    "_metrics_prefix": ["partition_id"],
+}
+
+
+def test_every_override_is_listed() -> None:
+    """The docstring of the adapter names all that it overrides of verl's buffers, and nothing else."""
+    ours = {**vars(TirReplayBuffer), **vars(TirReplayBufferAsync)}
+    verls = {**vars(ReplayBuffer), **vars(ReplayBufferAsync)}
+    overridden = {name for name, value in ours.items() if name in verls and inspect.isfunction(value)}
+    assert overridden == OVERRIDDEN
+
+
+def test_what_the_sampler_reads_is_listed_and_there() -> None:
+    """The names of verl's that the adapter uses and does not override are those of its docstring."""
+    source = inspect.getsource(verl_buffer)
+    inherited = {name for name in dir(ReplayBufferAsync) if not name.startswith("__")} - OVERRIDDEN
+    inherited |= set(re.findall(r"self\.(\w+)(?:: [^=]+)? = ", inspect.getsource(ReplayBuffer.__init__)))
+    assert set(re.findall(r"self\.(\w+)", source)) & inherited == READ
+
+
+@pytest.mark.parametrize("name", sorted((OVERRIDDEN | READ) & {*dir(ReplayBuffer), *dir(ReplayBufferAsync)}))
+def test_verls_methods_take_what_the_sampler_passes_on(name: str) -> None:
+    """Each in both modes, where it is there in both."""
+    if name == "__init__":
+        parameters = inspect.signature(ReplayBuffer).parameters
+        assert {"trainer_mode", "sampler_kwargs", "poll_interval", "refill_fn"} <= parameters.keys()
+        assert {"sync_refill_failed_groups", "gen_batch_size"} <= parameters.keys()
+        return
+    for buffer in (ReplayBuffer, ReplayBufferAsync):
+        if hasattr(buffer, name):
+            assert list(inspect.signature(getattr(buffer, name)).parameters) == SIGNATURES[name]
+
+
+def test_a_refill_is_asked_for_in_the_look_that_found_the_refusals() -> None:
+    """By both buffers, with the number of groups that failed."""
     assert "self.refill_fn(failed_count)" in inspect.getsource(ReplayBuffer.sample)
     assert "self.refill_fn(len(evicted_uids))" in inspect.getsource(ReplayBufferAsync.wait_for_sampleable)
-    parameters = list(inspect.signature(ReplayBufferAsync.wait_for_sampleable).parameters)
-    assert parameters == ["self", "global_steps", "partition_id", "target_count"]
 
 
 def test_the_dapo_filter_does_not_reach_a_custom_sampler() -> None:

@@ -9,9 +9,16 @@ from finished_rows import finished_row
 
 from math_answers.verdict import Verdict
 from verl_tir.sampler.finished_row import FinishedRow
-from verl_tir.sampler.gates import AccuracyGate, NoVerdictError, SoundGate, UsableGate, VarianceGate, first_refusal
+from verl_tir.sampler.gates import (
+    AccuracyGate,
+    NoVerdictError,
+    RefillBudget,
+    SoundGate,
+    UsableGate,
+    VarianceGate,
+    first_refusal,
+)
 from verl_tir.sampler.loss_plan import LossRule, OverlongPolicy, VoidPolicy
-from verl_tir.sampler.refill import RefillBudget
 
 RULE = LossRule()
 WITHOUT_VOID = LossRule(void_in_baseline=False)
@@ -176,21 +183,21 @@ def test_names_of_gates_do_not_change_how_verl_joins_their_counts() -> None:
 def test_refill_budget() -> None:
     """All gates together share it, it is counted per prompt of the batch, and a new batch has it whole again."""
     budget = RefillBudget(2)
-    budget.evicted.update({"zero_variance": 4, "accuracy": 1})
+    budget.refused.update({"zero_variance": 4, "accuracy": 1})
     assert budget.allows(1, batch_size=3)
     assert not budget.allows(2, batch_size=3)
     assert not budget.only_unsound()
     budget.clear()
     assert budget.allows(6, batch_size=3)
     assert not budget.only_unsound()
-    budget.evicted["unsound"] += 1
+    budget.refused["unsound"] += 1
     assert budget.only_unsound()
 
 
 def test_the_complaint_names_counts_keys_and_the_way_out() -> None:
     """What stops the run says what was refused, by which setting, and whether the data is too hard or too easy."""
     budget = RefillBudget(2)
-    budget.evicted.update({"zero_variance": 8, "accuracy": 1})
+    budget.refused.update({"zero_variance": 8, "accuracy": 1})
     gates = [SoundGate(4, 0.5), VarianceGate(1e-3, RULE), AccuracyGate(0.1, 0.9, RULE)]
     text = budget.complaint(gates, 4, 0.03125)
     for part in (

@@ -35,7 +35,7 @@ def test_reward_and_its_parts_are_read(
 
     monkeypatch.setattr(storage.tq, "kv_batch_get", get)
     tags = {"a_0_0": {"seq_len": 4, "response_len": 2}}
-    (row,) = storage.read_rows(["a_0_0"], tags, ResponseBudget(10, 30, None), "train")
+    (row,) = storage.read_rows(["a_0_0"], tags, "train", budget=ResponseBudget(10, 30, None))
     assert (row.reward, row.correct) == (reward, correct)
     assert row.reward_extra == extra
     assert row.undecided is bool(extra.get("undecided"))

@@ -36,8 +36,7 @@ from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 from verl_tir.dump.reader import read_dump
 from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.sampler.gates import NoVerdictError
-from verl_tir.sampler.refill import DataCannotFillBatchError
-from verl_tir.sampler.run_limits import OutageError
+from verl_tir.sampler.run_limits import DataCannotFillBatchError, OutageError
 
 MODES = ["sync", "colocate_async", "separate_async"]
 TAIL = [1, 1, 0, 0, 1, 1, 1]
@@ -156,16 +155,16 @@ def test_groups_are_replaced_while_others_run() -> None:
 
 def test_each_group_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks come several times a second: what has been read is not read again, by them or for the batch."""
-    from verl_tir.sampler import groups
+    from verl_tir.sampler import verl_buffer
 
     read: list[str] = []
-    original = groups.read_rows
+    original = verl_buffer.read_rows
 
-    def recording(keys: list[str], *more: Any) -> Any:
+    def recording(keys: list[str], *more: Any, **budget: Any) -> Any:
         read.extend(keys)
-        return original(keys, *more)
+        return original(keys, *more, **budget)
 
-    monkeypatch.setattr(groups, "read_rows", recording)
+    monkeypatch.setattr(verl_buffer, "read_rows", recording)
     put_group("a", [GOOD, BAD])
     put_prompt("b", "running")
     buffer = build(Refill())

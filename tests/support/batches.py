@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from math_answers.verdict import Verdict
 from verl_tir.metrics.log_probs import reduce_log_probs
-from verl_tir.metrics.reward import PARTS, reward_metrics
 from verl_tir.metrics.sandbox import SandboxMeter
-from verl_tir.metrics.summary import summarize
+from verl_tir.metrics.summary import REWARD_PARTS, reward_metrics, summarize
 from verl_tir.rollout.sandbox import FAULTS
 from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.trajectory import Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
@@ -64,9 +64,8 @@ def snapshot(client: str) -> dict[str, Any]:
 def measured(batch: list[FinishedRow], *clients: str) -> dict[str, float]:
     """All metrics of a batch."""
     turns = [turn for row in batch for turn in row.trajectory.turns]
-    parts = [dict.fromkeys(PARTS, 1.0) for _ in batch]
     return (
         summarize(batch)
-        | reward_metrics(parts)
+        | reward_metrics([replace(row, reward_extra=dict.fromkeys(REWARD_PARTS, 1.0)) for row in batch])
         | SandboxMeter().measure(turns, [snapshot(client) for client in clients])
     )

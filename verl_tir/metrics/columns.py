@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from verl_tir.trajectory import LogProbs, Outcome, StopReason, TurnEnd
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 Seconds = NDArray[np.float64]
+Column = NDArray[Any]
+"""Of any of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,12 @@ class Columns:
             log_probs=[turn.log_probs for turn in turns],
         )
 
-    def per_trajectory(self, column: NDArray) -> NDArray[np.float64]:
+    def per_trajectory(self, column: Column) -> NDArray[np.float64]:
         """Sums of a column of turns by trajectory, in the order of the batch."""
-        return np.bincount(self.owner, column, len(self.stop))
+        return np.bincount(self.owner, column, len(self.stop)).astype(np.float64)
 
 
-def mean(column: NDArray) -> float | None:
+def mean(column: Column) -> float | None:
     """Of a column of flags: the share that is set. None where there is nothing to take it of."""
     return float(column.mean()) if column.size else None
 

@@ -103,7 +103,7 @@ def add_up(parts: Sequence[LogProbs], groups: NDArray[np.integer], how_many: int
     np.minimum.at(minima, groups, [part.minimum for part in parts])
     return TokenTable(
         counts=_unpack([part.histogram for part in parts], groups, how_many),
-        totals=np.bincount(groups, [part.total for part in parts], how_many),
+        totals=np.bincount(groups, [part.total for part in parts], how_many).astype(np.float64),
         minima=minima,
     )
 
@@ -123,7 +123,7 @@ def _pack(counts: NDArray[np.int64]) -> str:
     values = np.full(numbers.size, _MOST)
     values[words.cumsum() - 1] = counts[held] - (words - 1) * _MOST
     packed = np.stack([numbers, values >> 8, values & 255], axis=1).astype(np.uint8)
-    return binascii.b2a_base64(packed, newline=False).decode("ascii")
+    return binascii.b2a_base64(packed.tobytes(), newline=False).decode("ascii")
 
 
 def _unpack(histograms: Sequence[str], groups: NDArray[np.integer], how_many: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""One batch of trajectory records as `tir/...` metrics.
+"""One batch of finished rows as `tir/...` metrics.
 
 verl's trainer logs of an agent loop only `num_turns`; everything here travels with the batch that the sampler returns.
 A metric whose denominator is empty is left out, never reported as zero or NaN.
@@ -16,12 +16,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_tir.metrics.by_turn import turn_metrics
-from verl_tir.metrics.columns import Columns, mean
+from verl_tir.metrics.columns import Column, Columns, mean
+from verl_tir.metrics.log_probs import PERCENTS, TokenSpread, add_up
 from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.trajectory import Outcome, StopReason, TurnEnd
 
 PREFIX = "tir/"
+TURNS = (*map(str, range(1, 9)), "9plus")
+"""How turns are named. From the ninth on they are one, so that a run of 50 turns does not flood the logger."""
+REWARD_PARTS = ("boxed", "tool_given", "executable", "undecided")
+"""What the reward function returns beside score and `correct`, which is `tir/correct_ratio`; 1 or 0 each."""
 
 _STOP_NAMES = {reason: str(reason) for reason in StopReason} | {StopReason.MAX_TURNS: "turn_limit"}
 """`max_turns` is a share like the others, and verl would keep the largest of it."""
@@ -41,9 +45,22 @@ def summarize(batch: Sequence[FinishedRow]) -> dict[str, float]:
         **_code(columns),
         **_tokens(columns),
         **_times(columns),
-        **turn_metrics(columns),
+        **_turns(columns),
     }
     return {PREFIX + name: float(value) for name, value in metrics.items() if value is not None}
+
+
+def reward_metrics(batch: Sequence[FinishedRow]) -> dict[str, float]:
+    """Shares of the scored trajectories by parts of their reward: verl's trainer logs of the reward only its score.
+
+    A reward function of the user's own may return other parts, and gives no metrics of those that it lacks.
+    """
+    metrics = {}
+    for part in REWARD_PARTS:
+        values = [float(row.reward_extra[part]) for row in batch if part in row.reward_extra]
+        if values:
+            metrics[f"{PREFIX}reward/{part}_ratio"] = sum(values) / len(values)
+    return metrics
 
 
 def _trajectories(columns: Columns) -> Metrics:
@@ -52,7 +69,7 @@ def _trajectories(columns: Columns) -> Metrics:
     return {
         "trajectories/total": len(columns.stop),
         "void_ratio": mean(columns.void),
-        "void_correct/total": np.count_nonzero(columns.void & columns.correct),
+        "void_correct/total": int(np.count_nonzero(columns.void & columns.correct)),
         "void_correct_ratio": mean(columns.correct[columns.void & known]),
         "aborted_ratio": mean(columns.aborted),
         "answer_ratio": mean(columns.answered),
@@ -73,7 +90,7 @@ def _code(columns: Columns) -> Metrics:
         "code_pass_ratio": mean(columns.passed[columns.ran]),
         "code_pass_ratio/correct": mean(columns.passed[columns.ran & columns.correct[columns.owner]]),
         "code_pass_ratio/incorrect": mean(columns.passed[columns.ran & columns.incorrect[columns.owner]]),
-        "tool/calls/total": np.count_nonzero(columns.called),
+        "tool/calls/total": int(np.count_nonzero(columns.called)),
         "tool/calls/mean": mean(calls),
         "tool/calls/max": _largest(calls),
         **{f"tool/{outcome}/total": outcomes[outcome] for outcome in Outcome},
@@ -89,7 +106,7 @@ def _tokens(columns: Columns) -> Metrics:
         **_lengths("tokens/observation", observation),
         "tokens/model/total": model.sum(),
         "tokens/observation/total": observation.sum(),
-        "tokens/discarded/total": columns.discarded.sum(),
+        "tokens/discarded/total": int(columns.discarded.sum()),
         "tokens/mask_coverage": _share(model.sum(), (model + observation).sum()),
     }
 
@@ -105,6 +122,32 @@ def _times(columns: Columns) -> Metrics:
         if seconds.size:
             metrics[f"agent_loop/slowest/{name}"] = seconds[(generate + tool).argmax()]
     return metrics
+
+
+def _turns(columns: Columns) -> Metrics:
+    """Log-probabilities of the tokens of all turns, then what is told apart by the turn's number in its trajectory.
+
+    What explains a collapse is seen turn by turn: later turns go wrong first, on tokens that have become improbable.
+    """
+    numbers = columns.index.clip(max=len(TURNS) - 1)
+    known = [position for position, part in enumerate(columns.log_probs) if part is not None]
+    parts = [part for part in columns.log_probs if part is not None]
+    tokens = add_up(parts, numbers[known], len(TURNS))
+    metrics = _spread("log_prob", tokens.spread())
+    for number, name in enumerate(TURNS):
+        here = numbers == number
+        metrics[f"turn/{name}/reached_ratio"] = mean(columns.turns > number)
+        metrics[f"turn/{name}/void_ratio"] = mean(columns.turn_void[here])
+        metrics[f"turn/{name}/code_pass_ratio"] = mean(columns.passed[here & columns.ran])
+        metrics |= _spread(f"turn/{name}/log_prob", tokens.spread(number))
+    return metrics
+
+
+def _spread(name: str, spread: TokenSpread | None) -> Metrics:
+    if spread is None:
+        return {}
+    percentiles = {f"{name}/p{percent}": value for percent, value in zip(PERCENTS, spread.percentiles, strict=True)}
+    return {f"{name}/min": spread.minimum, f"{name}/mean": spread.mean, **percentiles}
 
 
 def _lengths(name: str, tokens: NDArray[np.float64]) -> Metrics:
@@ -125,5 +168,5 @@ def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def _largest(column: NDArray) -> float | None:
-    return column.max() if column.size else None
+def _largest(column: Column) -> float | None:
+    return float(column.max()) if column.size else None

@@ -1,11 +1,11 @@
-"""The loss rule: which rows of a batch train, which stay in the baseline only, and which leave the batch.
+"""The loss plan: which rows of a batch train, which stay in the baseline only, and which leave the batch.
 
 SimpleTIR, section 3.3: a trajectory with a void turn is removed from the policy update and kept in the advantage
 estimation. verl computes GRPO's advantages from `rm_scores` without looking at `response_mask`, so a row whose mask is
 all zero does exactly that. The other policies are the paper's ablations and its treatment of overlong trajectories.
 
-An aborted trajectory is something else: the sandbox or the engine failed, so its reward says nothing about the model.
-It leaves the batch, and with it its group's baseline.
+An excluded trajectory is something else: it was aborted or is undecided, so its reward says nothing about the model. It
+leaves the batch, and with it its group's baseline.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class VoidPolicy(StrEnum):
     MASK = "mask"
     """Out of the loss, in the baseline."""
     SUFFIX = "suffix"
-    """What it did before its first void turn trains; that turn and all behind it leave the loss."""
+    """What it did before its first void turn trains; that turn and all after it leave the loss."""
     OFF = "off"
     """Trained on like any other (the paper's ablation "w/o filtering")."""
 
@@ -74,6 +74,20 @@ class LossRule:
 
 
 @dataclass(frozen=True, slots=True)
+class MaskedTokens:
+    """What the token rule took out of the loss of a batch's rows."""
+
+    rows: int = 0
+    """Rows that lost some of their tokens."""
+    tokens: int = 0
+    """Tokens that they lost."""
+    low_probability: int = 0
+    """Those of them that were too improbable."""
+    empty_rows: frozenset[str] = frozenset()
+    """Keys of rows of which nothing would be left; their masks are as they were."""
+
+
+@dataclass(frozen=True, slots=True)
 class LossPlan:
     """What to do with each row; every row is in exactly one of `train`, `mask` and `drop`."""
 
@@ -88,6 +102,16 @@ class LossPlan:
     """The masked row that is in `train` only because otherwise no token of the batch would be; it gets a group and a
     reward of its own, so that its advantage is zero."""
 
+    def causes(self, rows: Sequence[FinishedRow], rule: LossRule) -> dict[str, MaskCause]:
+        """Why rows have no loss, by key: the masked ones and the signal anchor.
+
+        Args:
+            rows: the batch.
+            rule: what the plan was made by.
+        """
+        masked = {*self.mask, self.signal_anchor}
+        return {row.key: rule.mask_cause(row) or MaskCause.EMPTY for row in rows if row.key in masked}
+
 
 def plan_loss(
     rows: Sequence[FinishedRow],
@@ -95,7 +119,7 @@ def plan_loss(
     *,
     mini_batch_rows: int,
     rollout_n: int,
-    emptied: Collection[str] = frozenset(),
+    empty_rows: Collection[str] = frozenset(),
 ) -> LossPlan:
     """Apply the rule to a batch.
 
@@ -117,7 +141,7 @@ def plan_loss(
         mini_batch_rows: rows of one optimiser step: verl's `ppo_mini_batch_size` times `rollout.n`. verl wants it to
             be a multiple of the data-parallel size, so that it pads the batch to a multiple of it and no further.
         rollout_n: verl's `rollout.n`, the rows of a whole group.
-        emptied: keys of rows of which the token rule left nothing.
+        empty_rows: keys of rows of which the token rule left nothing.
 
     Returns:
         The plan. If every row is dropped, `train` and `mask` are both empty and there is nothing to update on.
@@ -126,7 +150,7 @@ def plan_loss(
     group_sizes = Counter(row.uid for row in staying)
     kept = [row for row in staying if group_sizes[row.uid] >= min(2, rollout_n)]
     kept_keys = {row.key for row in kept}
-    masked = [row for row in kept if rule.mask_cause(row) is not None or row.key in emptied]
+    masked = [row for row in kept if rule.mask_cause(row) is not None or row.key in empty_rows]
     signal = None
     if masked and len(masked) == len(kept):
         # With a reward of zero nothing of the logs changes either. A row without tokens carries nothing; among equals
@@ -144,3 +168,10 @@ def plan_loss(
         loss_anchors=tuple(row.key for row in masked[:anchors]),
         signal_anchor=None if signal is None else signal.key,
     )
+
+
+def plan_validation(rows: Sequence[FinishedRow]) -> LossPlan:
+    """Validation masks nothing: a void row is a result like any other there, and a row is as good alone."""
+    counted = tuple(row.key for row in rows if not row.excluded)
+    excluded = tuple(row.key for row in rows if row.excluded)
+    return LossPlan(counted, mask=(), drop=excluded, loss_anchors=(), signal_anchor=None)

@@ -1,7 +1,7 @@
-"""When what failed is too much: trajectories that say nothing about the model, and loops that raise.
+"""When a run stops: beyond their shares, trajectories that were aborted, loops that raise and groups that are refused.
 
-What sandbox and engine abort, and loops that raise, stop the run beyond their share. Answers that could not be compared
-are an alarm in the log: they leave the batch one by one, and the rest is as fair a sample as before.
+Answers that could not be compared are an alarm in the log: they leave the batch one by one, and the rest is as fair a
+sample as before.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
+from verl_tir.sampler.config import FilterConfig
 from verl_tir.sampler.finished_row import FinishedRow
+from verl_tir.sampler.groups import Groups
+from verl_tir.sampler.loss_plan import LossPlan
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +26,10 @@ _EXAMPLES = 3
 
 class OutageError(RuntimeError):
     """So many trajectories were aborted that the rest is no fair sample of the policy."""
+
+
+class DataCannotFillBatchError(RuntimeError):
+    """So many prompt groups were refused that the data, as the model solves it now, will not fill a batch."""
 
 
 class FailedRolloutsError(RuntimeError):
@@ -69,7 +76,7 @@ def alarm_of_undecided(rows: Sequence[FinishedRow], allowed: float) -> bool:
     """Log an error where too many answers could not be compared with their ground truth; the run goes on without them.
 
     Args:
-        rows: the batch, and what was evicted for it.
+        rows: the batch, and those of groups that were replaced for it.
         allowed: `tir.filter.max_undecided_ratio`, a share of the trajectories with an answer.
 
     Returns:
@@ -112,3 +119,40 @@ def check_failures(failed: int, batch_size: int, allowed: float) -> None:
             "AgentLoopWorkerTQ, at 'Error in _run_prompt'; 'Agent loop tir not registered' means that verl-tir is "
             "not installed on that worker's node"
         )
+
+
+def check_plan(plan: LossPlan) -> LossPlan:
+    """The plan, if it leaves a row.
+
+    Raises:
+        OutageError: every row is dropped.
+    """
+    if not plan.train and not plan.mask:
+        raise OutageError("no prompt group of the batch has two trajectories left that can be used")
+    return plan
+
+
+def check_replaced(groups: Groups, filters: FilterConfig, batch_size: int, rollout_n: int) -> None:
+    """A run does not replace groups for ever: what was replaced for a batch that is still collected is counted.
+
+    Args:
+        groups: with what was replaced since the last batch.
+        filters: the allowed shares.
+        batch_size: prompts of the batch.
+        rollout_n: verl's `rollout.n`, the trajectories of a whole group.
+
+    Raises:
+        FailedRolloutsError: too many agent loops raised.
+        OutageError: too many trajectories were aborted, or nothing but faults used up the refills.
+        DataCannotFillBatchError: more groups were refused than `tir.filter.max_refills` allows.
+    """
+    check_failures(len(groups.raised), batch_size, filters.max_failed_groups)
+    # The batch is still being collected: the share is that of the whole batch.
+    expected = max(len(groups.replaced), batch_size * rollout_n)
+    check_aborted(groups.replaced, expected, filters.max_aborted_ratio)
+    if groups.budget.allows(0, batch_size):
+        return
+    if groups.budget.only_unsound():
+        raise outage(groups.replaced, expected, filters.max_aborted_ratio)
+    sound = [row.reward for row in groups.replaced if not row.excluded]
+    raise DataCannotFillBatchError(groups.budget.complaint(groups.gates, batch_size, sum(sound) / len(sound)))

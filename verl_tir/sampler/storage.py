@@ -14,14 +14,11 @@ from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from verl_tir.sampler.cut import RAGGED, RowLengths, cut_shape, misfits
 from verl_tir.sampler.finished_row import FinishedRow, ResponseBudget, uid_of, verdict_of
+from verl_tir.sampler.groups import Tags
 from verl_tir.sampler.loss_plan import LossPlan
 from verl_tir.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)
-
-
-Tags = Mapping[str, Mapping[str, Any]]
-"""verl's tags by key; `seq_len` and `response_len` are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +30,14 @@ class StoredTokens:
     """In nats, under the policy that sampled them; None where they were not asked for."""
 
 
-def read_rows(keys: Sequence[str], tags: Tags, budget: ResponseBudget, partition_id: str) -> list[FinishedRow]:
+def read_rows(keys: Sequence[str], tags: Tags, partition_id: str, *, budget: ResponseBudget) -> list[FinishedRow]:
     """The rows of `keys`, in their order.
 
     Args:
         keys: verl's keys of trajectories.
         tags: those of the keys.
-        budget: by which a row is overlong.
         partition_id: `train` or `val`.
+        budget: by which a row is overlong.
     """
     if not keys:
         return []
@@ -77,6 +74,11 @@ class Cut:
     """Tokens that they had and have no longer."""
     uncut_rows: int
     """Rows that could not be cut and are as they were."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """By the names of their metrics."""
+        return {"cut_rows": self.rows, "cut_tokens": self.tokens, "uncut_rows": self.uncut_rows}
 
 
 def cut_rows(batch: KVBatchMeta, keys: Sequence[str], rewards: Mapping[str, float], shortest: RowLengths) -> Cut:
@@ -189,10 +191,18 @@ def write_masks(masks: Mapping[str, torch.Tensor], rewards: Mapping[str, torch.T
     tq.kv_batch_put(keys=list(masks), partition_id=partition_id, fields=list_of_dict_to_tensordict(fields))
 
 
-def set_apart(key: str, partition_id: str, response_tokens: int) -> None:
-    """Give a row a group of its own and a reward of zero: verl's advantage of it is zero, and so is its gradient."""
-    fields = {"uid": f"{uid_of(key)}-apart", "rm_scores": torch.zeros(response_tokens)}
-    tq.kv_batch_put(keys=[key], partition_id=partition_id, fields=list_of_dict_to_tensordict([fields]))
+def set_apart(key: str, batch: KVBatchMeta) -> None:
+    """Give a row a group of its own and a reward of zero: verl's advantage of it is zero, and so is its gradient.
+
+    Where this is needed no row of the batch has a gradient.
+    """
+    logger.warning(
+        "none of the %d trajectories of this batch can train (void, overlong or aborted): the update has zero gradient",
+        len(batch.keys),
+    )
+    length = batch.tags[batch.keys.index(key)]["response_len"]
+    fields = {"uid": f"{uid_of(key)}-apart", "rm_scores": torch.zeros(length)}
+    tq.kv_batch_put(keys=[key], partition_id=batch.partition_id, fields=list_of_dict_to_tensordict([fields]))
 
 
 def without(batch: KVBatchMeta, drop: Sequence[str]) -> KVBatchMeta:
