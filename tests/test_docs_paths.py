@@ -53,3 +53,12 @@ def test_what_it_names_exists(document: Path) -> None:
     missing = [path for path in set(PATH.findall(text)) if not list(ROOT.glob(path.rstrip("/")))]
     unknown = [name for name in set(MODULE.findall(text)) if not _names_something(name)]
     assert (sorted(missing), sorted(unknown)) == ([], [])
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_s_readme_is_short_and_names_five_files(package: str) -> None:
+    """At most 40 lines, with a table of its five most important files."""
+    text = (ROOT / package / "README.md").read_text()
+    assert len(text.splitlines()) <= 40
+    files = re.findall(r"^\| `([\w./]+)` \|", text, re.MULTILINE)
+    assert len(files) == 5
