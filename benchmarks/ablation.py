@@ -33,9 +33,10 @@ from ablation_sandbox import talkative
 from rich.console import Console
 
 from sandbox_server import EmbeddedSandbox, IsolationPolicy, ServerConfig
-from tir_tools.demo.folder import Origin, read_metrics
+from tir_tools.demo.folder import Origin
 from tir_tools.demo.formats import model_name
 from tir_tools.demo.run import warm_model
+from tir_tools.report.metrics_log import read_metrics
 from verl_tir.dump.reader import read_dump
 
 ARMS = {

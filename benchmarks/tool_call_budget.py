@@ -11,13 +11,14 @@ step, in which everything is used for the first time, is left out; of the others
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from tir_tools.report.metrics_log import read_metrics
 
 PAPER_SECONDS = {0: 118, 1: 237, 2: 288}
 """The paper's seconds per step, by C."""
@@ -46,7 +47,7 @@ def measure(folder: Path, calls: int, steps: int, learning: bool) -> list[Step]:
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with status {done.returncode}:\n{done.stdout[-4000:]}")
     newest = max(folder.glob("demo-*"), key=lambda run: run.stat().st_mtime)
-    lines = [json.loads(line)["data"] for line in (newest / "metrics.jsonl").read_text().splitlines()]
+    lines = [data for _, data in read_metrics(newest / "metrics.jsonl")]
     return [
         Step(
             data["timing_s/step"],

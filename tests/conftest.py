@@ -18,7 +18,7 @@ from hypothesis import settings
 from ray_start import RAY_ATTEMPTS, ray_did_not_start
 
 from tir_tools.demo.formats import Transcript
-from tir_tools.processes import Launch, end_marked
+from tir_tools.trainer import Launch, end_marked
 
 # An example's time says what else the machine does. `--hypothesis-profile=ci` has none either.
 settings.register_profile("search", deadline=None)

@@ -50,8 +50,7 @@ def score(
     overwrite: Annotated[bool, typer.Option(help="Replace score, extracted and status of others.")] = False,
 ) -> None:
     """Score existing generations as the reward does, whichever system they are from."""
-    from tir_tools.evaluation.score_command import score_command
-    from tir_tools.evaluation.score_lines import Keys
+    from tir_tools.evaluation.score import Keys, score_command
 
     keys = Keys(response_key, ground_truth_key)
     raise typer.Exit(score_command(file, output, keys, workers, timeout, memory_limit_mb, overwrite=overwrite))

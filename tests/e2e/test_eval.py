@@ -17,7 +17,7 @@ import pytest
 from arithmetic import split, transcripts, verl_row
 
 from tir_tools.evaluation.cost import read_attempts
-from tir_tools.processes import end_marked
+from tir_tools.trainer import end_marked
 
 pytestmark = pytest.mark.e2e
 

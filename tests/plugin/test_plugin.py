@@ -11,7 +11,7 @@ import pytest
 import yaml
 from ray_start import RAY_ATTEMPTS, ray_did_not_start
 
-from tir_tools.processes import Launch
+from tir_tools.trainer import Launch
 from verl_tir.launch import check_versions
 from verl_tir.plugin import StopLaunch, activate
 from verl_tir.selection import selected

@@ -32,9 +32,9 @@ from tir_tools.demo.command import TOY, launch_command  # noqa: E402
 from tir_tools.demo.folder import Origin, RunFolder  # noqa: E402
 from tir_tools.demo.model import build  # noqa: E402
 from tir_tools.demo.warm_start import WarmStart  # noqa: E402
-from tir_tools.processes import Launch  # noqa: E402
 from tir_tools.report.metrics_log import MetricsLog  # noqa: E402
 from tir_tools.report.status import EXIT_STATUS_FILE  # noqa: E402
+from tir_tools.trainer import Launch  # noqa: E402
 
 logger = logging.getLogger("make_report_runs")
 

@@ -15,7 +15,7 @@ from tir_tools.data.ground_truth import cleaned_answer, read_truth
 from tir_tools.data.judge import PoolJudge
 from tir_tools.data.mending import Remark
 from tir_tools.data.rules import is_sentence
-from tir_tools.evaluation.score_lines import score_lines
+from tir_tools.evaluation.score import score_lines
 from verl_tir.reward import compute_score
 
 

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from tir_tools.demo.command import TOY, launch_command, recipe_of
-from tir_tools.demo.folder import Origin, ResumeError, RunFolder, read_metrics
+from tir_tools.demo.folder import Origin, ResumeError, RunFolder
 from tir_tools.demo.run import DemoSettings, run_demo
 from tir_tools.demo.summary import read_curve, sparkline, step_seconds
+from tir_tools.report.metrics_log import read_metrics
 
 ORIGIN = Origin("torl", 3, None, None, ("tir.rollout.max_turns=2",))
 

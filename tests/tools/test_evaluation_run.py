@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from tir_tools.evaluation import launch
 from tir_tools.evaluation.folder import FolderInUseError, in_folder, noted
-from tir_tools.processes import Launch
+from tir_tools.trainer import Launch
 from verl_tir import doctor
 from verl_tir.cli import app
 from verl_tir.config import SandboxConfig

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tir_tools.files import Tail
 from tir_tools.report.history import History, Point, trend, where
 from tir_tools.report.key_figures import key_figures
 from tir_tools.report.metrics_log import MetricsError, MetricsLog
 from tir_tools.report.run_data import RunFiles, RunNotFoundError
 from tir_tools.report.settings import HIDDEN, Settings, read_settings
 from tir_tools.report.status import RunState, read_status
-from tir_tools.tail import Tail
 
 
 def log(path: Path, *steps: int, value: float = 0.5) -> Path:

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from math_answers import ScoringPool, Verdict
-from tir_tools.evaluation.score_file import score_file
-from tir_tools.evaluation.score_lines import Keys, LineError, Tally, score_lines
+from tir_tools.evaluation.score import Keys, LineError, Tally, score_file, score_lines
 
 HANGING = r"\boxed{9^{9^{9^9}}}"
 

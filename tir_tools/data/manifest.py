@@ -22,6 +22,7 @@ from tir_tools.data.prepare import Prepared, Settings
 from tir_tools.data.reading import Reading
 from tir_tools.data.rule import Rule
 from tir_tools.data.rules import Finding, answer_texts
+from tir_tools.files import write_text
 
 SCHEMA = 1
 EXAMPLES = 3
@@ -98,7 +99,7 @@ def select_manifest(
 
 def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     """Write it with a line per field, and lists of numbers in one line each."""
-    path.write_text(_lines(manifest, "") + "\n", encoding="utf-8")
+    write_text(path, _lines(manifest, "") + "\n")
 
 
 def refuse_foreign(output: Path) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tir_tools.data.problem import Problem
+from tir_tools.files import replacing
 
 
 def schema(*, lists: bool) -> pa.Schema:
@@ -81,6 +82,5 @@ def write_problems(problems: Sequence[Problem], split: str, path: Path, *, lists
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table in such a way that what stands at `path` is always whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(table, partial, compression="zstd")
-    partial.replace(path)
+    with replacing(path) as new:
+        pq.write_table(table, new, compression="zstd")

@@ -1,14 +1,14 @@
-"""A demo run's folder: what is in it, and how a run that resumes another goes on in it."""
+"""A demo run's folder: what is in it, and how a run that resumes another continues in it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from tir_tools.files import write_text
+from tir_tools.report.metrics_log import metric_lines
 from tir_tools.report.status import EXIT_STATUS_FILE
 
 
@@ -34,7 +34,7 @@ class RunFolder:
 
     path: Path
     resumed_at: int | None = None
-    """The step of the checkpoint that verl goes on from; None for a run from the start."""
+    """The step of the checkpoint that verl resumes from; None for a run from the start."""
 
     @classmethod
     def new(cls, parent: Path, origin: Origin) -> RunFolder:
@@ -51,7 +51,7 @@ class RunFolder:
         Args:
             parent: folder of all runs.
             name: of the run's folder in it, a path, or `last`.
-            steps: up to which the run is to go on.
+            steps: up to which the run is to continue.
 
         Raises:
             ResumeError: there is no such run, it has no checkpoint, or it has nothing left to do.
@@ -130,28 +130,11 @@ class RunFolder:
     def join_metrics(self, up_to: int | None = None) -> None:
         """Bring all parts together in `metrics.jsonl`, a step once: the later part's, without steps after `up_to`."""
         parts = {int(path.stem.rpartition("-")[2]): path for path in self.path.glob("metrics-from-*.jsonl")}
-        steps = dict(_lines_by_step(self.metrics))
+        steps = dict(metric_lines(self.metrics))
         for begin, part in sorted(parts.items()):
             steps = {step: line for step, line in steps.items() if step <= begin}
-            steps |= {step: line for step, line in _lines_by_step(part) if step > begin}
+            steps |= {step: line for step, line in metric_lines(part) if step > begin}
         kept = [line for step, line in sorted(steps.items()) if up_to is None or step <= up_to]
-        whole = self.metrics.with_suffix(".joined")
-        whole.write_text("".join(kept), encoding="utf-8")
-        whole.replace(self.metrics)
+        write_text(self.metrics, "".join(f"{line}\n" for line in kept))
         for part in parts.values():
             part.unlink()
-
-
-def read_metrics(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """The steps of verl's file logger and their metrics; none where verl did not get as far as to open its file."""
-    return [(step, json.loads(line)["data"]) for step, line in _lines_by_step(path)]
-
-
-def _lines_by_step(path: Path) -> Iterator[tuple[int, str]]:
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            # What a killed process left half written has no end.
-            if line.endswith("\n"):
-                yield json.loads(line)["step"], line

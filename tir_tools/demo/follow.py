@@ -9,10 +9,9 @@ from rich.console import Console
 
 from tir_tools.demo.progress import STEP_COLUMNS, step_cells
 from tir_tools.demo.summary import success_by_kind
-from tir_tools.processes import Launch
+from tir_tools.files import Tail
 from tir_tools.report.metrics_log import parse_metrics
-from tir_tools.start_up import StartUp
-from tir_tools.tail import Tail
+from tir_tools.trainer import Launch, StartUp
 
 _POLL_SECONDS = 0.3
 _WIDTHS = (5, *(max(7, len(name)) for name in STEP_COLUMNS))

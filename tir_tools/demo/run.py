@@ -18,15 +18,15 @@ import verl_tir.recipes
 from sandbox_server import EmbeddedSandbox, IsolationPolicy, SandboxStartError, ServerConfig
 from sandbox_server.worker_factory import SandboxSetupError
 from tir_tools.demo.command import REAL, TOOL_MESSAGES, TOY, isolation_of, launch_command, recipe_of
-from tir_tools.demo.folder import Origin, ResumeError, RunFolder, read_metrics
+from tir_tools.demo.folder import Origin, ResumeError, RunFolder
 from tir_tools.demo.follow import follow
 from tir_tools.demo.formats import model_name
 from tir_tools.demo.show import show_curve, show_samples, show_times
 from tir_tools.demo.summary import Metrics, read_curve, step_seconds, success_by_kind
 from tir_tools.demo.tasks.data import split, verl_row
-from tir_tools.processes import Launch
+from tir_tools.report.metrics_log import read_metrics
 from tir_tools.report.write import ReportRequest, write_report
-from tir_tools.start_up import StartUp, last_lines
+from tir_tools.trainer import Launch, StartUp, last_lines
 from verl_tir.doctor import survey_quietly
 from verl_tir.selection import without
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from math_answers import ScoringPool, Verdict
-from tir_tools.evaluation.folder import dumped, write_lines, write_text
+from tir_tools.evaluation.folder import dumped, write_lines
 from tir_tools.evaluation.problems import Problem
 from tir_tools.evaluation.published import distances
 from tir_tools.evaluation.report import Report
@@ -21,6 +21,7 @@ from tir_tools.evaluation.request import Evaluation
 from tir_tools.evaluation.results import Answered, benchmark_result
 from tir_tools.evaluation.samples import Collected, Sample, sample_record
 from tir_tools.evaluation.voting import votes
+from tir_tools.files import write_text
 
 _SCORERS = 2
 _SECONDS, _MEMORY_MB = 5.0, 2048

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tir_tools.files import write_text
+
 FOLDER = "attempts"
 
 
@@ -91,6 +93,4 @@ def write_attempt(folder: Path, attempt: Attempt) -> None:
     """Keep it, in place of what was known of it before."""
     file = folder / FOLDER / f"{attempt.number:04}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    replacement = file.with_suffix(".new")
-    replacement.write_text(json.dumps(asdict(attempt)) + "\n", encoding="utf-8")
-    replacement.replace(file)
+    write_text(file, json.dumps(asdict(attempt)) + "\n")

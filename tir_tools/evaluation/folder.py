@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tir_tools.evaluation.command import DUMP
-from tir_tools.processes import end_marked
+from tir_tools.files import replacing
+from tir_tools.trainer import end_marked
 from verl_tir.dump.reader import DumpedTrajectory, read_dump
 
 _RUNNING = "running"
@@ -36,7 +37,7 @@ def in_folder(folder: Path) -> Iterator[None]:
             raise FolderInUseError(f"another verl-tir eval is at work in {folder}; wait for it, or stop it") from None
         running = folder / _RUNNING
         if running.is_file():
-            # Whoever started it is gone, or would hold the lock; it would go on writing beside the next one.
+            # Whoever started it is gone, or would hold the lock; it would still write beside the next one.
             end_marked(running.read_text(encoding="utf-8"))
             running.unlink()
         yield
@@ -60,15 +61,6 @@ def dumped(folder: Path) -> Iterator[DumpedTrajectory]:
 
 def write_lines(file: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Write JSON lines, whole or not at all."""
-    replacement = file.with_name(file.name + ".new")
-    with replacement.open("w", encoding="utf-8", errors="backslashreplace") as opened:
+    with replacing(file) as new, new.open("w", encoding="utf-8", errors="backslashreplace") as opened:
         for line in lines:
             opened.write(json.dumps(line, ensure_ascii=False) + "\n")
-    replacement.replace(file)
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a text, whole or not at all."""
-    replacement = file.with_name(file.name + ".new")
-    replacement.write_text(text, encoding="utf-8")
-    replacement.replace(file)

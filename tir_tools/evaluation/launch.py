@@ -18,9 +18,8 @@ from tir_tools.evaluation.command import DUMP, launch_command, merge_command
 from tir_tools.evaluation.cost import Attempt, write_attempt
 from tir_tools.evaluation.folder import noted
 from tir_tools.evaluation.request import MERGED
-from tir_tools.processes import Launch
-from tir_tools.start_up import ENGINE, StartUp, last_lines
-from tir_tools.tail import Tail
+from tir_tools.files import Tail
+from tir_tools.trainer import ENGINE, Launch, StartUp, last_lines
 
 _POLL_SECONDS = 0.5
 _KEEP_SECONDS = 5.0

@@ -25,7 +25,7 @@ from tir_tools.evaluation.published import RegistryError
 from tir_tools.evaluation.request import PROBLEMS, EvalRequest, Evaluation, overrides_of, understand
 from tir_tools.evaluation.samples import Collected
 from tir_tools.evaluation.settings import SettingsError, check_same, write_settings
-from tir_tools.start_up import last_lines
+from tir_tools.trainer import last_lines
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

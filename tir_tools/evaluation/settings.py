@@ -10,6 +10,7 @@ from typing import Any
 
 from tir_tools.evaluation.checkpoint import Checkpoint
 from tir_tools.evaluation.problems import Benchmark
+from tir_tools.files import write_text
 
 FILE = "settings.json"
 
@@ -95,9 +96,7 @@ def check_same(folder: Path, settings: EvalSettings) -> None:
 def write_settings(folder: Path, settings: EvalSettings) -> None:
     """Put them into the folder."""
     text = json.dumps(asdict(settings), indent=2, ensure_ascii=False) + "\n"
-    replacement = folder / f"{FILE}.new"
-    replacement.write_text(text, encoding="utf-8")
-    replacement.replace(folder / FILE)
+    write_text(folder / FILE, text)
 
 
 def _differences(before: EvalSettings, now: EvalSettings) -> Iterator[str]:

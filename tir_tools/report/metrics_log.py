@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tir_tools.files import Tail
 from tir_tools.report.history import History
-from tir_tools.tail import Tail
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +58,22 @@ class MetricsLog:
         return History(self._steps)
 
 
+def read_metrics(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """All steps in one file and their metrics as they stand there; none where verl has not opened its file."""
+    return [parse_metrics(line) for line in Tail(path).lines()]
+
+
+def metric_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of one file, each with its step; what a killed process left half written is not one."""
+    for line in Tail(path).lines():
+        yield parse_metrics(line)[0], line
+
+
 def parse_metrics(line: str) -> tuple[int, dict[str, Any]]:
     """One line of verl's file logger: the step and its metrics.
 
     Raises:
-        json.JSONDecodeError, KeyError, TypeError: it is none.
+        json.JSONDecodeError, KeyError, TypeError: it is not one.
     """
     record = json.loads(line)
     return record["step"], record["data"]

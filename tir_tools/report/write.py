@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from tir_tools.files import write_text
 from tir_tools.report.compare import comparison_page
 from tir_tools.report.metrics_log import MetricsError
 from tir_tools.report.page import MAX_MB, TRAJECTORIES, report_page
@@ -87,11 +88,8 @@ def _output(request: ReportRequest) -> Path:
 
 
 def _write(path: Path, page: str) -> None:
-    """At once, so that a browser never loads half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    new.write_text(page, encoding="utf-8")
-    new.replace(path)
+    write_text(path, page)
 
 
 def _summary(runs: list[Run]) -> str:

@@ -1,4 +1,4 @@
-"""Starting verl's trainer so that everything it starts in turn can be found and ended again."""
+"""verl's trainer as a subprocess: started, followed through its start-up, and ended with all that it started."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
@@ -14,6 +15,20 @@ from uuid import uuid4
 import psutil
 
 logger = logging.getLogger(__name__)
+
+ENGINE = "start vLLM"
+"""The phase after which the engine is there."""
+
+PHASES = (
+    ("start Ray", "Started a local Ray instance"),
+    ("start verl's task runner", "train and validate dataloader initialized"),
+    ("start the FSDP trainer", "actor and ref model engine initialized"),
+    ("start the reward worker", "reward loop manager initialized"),
+    (ENGINE, "all initialize finished"),
+    ("start the agent loop", "Creating file logger"),
+    ("validate before training", "Initial validation metrics"),
+)
+"""Start-up phases in order, each with the words in verl's log that end it."""
 
 _MARK = "VERL_TIR_RUN"
 """Environment variable that every process of a run inherits: Ray's daemons leave the trainer's process group."""
@@ -88,3 +103,28 @@ def _has_mark(process: psutil.Process, mark: str) -> bool:
         return process.environ().get(_MARK) == mark
     except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
         return False
+
+
+@dataclass(slots=True)
+class StartUp:
+    """Seconds that each phase of the start took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _last: float = 0.0
+
+    def read(self, line: str, now: float) -> None:
+        """Take one line of the log, seen `now` seconds after the launch."""
+        for name, words in PHASES:
+            if name not in self.seconds and words in line:
+                self.seconds[name] = now - self._last
+                self._last = now
+
+    @property
+    def current(self) -> str:
+        """The phase under way."""
+        return next((name for name, _ in PHASES if name not in self.seconds), "first step")
+
+
+def last_lines(log: Path, count: int = 40) -> str:
+    """The end of a log."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])

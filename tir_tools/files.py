@@ -1,10 +1,33 @@
-"""A text file that another process still writes to."""
+"""Files beside another process: written whole or not at all, and read while they grow."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Another path to write to, in the same folder; what is there takes the name `path` when the block ends well.
+
+    What stood at `path` stays until then, so that whoever reads it never finds half of a file. After an exception the
+    new file is removed.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield new
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all."""
+    with replacing(path) as new:
+        new.write_text(text, encoding="utf-8")
 
 
 @dataclass(slots=True)

@@ -1,23 +1,34 @@
 r"""Generations scored line by line: JSON objects in, the same objects with `score`, `extracted` and `status` out.
 
-An answer is the last complete `\boxed{}` of the whole response, tool output that stands in it included.
+`score_lines` does that, `score_file` from one file into another, and `score_command` is `verl-tir score`. An answer is
+the last complete `\boxed{}` of the whole response, tool output that stands in it included.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
+import sys
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
-from math_answers import ScoringPool, Verdict, accepted_answers, last_boxed
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+
+from math_answers import ScoringError, ScoringPool, Verdict, accepted_answers, last_boxed
+from tir_tools.files import replacing
 
 ADDED = ("score", "extracted", "status")
 """Keys that every scored line has; a line that has all three was scored before, and is scored anew."""
 
+STANDARD = Path("-")
+"""Standard input, or output."""
 _IN_FLIGHT = 512
 """Lines that are compared or wait for an earlier one; what bounds the memory for a file of any length."""
 _STANDARD_NORMAL_95 = 1.959964
@@ -111,7 +122,7 @@ async def score_lines(
         overwrite: whether keys that scoring adds may already stand in a line that was not scored here.
 
     Raises:
-        LineError: a line cannot be scored. Nothing is said of the lines behind it.
+        LineError: a line cannot be scored. Nothing is said of the lines after it.
     """
     waiting: deque[asyncio.Task[ScoredLine]] = deque()
     try:
@@ -163,3 +174,103 @@ def _read(line: bytes, number: int, overwrite: bool) -> dict[str, Any]:
             "allow that with --overwrite"
         )
     return fields
+
+
+def score_file(
+    source: Path,
+    output: Path,
+    pool: ScoringPool,
+    keys: Keys = DEFAULT_KEYS,
+    *,
+    overwrite: bool = False,
+    on_line: Callable[[int], None] = lambda size: None,
+) -> Tally:
+    """Score the JSON lines of a file into another, in their order, within bounded memory.
+
+    The output appears under its name when it is complete; it may be the source.
+
+    Args:
+        source: JSON lines; `-` for standard input.
+        output: where the scored lines go; `-` for standard output, line by line.
+        pool: where comparisons are made; it stays open.
+        keys: names of the keys that are compared.
+        overwrite: see `score_lines`.
+        on_line: called for each line read, with its bytes.
+
+    Raises:
+        LineError: a line cannot be scored; then there is no output.
+        OSError: a file cannot be read or written.
+    """
+    tally = Tally()
+
+    async def score(lines: Iterator[bytes], file: BinaryIO) -> None:
+        scored = score_lines(lines, pool, keys, overwrite=overwrite)
+        async with contextlib.aclosing(scored):
+            async for line in scored:
+                tally.counts[line.verdict] += 1
+                file.write(line.to_json())
+
+    with _opened(source) as lines, _written(output) as file:
+        asyncio.run(score(_counted(lines, on_line), file))
+    return tally
+
+
+def _counted(lines: BinaryIO, on_line: Callable[[int], None]) -> Iterator[bytes]:
+    for line in lines:
+        on_line(len(line))
+        yield line
+
+
+@contextlib.contextmanager
+def _opened(source: Path) -> Iterator[BinaryIO]:
+    if source == STANDARD:
+        yield sys.stdin.buffer
+        return
+    with source.open("rb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _written(output: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name when the block ends well, and is gone otherwise."""
+    if output == STANDARD:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    with replacing(output) as new, new.open("wb") as file:
+        yield file
+
+
+def score_command(
+    file: Path, output: Path, keys: Keys, workers: int, timeout: float, memory_limit_mb: int, *, overwrite: bool
+) -> int:
+    """Score a file, and say on stderr what came out; the exit status."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    pool = ScoringPool(workers, timeout, memory_limit_mb)
+    try:
+        with contextlib.closing(pool), Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("scoring", total=None if file == STANDARD else file.stat().st_size)
+            tally = score_file(
+                file, output, pool, keys, overwrite=overwrite, on_line=lambda size: progress.advance(task, size)
+            )
+    except (LineError, OSError, ScoringError) as error:
+        console.print(f"verl-tir score: {file}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    console.print(_summary(tally))
+    return 0
+
+
+def _summary(tally: Tally) -> Table:
+    table = Table("status", "responses", "share")
+    total = tally.counts.total()
+    for verdict in Verdict:
+        count = tally.counts[verdict]
+        table.add_row(verdict, str(count), f"{count / total:.3f}" if total else "")
+    interval = tally.interval()
+    if tally.accuracy is not None and interval is not None:
+        table.add_section()
+        low, high = interval
+        table.add_row("accuracy", f"of {tally.decided} decided", f"{tally.accuracy:.3f} [{low:.3f}, {high:.3f}]")
+        table.caption = "in brackets: Wilson's interval, 95%"
+    return table
