@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from batches import measured, random_batch
 
 from sandbox_server import ServerConfig
@@ -18,6 +19,7 @@ from sandbox_server.isolation import Isolation, IsolationSurvey
 from sandbox_server.telemetry import Telemetry
 from tir_tools.evaluation.protocol import PRESETS, Protocol
 from tir_tools.evaluation.published import registry
+from verl_tir import __version__
 from verl_tir.cli import app
 from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.sampler.finished_row import FinishedRow
@@ -103,10 +105,9 @@ def test_the_ways_out_are_those_of_the_server() -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        "README.md",
-        "CONTRIBUTING.md",
-        "SECURITY.md",
-        *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
+        str(path.relative_to(ROOT))
+        for folder in ("*.md", "*/README.md", "docs/**/*.md")
+        for path in sorted(ROOT.glob(folder))
     ],
 )
 def test_links_lead_somewhere(document: str) -> None:
@@ -122,6 +123,18 @@ def test_links_lead_somewhere(document: str) -> None:
             continue
         titles = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
         assert heading in {re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles}, target
+
+
+def test_it_is_short() -> None:
+    """What is longer stands in docs/."""
+    assert len(README.splitlines()) <= 160
+
+
+def test_the_version_is_told_the_same_everywhere() -> None:
+    """The package's version is that of the citation, and the changelog has a section for it."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    assert f"## [{__version__}] - {citation['date-released']}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_its_commands_exist() -> None:
