@@ -158,9 +158,9 @@ async def bare(load: Load) -> Pace:
 
 async def ours(load: Load) -> Pace:
     """The client, with all that it does by default."""
-    from sandbox_client import ExecutionStatus, Limits, SandboxClient
+    from sandbox_client import CallLimits, ExecutionStatus, SandboxClient
 
-    async with SandboxClient([load.endpoint], limits=Limits(max_concurrency=load.in_flight)) as client:
+    async with SandboxClient([load.endpoint], limits=CallLimits(max_concurrency=load.in_flight)) as client:
 
         async def call() -> None:
             execution = await client.run_code(PROGRAM, run_timeout=5.0)

@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from sandbox_client.breaker import BreakerState
-from sandbox_client.config import BreakerPolicy
-from sandbox_client.endpoint import Endpoint
+from sandbox_client._breaker import BreakerState
+from sandbox_client._config import BreakerPolicy
+from sandbox_client._endpoint import Endpoint
 
 
 class Balancer:
@@ -29,9 +29,9 @@ class Balancer:
     def set_endpoints(self, bases: tuple[str, ...]) -> None:
         """Replace the list. Endpoints that stay keep their state."""
         known = {endpoint.base: endpoint for endpoint in self.endpoints}
-        self.endpoints = tuple(known.pop(base, None) or Endpoint(base, self._policy, self._announce) for base in bases)
-        for endpoint in known.values():
-            endpoint.removed = True
+        self.endpoints = tuple(known.get(base) or Endpoint(base, self._policy, self._announce) for base in bases)
+        for base in known.keys() - set(bases):
+            known[base].removed = True
         self._announce()
 
     def choose(self, avoid: Endpoint | None = None) -> Endpoint | None:

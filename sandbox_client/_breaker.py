@@ -12,7 +12,7 @@ calls is left alone for longer and longer.
 from collections import deque
 from enum import StrEnum
 
-from sandbox_client.config import BreakerPolicy
+from sandbox_client._config import BreakerPolicy
 
 _SLICES = 10  # of a window; what is older than the window is forgotten a slice at a time
 

@@ -7,14 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sandbox_client.balance import Balancer
-from sandbox_client.config import RetryPolicy, Timeouts
-from sandbox_client.endpoint import Endpoint
-from sandbox_client.errors import SandboxFault, SandboxUnavailable
-from sandbox_client.exchange import Exchange
-from sandbox_client.stats import Recorder
-from sandbox_client.timing import Timed, stamp
-from sandbox_client.transport import Request, Transport
+from sandbox_client._balancer import Balancer
+from sandbox_client._config import RetryPolicy, Timeouts
+from sandbox_client._endpoint import Endpoint
+from sandbox_client._errors import SandboxFault, SandboxUnavailable
+from sandbox_client._execution import Timed, stamp
+from sandbox_client._stats import Recorder
+from sandbox_client._transport import Exchange, SandboxRequest, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class Caller:
         self.in_flight = 0
         """Calls with an attempt under way."""
 
-    async def call(self, request: Request[Result], called: float) -> Result:
+    async def call(self, request: SandboxRequest[Result], called: float) -> Result:
         """The result of `request`, for a call that was made at `called` and now has its turn. Raises SandboxFault."""
         now = time.monotonic()
         course = _Course(

@@ -1,34 +1,32 @@
-"""The client: takes turns, and owns everything that a call needs."""
+"""The client: gives calls their turn, and owns everything that a call needs."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
-from sandbox_client.balance import Balancer
-from sandbox_client.caller import Caller
-from sandbox_client.config import BreakerPolicy, Limits, ProbePolicy, RetryPolicy, Timeouts
-from sandbox_client.credentials import Headers, Token
-from sandbox_client.endpoints import is_loopback, validate_endpoints
-from sandbox_client.errors import ClientClosedError, SandboxFault, SandboxProtocolError
-from sandbox_client.exchange import Exchange
-from sandbox_client.fields import short
-from sandbox_client.health import Health
-from sandbox_client.jupyter import JupyterExecution, RunJupyterRequest
-from sandbox_client.lifetime import OpenCalls
-from sandbox_client.rate import TokenBucket
-from sandbox_client.snapshot import ClientSnapshot, EndpointSnapshot
-from sandbox_client.stats import ClientStats, Recorder
-from sandbox_client.tls import TlsSettings
-from sandbox_client.transport import Request, Transport
-from sandbox_client.wire import Execution, RunCodeRequest
+from sandbox_client._balancer import Balancer
+from sandbox_client._caller import Caller
+from sandbox_client._config import BreakerPolicy, CallLimits, ProbePolicy, RetryPolicy, Timeouts
+from sandbox_client._credentials import Headers, TlsSettings, Token
+from sandbox_client._errors import ClientClosedError, SandboxFault, SandboxProtocolError
+from sandbox_client._execution import Execution, RunCodeRequest
+from sandbox_client._fields import short
+from sandbox_client._health import Health
+from sandbox_client._jupyter import JupyterExecution, RunJupyterRequest
+from sandbox_client._stats import ClientSnapshot, ClientStats, EndpointSnapshot, Recorder
+from sandbox_client._transport import Exchange, SandboxRequest, Transport
+from sandbox_client._urls import is_loopback, validate_endpoints
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result", Execution, JupyterExecution)
+Answer = TypeVar("Answer")
+
+_BURST_SECONDS = 0.1
 
 
 class SandboxClient:
@@ -44,7 +42,7 @@ class SandboxClient:
         endpoints: Iterable[str],
         *,
         timeouts: Timeouts | None = None,
-        limits: Limits | None = None,
+        limits: CallLimits | None = None,
         retry: RetryPolicy | None = None,
         breaker: BreakerPolicy | None = None,
         probe: ProbePolicy | None = None,
@@ -58,7 +56,7 @@ class SandboxClient:
         a header cannot be sent.
         """
         self._timeouts = timeouts or Timeouts()
-        self._limits = limits or Limits()
+        self._limits = limits or CallLimits()
         self._retry = retry or RetryPolicy()
         self._probe = probe or ProbePolicy()
         self._room = min(self._timeouts.total, self._retry.total_timeout) - self._timeouts.margin
@@ -73,7 +71,8 @@ class SandboxClient:
         self._turns = asyncio.Semaphore(self._limits.max_concurrency)
         self._bucket = None if self._limits.max_rate is None else TokenBucket(self._limits.max_rate)
         self._recorder = Recorder()
-        self._calls = OpenCalls()
+        self._calls: set[asyncio.Timeout] = set()
+        self._call_ended = asyncio.Event()
         self._opened: _Opened | None = None
 
     @property
@@ -83,27 +82,21 @@ class SandboxClient:
 
     @property
     def stats(self) -> ClientStats:
-        """What the client has counted so far; `snapshot` says more, and takes longer."""
+        """What the client has counted so far."""
         return self._recorder.stats()
 
     def snapshot(self) -> ClientSnapshot:
-        """What the client has seen and does. It sorts thousands of times: fit for once a second, not for each call."""
+        """What the client has seen and is doing now."""
         in_flight = 0 if self._opened is None else self._opened.caller.in_flight
-        latency, wait, connect, queue, run = self._recorder.times()
         return ClientSnapshot(
             stats=self._recorder.stats(),
             in_flight=in_flight,
             waiting=len(self._calls) - in_flight,
             endpoints=tuple(EndpointSnapshot.of(endpoint) for endpoint in self._balancer.endpoints),
-            latency=latency,
-            wait=wait,
-            connect=connect,
-            queue=queue,
-            run=run,
         )
 
     def set_endpoints(self, endpoints: Iterable[str]) -> None:
-        """Replace the list of endpoints; those that stay keep their state, and what runs on others goes on to its end.
+        """Replace the list of endpoints; those that stay keep their state, and what runs on others runs to its end.
 
         Raises EndpointError, and changes nothing, when an endpoint cannot be right.
         """
@@ -131,7 +124,12 @@ class SandboxClient:
         opened, self._opened = self._opened, None
         if opened is None:
             return
-        await self._calls.end()
+        for call in self._calls:
+            if not call.expired():
+                call.reschedule(0.0)  # long past on any loop's clock
+        while self._calls:
+            self._call_ended.clear()
+            await self._call_ended.wait()
         await opened.health.stop()
         await opened.probes.close()
         await opened.transport.close()
@@ -194,30 +192,46 @@ class SandboxClient:
         """
         (base,) = validate_endpoints([endpoint])
         opened = self._require_open()
-        with self._calls.enter():
-            started = time.monotonic()
-            answer = await opened.probes.get(base, "/v1/ping", Exchange(self._timeouts.connect * 2))
+        started = time.monotonic()
+        answer = await self._until_closed(
+            opened.probes.get(base, "/v1/ping", Exchange(self._timeouts.connect * 2)),
+        )
         if answer != "pong":
             raise SandboxProtocolError(f"answered {short(answer)} to a ping", endpoint=base)
         return time.monotonic() - started
 
-    async def _run(self, request: Request[Result]) -> Result:
+    async def _run(self, request: SandboxRequest[Result]) -> Result:
         opened = self._require_open()
-        called = time.monotonic()
         try:
-            with self._calls.enter():
-                async with self._turns:
-                    if self._bucket is not None:
-                        await asyncio.sleep(self._bucket.take(time.monotonic()))
-                    result = await opened.caller.call(request, called)
+            result = await self._until_closed(self._take_turn(opened.caller, request))
         except SandboxFault:
             self._recorder.faulted()
             raise
         except (asyncio.CancelledError, ClientClosedError):
             self._recorder.cancelled()
             raise
-        self._recorder.executed(result.status, result)
+        self._recorder.executed(result.status)
         return result
+
+    async def _take_turn(self, caller: Caller, request: SandboxRequest[Result]) -> Result:
+        called = time.monotonic()
+        async with self._turns:
+            if self._bucket is not None:
+                await asyncio.sleep(self._bucket.take(time.monotonic()))
+            return await caller.call(request, called)
+
+    async def _until_closed(self, work: Awaitable[Answer]) -> Answer:
+        """What `work` returns; ClientClosedError when the client is closed before that."""
+        call = asyncio.timeout(None)  # `close` sets its time
+        self._calls.add(call)
+        try:
+            async with call:
+                return await work
+        except TimeoutError:
+            raise ClientClosedError("the sandbox client was closed while this call ran") from None
+        finally:
+            self._calls.discard(call)
+            self._call_ended.set()
 
     def _require_open(self) -> "_Opened":
         if self._opened is None:
@@ -237,6 +251,25 @@ class SandboxClient:
         if plain and self._headers.secret and not self._warned_of_plain_http:
             self._warned_of_plain_http = True
             logger.warning("credentials go to %s over plain http, where anyone on the way can read them", plain[0])
+
+
+class TokenBucket:
+    """A bucket that fills with `rate` tokens per second and holds a tenth of a second's. Pure: the time is passed in.
+
+    Kept as the time at which the next token is free, so that waiting callers are served in their order.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._seconds_each = 1.0 / rate
+        # One less than the burst: the token taken now is part of it.
+        self._ahead = max(0.0, _BURST_SECONDS - self._seconds_each)
+        self._next = float("-inf")
+
+    def take(self, now: float) -> float:
+        """Take a token and return the seconds to wait before it may be used. A caller that gives up loses it."""
+        at = max(self._next, now - self._ahead)
+        self._next = at + self._seconds_each
+        return max(0.0, at - now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class Timeouts:
 
 
 @dataclass(frozen=True)
-class Limits:
+class CallLimits:
     """How much a client asks of its endpoints. Both bounds are per client: with one client in each of 8 processes, the
     endpoints together see up to 8 times as much."""
 

@@ -6,10 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from sandbox_client.breaker import Breaker, BreakerState
-from sandbox_client.config import BreakerPolicy
-from sandbox_client.errors import SandboxDeadlineExceeded, SandboxFault, SandboxUnreachable
-from sandbox_client.exchange import Exchange
+from sandbox_client._breaker import Breaker, BreakerState
+from sandbox_client._config import BreakerPolicy
+from sandbox_client._errors import SandboxDeadlineExceeded, SandboxFault, SandboxUnreachable
+from sandbox_client._transport import Exchange
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Endpoint:
         self.attempts = 0
         """Attempts made there."""
         self.faults: Counter[str] = Counter()
-        """Attempts that ended in a fault, by its class."""
+        """Attempts that ended in a fault, by its kind."""
         self.last_fault = "no attempt was made"
         """The latest of them, in words."""
         self.last_turn = 0
@@ -43,7 +43,7 @@ class Endpoint:
         self.probing = False
         """Whether a probe is under way."""
         self.removed = False
-        """Whether it is no longer in the client's list; what is under way there goes on to its end."""
+        """Whether it is no longer in the client's list; what is under way there runs to its end."""
         self._on_change = on_change
         self._under_way: dict[Exchange, float] = {}
         self._opened_at = 0.0
@@ -80,11 +80,11 @@ class Endpoint:
 
     def faulted(self, fault: SandboxFault, longest_wait: float) -> None:
         """An attempt ended in a fault. A Retry-After is heeded for at most `longest_wait` seconds."""
-        self.faults[type(fault).__name__] += 1
+        self.faults[fault.kind] += 1
         self.hold(fault, longest_wait)
 
     def retried(self) -> None:
-        """A call that failed there goes on. The log hears of it at most once a minute."""
+        """A call that failed there is tried again. The log hears of it at most once a minute."""
         self._retries += 1
         now = time.monotonic()
         if now >= self._speaks_at:

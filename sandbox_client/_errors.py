@@ -1,32 +1,14 @@
-"""What can go wrong between a caller and a sandbox. None of it is the fault of the program that was to run.
+"""The exceptions of the client; their tree stands in the docstring of `sandbox_client`."""
 
-    SandboxFault                        catch this one
-    ├── SandboxUnreachable              connection refused, reset or cut; name not resolved; TLS failed; judged wedged
-    ├── SandboxOverloaded               429 or 503: its queue is full, come back later
-    ├── SandboxInternalError            any other 5xx, or status "SandboxError" in a 200
-    ├── SandboxDeadlineExceeded         no answer in the client's time
-    ├── SandboxProtocolError            an answer that Sandbox Fusion does not give: other 4xx, not JSON, fields missing
-    │   └── SandboxRequestRefused       400, 413 or 422: the endpoint works, and does not want this request
-    └── SandboxUnavailable              no endpoint took calls for longer than the call may wait
-
-    ClientClosedError (a RuntimeError)  the client was closed while the call ran
-    EndpointError (a ValueError)        bad configuration, found before any call
-    TokenError (a ValueError)           the same, of the bearer token
-    TlsError (a ValueError)             the same, of the TLS files
-
-The first four are retried. So is a SandboxProtocolError of an endpoint that has run a program before: it is a sandbox,
-and the answer is that of a proxy before it, or of a route that is lost for a while. From an endpoint that never ran one
-it is retried once, at another endpoint if there is one: what such a server does not understand now, it will not
-understand later, but its neighbour may be the one that is set up right. The last two are not retried. All faults can be
-pickled, so that they cross process boundaries.
-"""
-
-from collections.abc import Callable
-from typing import ClassVar, Self
+from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 
 class SandboxFault(Exception):
     """A call that brought no result because the sandbox, or the way to it, failed."""
+
+    kind: ClassVar[str]
+    """One word for the class, in counters and in the names of metrics. All of them: `FAULT_KINDS`."""
 
     retryable: ClassVar[bool] = True
     """Whether another attempt at the same endpoint may fare better."""
@@ -53,7 +35,7 @@ class SandboxFault(Exception):
     def __str__(self) -> str:
         return f"{self.message} [{self.endpoint}, attempts: {self.attempts}]"
 
-    def __reduce__(self) -> tuple[Callable[..., Self], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., "SandboxFault"], tuple[object, ...]]:
         # The default would call the class with the message alone, and fail for want of an endpoint.
         return _rebuild, (type(self), self.message, self.endpoint, self.attempts, self.retry_after)
 
@@ -67,9 +49,13 @@ def _rebuild(
 class SandboxUnreachable(SandboxFault):
     """No connection, or one that broke before the answer was complete."""
 
+    kind = "unreachable"
+
 
 class SandboxOverloaded(SandboxFault):
     """The sandbox has no room: 429 or 503."""
+
+    kind = "overloaded"
 
     # Back-pressure of a server that works. A breaker that opened on it would turn a full queue into an outage.
     blames_endpoint = False
@@ -78,13 +64,19 @@ class SandboxOverloaded(SandboxFault):
 class SandboxInternalError(SandboxFault):
     """The sandbox failed: a 5xx other than 503, or status SandboxError."""
 
+    kind = "internal_error"
+
 
 class SandboxDeadlineExceeded(SandboxFault):
     """The sandbox did not answer in the client's time."""
 
+    kind = "deadline_exceeded"
+
 
 class SandboxProtocolError(SandboxFault):
     """The answer is not one that Sandbox Fusion gives; most often the endpoint is not a sandbox at all."""
+
+    kind = "protocol_error"
 
     retryable = False
 
@@ -92,14 +84,28 @@ class SandboxProtocolError(SandboxFault):
 class SandboxRequestRefused(SandboxProtocolError):
     """The endpoint understood the request well enough to refuse it; nothing to hold against the endpoint."""
 
+    kind = "request_refused"
+
     blames_endpoint = False
 
 
 class SandboxUnavailable(SandboxFault):
     """Every endpoint's breaker stayed open for longer than the call may wait. `endpoint` names them all."""
 
+    kind = "unavailable"
+
     retryable = False
     blames_endpoint = False
+
+
+def _kinds(fault: type[SandboxFault]) -> Iterator[str]:
+    for narrower in fault.__subclasses__():
+        yield narrower.kind
+        yield from _kinds(narrower)
+
+
+FAULT_KINDS = tuple(_kinds(SandboxFault))
+"""The `kind` of every fault above, in their order."""
 
 
 class ClientClosedError(RuntimeError):

@@ -1,14 +1,88 @@
 """Sandbox Fusion's /run_code as values: requests out, executions in. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import NoneType
 from typing import ClassVar
 
-from sandbox_client.errors import SandboxInternalError
-from sandbox_client.fields import Fields, encode_files, short
-from sandbox_client.outcome import ExecutionStatus, out_of_memory
-from sandbox_client.timing import Timed
+from sandbox_client._errors import SandboxInternalError
+from sandbox_client._fields import JsonObject, encode_files, short
+
+# The last line of a traceback: `MemoryError`, `numpy._core._exceptions._ArrayMemoryError: Unable to allocate ...`.
+_MEMORY_ERROR = re.compile(r"(?:[A-Za-z_]\w*\.)*_?(?:Array)?MemoryError(?::.*)?")
+# As Python reports a signal, and as a shell does.
+_KILLED = (-9, 128 + 9)
+
+
+class ExecutionStatus(StrEnum):
+    """How a program ended."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    TIME_LIMIT = "time_limit"
+    MEMORY_LIMIT = "memory_limit"
+    """Inferred, see `out_of_memory`."""
+
+
+def out_of_memory(return_code: int | None, stderr: str) -> bool:
+    """Whether a program that failed inside its time limit ran out of memory.
+
+    Sandbox Fusion has no word for it, so it is inferred: the last line on standard error is a MemoryError, or SIGKILL
+    ended the program, which is what the kernel's out-of-memory killer sends. A program that kills itself with SIGKILL,
+    or that prints such a line last and fails for another reason, cannot be told apart.
+    """
+    if return_code in _KILLED:
+        return True
+    # Only the last line is looked at, however long the rest is.
+    last = stderr.rstrip()
+    last = last[last.rfind("\n") + 1 :]
+    return _MEMORY_ERROR.fullmatch(last.rstrip("\r")) is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timed:
+    """What a result says of its call. Seconds, as the caller saw them.
+
+    `latency` is `wait`, `connect`, `queue`, the run itself, and, after a fault, the failed attempts and their pauses.
+    """
+
+    execution_time: float | None
+    """Seconds that the program ran, as the server reports."""
+
+    wait: float = 0.0
+    """Waiting in the client, for a turn and for an endpoint that takes calls."""
+
+    connect: float = 0.0
+    """Getting a connection in the attempt that succeeded; next to nothing when an open one was used."""
+
+    queue: float = 0.0
+    """The rest of that attempt: the server's queue, what it adds to the program, the network."""
+
+    latency: float = 0.0
+    """From the call to the result: waiting for a turn, every attempt, every pause."""
+
+    attempts: int = 1
+    """How many attempts the call took."""
+
+    endpoint: str = ""
+    """Base URL of the endpoint that ran it."""
+
+    @property
+    def run(self) -> float:
+        """Seconds that the program ran, 0 when the server does not say."""
+        return self.execution_time or 0.0
+
+
+def stamp(result: Timed, *, wait: float, connect: float, queue: float, latency: float, attempts: int) -> None:
+    """Write the times into a result that nobody else has seen yet; a copy would cost as much as reading the answer."""
+    write = object.__setattr__
+    write(result, "wait", wait)
+    write(result, "connect", connect)
+    write(result, "queue", queue)
+    write(result, "latency", latency)
+    write(result, "attempts", attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +159,9 @@ def parse_run_code_response(payload: object, endpoint: str, *, files_required: b
     Raises SandboxInternalError when the body reports a fault of the sandbox, SandboxProtocolError when it is not a
     response of Sandbox Fusion. `files` may only be left out when it is not required.
     """
-    body = Fields(payload, endpoint, "response")
+    body = JsonObject(payload, endpoint, "response")
     status = take_status(body, endpoint)
-    result = Fields(body.take("run_result", dict), endpoint, "run_result")
+    result = JsonObject(body.take("run_result", dict), endpoint, "run_result")
     run = CommandRun.taken_from(result)
     if run.status == "TimeLimitExceeded":
         outcome = ExecutionStatus.TIME_LIMIT
@@ -128,7 +202,7 @@ class CommandRun:
     """Its standard error."""
 
     @classmethod
-    def taken_from(cls, fields: Fields) -> "CommandRun":
+    def taken_from(cls, fields: JsonObject) -> "CommandRun":
         """The record in a JSON object. Raises SandboxProtocolError."""
         status = fields.take("status", str)
         return_code = fields.take("return_code", int, NoneType)
@@ -139,7 +213,7 @@ class CommandRun:
         return cls(status, return_code, None if seconds is None else float(seconds), stdout, stderr)
 
 
-def take_status(body: Fields, endpoint: str) -> str:
+def take_status(body: JsonObject, endpoint: str) -> str:
     """The status of a response that is a result: Success or Failed. Raises as `parse_run_code_response`."""
     status = body.take("status", str)
     if status == "SandboxError":

@@ -5,12 +5,12 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox_client.errors import SandboxProtocolError
+from sandbox_client._errors import SandboxProtocolError
 
 _SHOWN = 300  # characters of a wrong value in an error
 
 
-class Fields:
+class JsonObject:
     """The fields of one object in a response; unknown ones are ignored. All methods raise SandboxProtocolError."""
 
     __slots__ = ("_endpoint", "_value", "_where")

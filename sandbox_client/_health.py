@@ -11,24 +11,24 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 
-from sandbox_client.balance import Balancer
-from sandbox_client.breaker import BreakerState
-from sandbox_client.config import ProbePolicy, RetryPolicy, Timeouts
-from sandbox_client.endpoint import Endpoint
-from sandbox_client.errors import (
+from sandbox_client._balancer import Balancer
+from sandbox_client._breaker import BreakerState
+from sandbox_client._config import ProbePolicy, RetryPolicy, Timeouts
+from sandbox_client._endpoint import Endpoint
+from sandbox_client._errors import (
     SandboxDeadlineExceeded,
     SandboxFault,
     SandboxInternalError,
     SandboxOverloaded,
     SandboxUnreachable,
 )
-from sandbox_client.exchange import Exchange
-from sandbox_client.fields import short
-from sandbox_client.stats import Recorder
-from sandbox_client.transport import Transport
-from sandbox_client.wire import RunCodeRequest
+from sandbox_client._execution import RunCodeRequest
+from sandbox_client._fields import short
+from sandbox_client._stats import Recorder
+from sandbox_client._transport import Exchange, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ class Health:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _spawn(self, work: object, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from sandbox_client.errors import SandboxInternalError
-from sandbox_client.fields import Fields, encode_files, short
-from sandbox_client.outcome import ExecutionStatus
-from sandbox_client.timing import Timed
-from sandbox_client.wire import CommandRun, take_status
+from sandbox_client._errors import SandboxInternalError
+from sandbox_client._execution import CommandRun, ExecutionStatus, Timed, take_status
+from sandbox_client._fields import JsonObject, encode_files, short
 
 # Sandbox Fusion gives its driver this many seconds beyond total_timeout, to start the kernel and to collect.
 _DRIVER_SECONDS = 10.0
@@ -118,9 +116,9 @@ def parse_run_jupyter_response(payload: object, endpoint: str, *, files_required
     Raises SandboxInternalError when the body reports a fault of the sandbox, SandboxProtocolError when it is not a
     response of Sandbox Fusion. `files` may only be left out when it is not required.
     """
-    body = Fields(payload, endpoint, "response")
+    body = JsonObject(payload, endpoint, "response")
     status = take_status(body, endpoint)
-    fields = Fields(body.take("driver", dict), endpoint, "driver")
+    fields = JsonObject(body.take("driver", dict), endpoint, "driver")
     driver = CommandRun.taken_from(fields)
     if driver.status == "Error":
         raise SandboxInternalError(f"the kernel could not be driven: {short(driver.stderr)}", endpoint=endpoint)
@@ -148,7 +146,7 @@ def parse_run_jupyter_response(payload: object, endpoint: str, *, files_required
 
 
 def _cell(value: object, endpoint: str, where: str) -> CellExecution:
-    cell = Fields(value, endpoint, where)
+    cell = JsonObject(value, endpoint, where)
     return CellExecution(
         stdout=cell.take("stdout", str),
         stderr=cell.take("stderr", str),
@@ -160,7 +158,7 @@ def _cell(value: object, endpoint: str, where: str) -> CellExecution:
 
 
 def _error(value: object, endpoint: str, where: str) -> CellError:
-    error = Fields(value, endpoint, where)
+    error = JsonObject(value, endpoint, where)
     lines = error.take("traceback", list)
     for line in lines:
         if not isinstance(line, str):

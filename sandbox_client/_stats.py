@@ -1,26 +1,22 @@
-"""What a client has seen so far, counted."""
+"""What a client has seen so far and is doing now."""
 
-from collections import Counter, deque
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from sandbox_client.errors import (
-    SandboxDeadlineExceeded,
-    SandboxFault,
-    SandboxInternalError,
-    SandboxOverloaded,
-    SandboxProtocolError,
-    SandboxRequestRefused,
-    SandboxUnavailable,
-    SandboxUnreachable,
-)
-from sandbox_client.timing import Timed
+from sandbox_client._breaker import BreakerState
+from sandbox_client._endpoint import Endpoint
+from sandbox_client._errors import FAULT_KINDS, SandboxFault
+from sandbox_client._execution import ExecutionStatus
 
-_WINDOW = 4096  # results over which times are summed up
+
+def _no_faults() -> dict[str, int]:
+    return dict.fromkeys(FAULT_KINDS, 0)
 
 
 @dataclass(frozen=True)
 class ClientStats:
-    """Counts since the client was made. `calls` end in exactly one outcome; faults count every attempt."""
+    """Counts since the client was made. `calls` end in exactly one outcome; `faults` count every attempt."""
 
     calls: int = 0
     """Calls that have ended, one way or the other."""
@@ -49,74 +45,21 @@ class ClientStats:
     probes: int = 0
     """Trivial programs sent to find out whether an endpoint works; they count nowhere else."""
 
-    unreachable: int = 0
-    """Attempts that ended in SandboxUnreachable."""
-
-    overloaded: int = 0
-    """Attempts that ended in SandboxOverloaded."""
-
-    internal_error: int = 0
-    """Attempts that ended in SandboxInternalError."""
-
-    deadline_exceeded: int = 0
-    """Attempts that ended in SandboxDeadlineExceeded."""
-
-    protocol_error: int = 0
-    """Attempts that ended in SandboxProtocolError and not in SandboxRequestRefused."""
-
-    request_refused: int = 0
-    """Attempts that ended in SandboxRequestRefused."""
-
-    unavailable: int = 0
-    """Calls that ended in SandboxUnavailable."""
-
-
-_FAULT_FIELDS: dict[type[SandboxFault], str] = {
-    SandboxUnreachable: "unreachable",
-    SandboxOverloaded: "overloaded",
-    SandboxInternalError: "internal_error",
-    SandboxDeadlineExceeded: "deadline_exceeded",
-    SandboxProtocolError: "protocol_error",
-    SandboxRequestRefused: "request_refused",
-    SandboxUnavailable: "unavailable",
-}
-
-
-@dataclass(frozen=True)
-class Percentiles:
-    """Seconds that a part of the calls took, over the latest 4096 results; all 0 before the first."""
-
-    p50: float = 0.0
-    """Half of the calls took no longer."""
-    p90: float = 0.0
-    """Nine tenths took no longer."""
-    p99: float = 0.0
-    """99 hundredths took no longer."""
-    max: float = 0.0
-    """The longest."""
-
-    @classmethod
-    def of(cls, seconds: list[float]) -> "Percentiles":
-        """Those of a sample, each one of its members (nearest rank)."""
-        if not seconds:
-            return cls()
-        ordered, count = sorted(seconds), len(seconds)
-        # -(-a // b) rounds up, in integers, so that no rank is off for want of a bit.
-        return cls(*(ordered[-(-count * percent // 100) - 1] for percent in (50, 90, 99, 100)))
+    faults: Mapping[str, int] = field(default_factory=_no_faults)
+    """Attempts that ended in a fault, by each of `FAULT_KINDS`; `unavailable` counts calls, which had no attempt."""
 
 
 class Recorder:
-    """Counts what happens, and keeps the times of the latest results."""
+    """Counts what happens."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._times: deque[tuple[float, float, float, float, float]] = deque(maxlen=_WINDOW)
+        self._faults: Counter[str] = Counter()
 
-    def executed(self, status: str, result: Timed) -> None:
+    def executed(self, status: ExecutionStatus) -> None:
         """A call ended with a program that ran."""
         self._counts["calls"] += 1
         self._counts[status] += 1
-        self._times.append((result.latency, result.wait, result.connect, result.queue, result.run))
 
     def faulted(self) -> None:
         """A call ended in a fault."""
@@ -128,7 +71,7 @@ class Recorder:
 
     def fault(self, fault: SandboxFault) -> None:
         """An attempt, or the wait for one, ended in `fault`."""
-        self._counts[_FAULT_FIELDS[type(fault)]] += 1
+        self._faults[fault.kind] += 1
 
     def retried(self) -> None:
         """An attempt beyond the first began."""
@@ -140,10 +83,56 @@ class Recorder:
 
     def stats(self) -> ClientStats:
         """The counts so far."""
-        return ClientStats(**self._counts)
+        return ClientStats(**self._counts, faults=_no_faults() | self._faults)
 
-    def times(self) -> tuple[Percentiles, Percentiles, Percentiles, Percentiles, Percentiles]:
-        """Of the latest results: latency, wait, connect, queue, run."""
-        columns = list(zip(*self._times, strict=True)) or [()] * 5
-        latency, wait, connect, queue, run = (Percentiles.of(list(column)) for column in columns)
-        return latency, wait, connect, queue, run
+
+@dataclass(frozen=True)
+class EndpointSnapshot:
+    """One endpoint of the client's list, at one moment."""
+
+    endpoint: str
+    """Its base URL."""
+
+    state: BreakerState
+    """What its breaker lets through."""
+
+    outstanding: int
+    """Attempts under way."""
+
+    attempts: int
+    """Attempts made there since it is in the list."""
+
+    faults: Mapping[str, int]
+    """Those that ended in a fault, by its kind."""
+
+    last_fault: str
+    """The latest fault, of an attempt or a probe, in words."""
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> "EndpointSnapshot":
+        """The present state of an endpoint."""
+        return cls(
+            endpoint=endpoint.base,
+            state=endpoint.breaker.state,
+            outstanding=endpoint.outstanding,
+            attempts=endpoint.attempts,
+            faults=dict(endpoint.faults),
+            last_fault=endpoint.last_fault,
+        )
+
+
+@dataclass(frozen=True)
+class ClientSnapshot:
+    """A client at one moment. `dataclasses.asdict` makes plain data of it."""
+
+    stats: ClientStats
+    """Counts since the client was made."""
+
+    in_flight: int
+    """Calls with an attempt under way."""
+
+    waiting: int
+    """Calls that wait for a turn, for an endpoint, or between two attempts."""
+
+    endpoints: tuple[EndpointSnapshot, ...]
+    """Those in the client's list."""

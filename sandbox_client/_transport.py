@@ -1,5 +1,6 @@
 """HTTP exchanges with endpoints, with every way they can fail mapped to a SandboxFault."""
 
+import asyncio
 import email.utils
 import io
 import json
@@ -7,13 +8,13 @@ import ssl
 import time
 from collections.abc import Awaitable
 from http.cookies import BaseCookie, SimpleCookie
-from typing import Any, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import aiohttp
 
-from sandbox_client.credentials import Headers
-from sandbox_client.deadlines import Deadlines
-from sandbox_client.errors import (
+from sandbox_client._credentials import Headers
+from sandbox_client._errors import (
     SandboxDeadlineExceeded,
     SandboxFault,
     SandboxInternalError,
@@ -22,8 +23,6 @@ from sandbox_client.errors import (
     SandboxRequestRefused,
     SandboxUnreachable,
 )
-from sandbox_client.exchange import Exchange
-from sandbox_client.scope import Interrupted
 
 # Ready made, for json.dumps and json.loads would make or look for theirs each time. Requests hold no cycles.
 _encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
@@ -38,17 +37,15 @@ _BODY_STREAMED = 1 << 20  # bytes of a request from which aiohttp wants a stream
 # Less than the 5 s of uvicorn, which Sandbox Fusion runs on: a connection must not be used just as the server drops it.
 _KEEP_ALIVE = 4.0  # seconds
 
-_FAILURES = (Interrupted, aiohttp.ClientError, OSError)  # TimeoutError is an OSError
-
 _EXCHANGE = "sandbox_exchange"  # attribute of a request's body: what the connector gets to see of whose request it is
 
 Result = TypeVar("Result", covariant=True)
 
 
-class Request(Protocol[Result]):
+class SandboxRequest(Protocol[Result]):
     """What to send, and how to read the answer."""
 
-    path: str
+    path: ClassVar[str]
     """Where it goes."""
 
     @property
@@ -60,6 +57,69 @@ class Request(Protocol[Result]):
 
     def parse(self, payload: object, endpoint: str) -> Result:
         """The result in the answer. Raises SandboxFault."""
+
+
+class Exchange:
+    """One HTTP exchange under way: the time that it may take, from when it is made, and what is known of it."""
+
+    __slots__ = ("began", "connect", "interrupted", "limit", "seconds")
+
+    def __init__(self, seconds: float) -> None:
+        """It may take `seconds`. Made inside a running event loop."""
+        self.seconds = seconds
+        """How long it may take."""
+        self.limit = asyncio.timeout(seconds)
+        """What ends it. Entered for as long as it runs."""
+        self.began = time.monotonic()
+        """When it was made."""
+        self.connect = 0.0
+        """Seconds that it took to get a connection; 0 when there was an open one."""
+        self.interrupted: str | None = None
+        """Why it was ended before its time was over, if it was."""
+
+    def interrupt(self, why: str) -> None:
+        """End it now: SandboxUnreachable comes out of it. Harmless when it is ending."""
+        if not self.limit.expired():
+            self.interrupted = why
+            self.limit.reschedule(0.0)  # long past on any loop's clock
+
+
+class _FaultsOnly:
+    """Maps every error that an exchange can end in to a SandboxFault, and takes the secrets out of it."""
+
+    __slots__ = ("_base", "_exchange", "_headers")
+
+    def __init__(self, exchange: Exchange, base: str, headers: Headers) -> None:
+        self._exchange = exchange
+        self._base = base
+        self._headers = headers
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, SandboxFault):
+            self._headers.hide(error)
+        elif isinstance(error, aiohttp.ClientError | OSError):  # TimeoutError is an OSError
+            fault = self._fault(error)
+            self._headers.hide(fault)
+            # The exceptions of aiohttp carry the request along, and a timeout's says nothing more.
+            raise fault from None
+
+    def _fault(self, error: BaseException) -> SandboxFault:
+        match error:
+            case TimeoutError() if (why := self._exchange.interrupted) is not None:
+                return SandboxUnreachable(why, endpoint=self._base)
+            case TimeoutError() if self._exchange.limit.expired():
+                return SandboxDeadlineExceeded(f"no answer in {self._exchange.seconds:.1f} s", endpoint=self._base)
+            case TimeoutError():  # the only time limit that aiohttp was given
+                return SandboxUnreachable(f"no connection: {_text(error)}", endpoint=self._base)
+            case aiohttp.ClientResponseError():  # whatever listens there does not speak HTTP
+                return SandboxProtocolError(f"not an HTTP answer: {_text(error)}", endpoint=self._base)
+            case _:
+                return SandboxUnreachable(f"connection failed: {_text(error)}", endpoint=self._base)
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -94,12 +154,11 @@ class Transport:
     ) -> None:
         """At most `connections` at a time, 0 for any number; without `keep_alive` each is used once."""
         self._headers = headers
-        self._deadlines = Deadlines()
-        connector = _Connector(
-            limit=connections,
-            ssl=True if tls is None else tls,
-            force_close=not keep_alive,
-            **({"keepalive_timeout": _KEEP_ALIVE} if keep_alive else {}),
+        check = True if tls is None else tls
+        connector = (
+            _Connector(limit=connections, ssl=check, keepalive_timeout=_KEEP_ALIVE)
+            if keep_alive
+            else _Connector(limit=connections, ssl=check, force_close=True)
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -111,10 +170,9 @@ class Transport:
 
     async def close(self) -> None:
         """Close all connections."""
-        self._deadlines.close()
         await self._session.close()
 
-    def send(self, request: Request[Result], base: str, exchange: Exchange) -> Awaitable[Result]:
+    def send(self, request: SandboxRequest[Result], base: str, exchange: Exchange) -> Awaitable[Result]:
         """POST a request to an endpoint and return the result in its answer. Raises SandboxFault."""
         return self._exchange("POST", base, request.path, exchange, request, _payload(request, exchange))
 
@@ -128,41 +186,17 @@ class Transport:
         base: str,
         path: str,
         exchange: Exchange,
-        request: Request[Result] | None,
+        request: SandboxRequest[Result] | None,
         data: aiohttp.Payload | None,
     ) -> Any:
-        self._deadlines.add(exchange)
-        try:
-            with exchange:
+        with _FaultsOnly(exchange, base, self._headers):
+            async with exchange.limit:
                 # A redirected POST comes back as a GET and fails in strange ways; better to say what the server said.
                 answer = await self._session.request(method, base + path, data=data, allow_redirects=False)
                 received = await _read(answer, base)
             _check_status(answer, received, base)
             payload = _decoded(received, base)
             return payload if request is None else request.parse(payload, base)
-        except SandboxFault as fault:
-            self._headers.hide(fault)
-            raise
-        except _FAILURES as error:
-            fault = _fault(error, exchange, base)
-            self._headers.hide(fault)
-            # The exceptions of aiohttp carry the request along, and a scope's say nothing more.
-            raise fault from None
-        finally:
-            self._deadlines.discard(exchange)
-
-
-def _fault(error: BaseException, exchange: Exchange, base: str) -> SandboxFault:
-    match error:
-        case Interrupted():
-            kind = SandboxDeadlineExceeded if exchange.timed_out else SandboxUnreachable
-            return kind(str(error), endpoint=base)
-        case TimeoutError():  # the only time limit that aiohttp was given
-            return SandboxUnreachable(f"no connection: {_text(error)}", endpoint=base)
-        case aiohttp.ClientResponseError():  # whatever listens there does not speak HTTP
-            return SandboxProtocolError(f"not an HTTP answer: {_text(error)}", endpoint=base)
-        case _:
-            return SandboxUnreachable(f"connection failed: {_text(error)}", endpoint=base)
 
 
 def _decoded(received: bytes, base: str) -> object:
@@ -174,7 +208,7 @@ def _decoded(received: bytes, base: str) -> object:
         raise SandboxProtocolError(f"the answer is not JSON: {_shown(received)}", endpoint=base) from None
 
 
-def _payload(request: Request[Any], exchange: Exchange) -> aiohttp.Payload:
+def _payload(request: SandboxRequest[Any], exchange: Exchange) -> aiohttp.Payload:
     body = _encode(request.to_payload()).encode()
     payload: aiohttp.Payload
     if len(body) < _BODY_STREAMED:

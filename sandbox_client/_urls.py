@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from sandbox_client.errors import EndpointError
+from sandbox_client._errors import EndpointError
 
 _RUN_CODE = "/run_code"
 

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from sandbox_client import RunJupyterRequest, Timeouts, TlsSettings, validate_endpoints
-from sandbox_client.credentials import Headers
+from sandbox_client import Headers, RunJupyterRequest, Timeouts, TlsSettings, validate_endpoints
 from sandbox_server import MAX_WORKERS, IsolationPolicy
 from verl_tir.rollout.config import STRICT as _STRICT
 from verl_tir.rollout.config import ObservationConfig, PositiveInt, PositiveSeconds, PromptConfig, RolloutConfig

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from verl_tir.metrics.sandbox import SandboxMeter
+from verl_tir.metrics.sandbox import SandboxMeter, nearest_ranks
 from verl_tir.trajectory import Outcome, SandboxCall, Turn, TurnEnd
 
 
@@ -80,3 +80,17 @@ def test_a_step_without_programs_has_no_times() -> None:
         "tir/sandbox/calls/faulted/total": 0,
         "tir/sandbox/calls/retried/total": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ([], (0, 0, 0, 0)),
+        ([3.0], (3, 3, 3, 3)),
+        (list(range(100, 0, -1)), (50, 90, 99, 100)),
+        ([1, 2, 3, 4], (2, 4, 4, 4)),
+    ],
+)
+def test_percentiles_are_members_of_the_sample(seconds: list[float], expected: tuple[float, ...]) -> None:
+    """The nearest rank, in any order of the sample."""
+    assert nearest_ranks(seconds) == dict(zip(RANKS, expected, strict=True))

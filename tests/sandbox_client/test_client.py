@@ -5,10 +5,10 @@ import pickle
 import pytest
 
 from sandbox_client import (
+    CallLimits,
     ClientStats,
     EndpointError,
     ExecutionStatus,
-    Limits,
     RetryPolicy,
     RunCodeRequest,
     SandboxClient,
@@ -22,7 +22,7 @@ from sandbox_client import (
     parse_run_code_response,
     validate_endpoints,
 )
-from sandbox_client.transport import parse_retry_after
+from sandbox_client._transport import parse_retry_after
 
 ENDPOINT = "http://127.0.0.1:8080"
 FAULTS = [
@@ -233,7 +233,7 @@ def test_client_refuses_bad_endpoints_when_made():
     [
         lambda: Timeouts(connect=0),
         lambda: Timeouts(margin=-1),
-        lambda: Limits(max_concurrency=0),
+        lambda: CallLimits(max_concurrency=0),
         lambda: RetryPolicy(attempts=0),
         lambda: RetryPolicy(wait_jitter=-1),
     ],

@@ -1,6 +1,5 @@
 """What the sandbox client proves to a service and asks it to prove: tokens that never show, and TLS."""
 
-import asyncio
 import logging
 import pickle
 import ssl
@@ -60,18 +59,14 @@ async def serve(handle, context=None):
     return runner, f"{'http' if context is None else 'https'}://127.0.0.1:{runner.addresses[0][1]}"
 
 
-def call(handle, context=None, **settings):
+async def call(handle, context=None, **settings):
     """One call to a server that answers with `handle`."""
-
-    async def scenario():
-        runner, url = await serve(handle, context)
-        try:
-            async with SandboxClient([url], **({"retry": ONCE} | settings)) as client:
-                return await client.run_code("print(2)", run_timeout=1.0)
-        finally:
-            await runner.cleanup()
-
-    return asyncio.run(scenario())
+    runner, url = await serve(handle, context)
+    try:
+        async with SandboxClient([url], **({"retry": ONCE} | settings)) as client:
+            return await client.run_code("print(2)", run_timeout=1.0)
+    finally:
+        await runner.cleanup()
 
 
 def test_tokens_come_from_a_file_or_a_variable(tmp_path, monkeypatch):
@@ -130,7 +125,7 @@ def test_a_token_keeps_to_itself():
 
 @pytest.mark.parametrize("how", ["token", "header"])
 @pytest.mark.parametrize("answer", ["body", "status", "message", "location", "cut"])
-def test_a_token_that_comes_back_is_hidden(how, answer, caplog):
+async def test_a_token_that_comes_back_is_hidden(how, answer, caplog):
     """A server that answers with what it was sent puts the token into no log, no fault and no pickled fault."""
     seen = []
 
@@ -151,7 +146,7 @@ def test_a_token_that_comes_back_is_hidden(how, answer, caplog):
 
     settings = {"token": Token(SECRET)} if how == "token" else {"headers": {"authorization": f"Bearer {SECRET}"}}
     with caplog.at_level(logging.DEBUG), pytest.raises(SandboxFault) as caught:
-        call(echo, retry=TWICE, **settings)
+        await call(echo, retry=TWICE, **settings)
     assert set(seen) == {f"Bearer {SECRET}"}
     fault = caught.value
     shown = [str(fault), repr(fault), repr(vars(fault)), *traceback.format_exception(fault)]
@@ -203,28 +198,28 @@ async def works(request):
     return result()
 
 
-def test_endpoints_must_prove_themselves(files):
+async def test_endpoints_must_prove_themselves(files):
     """An endpoint with a certificate that nobody known has signed gets no program."""
     for tls in (None, TlsSettings()):
         with pytest.raises(SandboxUnreachable, match=r"(?i)certificate"):
-            call(works, server_context(files), tls=tls)
-    assert call(works, server_context(files), tls=TlsSettings(ca_file=files[0])).stdout == "2\n"
+            await call(works, server_context(files), tls=tls)
+    assert (await call(works, server_context(files), tls=TlsSettings(ca_file=files[0]))).stdout == "2\n"
 
 
-def test_unverified_tls_is_warned_of(files, caplog):
+async def test_unverified_tls_is_warned_of(files, caplog):
     """Without verification calls work, and the log says what that means."""
-    assert call(works, server_context(files), tls=TlsSettings(verify=False)).stdout == "2\n"
+    assert (await call(works, server_context(files), tls=TlsSettings(verify=False))).stdout == "2\n"
     assert [record for record in caplog.records if "verify=False" in record.getMessage()]
 
 
-def test_clients_can_prove_themselves(files):
+async def test_clients_can_prove_themselves(files):
     """A server that asks for a certificate gets the client's, and turns away one without."""
     certificate, key = files
     context = server_context(files, ask=True)
     tls = TlsSettings(ca_file=certificate, cert_file=certificate, key_file=key)
-    assert call(works, context, tls=tls).stdout == "2\n"
+    assert (await call(works, context, tls=tls)).stdout == "2\n"
     with pytest.raises(SandboxUnreachable):
-        call(works, context, tls=TlsSettings(ca_file=certificate))
+        await call(works, context, tls=TlsSettings(ca_file=certificate))
 
 
 @pytest.mark.parametrize("key", ["ca_file", "cert_file", "key_file"])

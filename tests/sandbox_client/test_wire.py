@@ -14,7 +14,7 @@ from sandbox_client import (
     parse_run_code_response,
     parse_run_jupyter_response,
 )
-from sandbox_client.outcome import out_of_memory
+from sandbox_client._execution import out_of_memory
 
 ENDPOINT = "http://127.0.0.1:8080"
 TRACEBACK = 'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\n'

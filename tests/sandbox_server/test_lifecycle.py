@@ -163,11 +163,11 @@ def test_a_full_queue_is_overload_and_passes():
     with EmbeddedSandbox(config) as sandbox:
         outcomes, stats = call(sandbox.endpoint, *programs, retry=ONCE)
         turned_away = [outcome for outcome in outcomes if isinstance(outcome, SandboxOverloaded)]
-        assert (len(turned_away), stats.overloaded, stats.success) == (4, 4, 2)
+        assert (len(turned_away), stats.faults["overloaded"], stats.success) == (4, 4, 2)
         assert all(1.0 <= fault.retry_after <= 30.0 for fault in turned_away)
         outcomes, stats = call(sandbox.endpoint, *programs)
     assert [outcome.status for outcome in outcomes] == [ExecutionStatus.SUCCESS] * 6
-    assert stats.retries == stats.overloaded > 0
+    assert stats.retries == stats.faults["overloaded"] > 0
 
 
 def test_a_server_that_cannot_start_says_why():

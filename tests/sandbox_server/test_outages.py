@@ -47,9 +47,9 @@ def test_one_of_three_endpoints_is_dead() -> None:
             assert await run_many(client, 100) == [f"{number}\n" for number in range(100)]
             states = {one.endpoint: one.state for one in client.snapshot().endpoints}
             assert states == {**dict.fromkeys(endpoints, BreakerState.CLOSED), dead: BreakerState.OPEN}
-            faults = client.stats.unreachable
+            faults = client.stats.faults["unreachable"]
             await run_many(client, 50)
-            assert client.stats.unreachable == faults
+            assert client.stats.faults["unreachable"] == faults
             assert (client.stats.success, client.stats.faulted) == (150, 0)
 
     with EmbeddedSandbox(CONFIG) as first, EmbeddedSandbox(CONFIG) as second:

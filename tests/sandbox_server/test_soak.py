@@ -16,7 +16,7 @@ import psutil
 import pytest
 from faulty_proxy import FaultyProxy, Spoil, sometimes
 
-from sandbox_client import ExecutionStatus, Limits, SandboxClient, Timeouts, Token
+from sandbox_client import CallLimits, ExecutionStatus, SandboxClient, Timeouts, Token
 from sandbox_server import EmbeddedSandbox, ServerConfig
 
 CALLS = int(os.environ.get("SOAK_CALLS", 8_000))
@@ -159,7 +159,7 @@ class Soak:
             [proxy.endpoint for proxy in proxies],
             token=Token(TOKEN),
             timeouts=Timeouts(total=8.0, margin=1.0),
-            limits=Limits(max_concurrency=IN_FLIGHT),
+            limits=CallLimits(max_concurrency=IN_FLIGHT),
         )
 
     async def call(self, client: SandboxClient, numbers: range) -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from math_answers.verdict import Verdict
+from sandbox_client import FAULT_KINDS
 from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.metrics.sandbox import SandboxMeter
 from verl_tir.metrics.summary import REWARD_PARTS, reward_metrics, summarize
-from verl_tir.rollout.sandbox import FAULTS
 from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.trajectory import Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
 
@@ -56,7 +56,7 @@ def random_batch(seed: int, size: int) -> list[FinishedRow]:
 
 def snapshot(client: str) -> dict[str, Any]:
     """A sandbox client's counters."""
-    faults = dict.fromkeys(FAULTS, 1)
+    faults = dict.fromkeys(FAULT_KINDS, 1)
     endpoints = {"http://a": "open", f"http://{client}": "closed"}
     return {"client": client, "retries": 3, "probes": 2, "faults": faults, "endpoints": endpoints}
 

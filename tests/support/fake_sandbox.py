@@ -80,22 +80,6 @@ class FakeSandbox:
         return result(f"{printed[1]}\n" if printed else "2\n")
 
 
-def run(scenario):
-    """Run a scenario; no task and no exception of one may be left to the garbage collector's complaints."""
-    complaints = []
-
-    async def watched():
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context["message"]))
-        outcome = await scenario()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not [task for task in others if "sandbox" in task.get_name()]
-        return outcome
-
-    outcome = asyncio.run(watched())
-    assert complaints == []
-    return outcome
-
-
 async def program(client, **settings):
     return await client.run_code("program", run_timeout=0.1, **settings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sandbox_client import FAULT_KINDS
 from tir_tools.report.history import History, Series, trend, where
 from tir_tools.report.marks import Finding, Level, share, steps, whole
 from tir_tools.report.words import Unit, spell
@@ -192,13 +193,13 @@ def _ratio(history: History, metric: str) -> Series:
 
 def _kinds(history: History, span: tuple[int, int]) -> str:
     """The most frequent kind of failed attempt in these steps."""
-    prefix, suffix = "tir/sandbox/attempts/", "/total"
     counts = {
-        name.removeprefix(prefix).removesuffix(suffix): sum(
-            point.value for point in history.series(name) if span[0] <= point.step <= span[1]
+        kind: sum(
+            point.value
+            for point in history.series(f"tir/sandbox/attempts/{kind}/total")
+            if span[0] <= point.step <= span[1]
         )
-        for name in history.names
-        if name.startswith(prefix)
+        for kind in FAULT_KINDS
     }
-    kind = max(counts, key=lambda name: (counts[name], name), default=None)
-    return f"; mostly {kind.replace('_', ' ')}" if kind and counts[kind] else ""
+    most = max(FAULT_KINDS, key=lambda kind: (counts[kind], kind))
+    return f"; mostly {most.replace('_', ' ')}" if counts[most] else ""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-from sandbox_client import BreakerState, Percentiles
+from sandbox_client import FAULT_KINDS, BreakerState
 from verl_tir.trajectory import Outcome, Turn
 
 _PREFIX = "tir/sandbox/"
@@ -61,7 +60,7 @@ class SandboxMeter:
 
 
 def _counters(snapshot: Mapping[str, Any]) -> Counter[str]:
-    faults = {f"attempts/{kind}": count for kind, count in snapshot["faults"].items()}
+    faults = {f"attempts/{kind}": snapshot["faults"].get(kind, 0) for kind in FAULT_KINDS}
     return Counter({"retries": snapshot["retries"], "probes": snapshot["probes"], **faults})
 
 
@@ -86,5 +85,15 @@ def _endpoints(latest: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 def _times(name: str, seconds: Sequence[float]) -> dict[str, float]:
     if not seconds:
         return {}
-    ranks = asdict(Percentiles.of(list(seconds)))
+    ranks = nearest_ranks(seconds)
     return {f"{name}/mean": sum(seconds) / len(seconds)} | {f"{name}/{rank}": value for rank, value in ranks.items()}
+
+
+def nearest_ranks(values: Sequence[float]) -> dict[str, float]:
+    """The median, two high percentiles and the maximum of a sample, each one of its members; all 0 for none."""
+    ordered, count = sorted(values), len(values)
+    # -(-a // b) rounds up, in integers, so that no rank is off for want of a bit.
+    return {
+        rank: ordered[-(-count * percent // 100) - 1] if ordered else 0.0
+        for rank, percent in (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100))
+    }

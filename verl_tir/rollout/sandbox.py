@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sandbox_client import (
+    CallLimits,
     Execution,
     ExecutionStatus,
     JupyterExecution,
-    Limits,
     RetryPolicy,
     SandboxClient,
     Timeouts,
@@ -46,7 +46,7 @@ _WATCH_SECONDS = 1.0
 """Between two looks at the embedded server."""
 
 _SNAPSHOT_SECONDS = 1.0
-"""For how long a snapshot of the client serves the trajectories that finish: making one sorts thousands of times."""
+"""For how long a snapshot of the client serves the trajectories that finish."""
 
 
 def server_settings(config: SandboxConfig) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def make_client(config: SandboxConfig, endpoints: tuple[str, ...], token: Token 
     return SandboxClient(
         endpoints,
         timeouts=replace(timeouts, total=max(timeouts.total, config.run_timeout + _QUEUE_SECONDS)),
-        limits=Limits(max_concurrency=config.max_concurrency, max_rate=config.max_rate),
+        limits=CallLimits(max_concurrency=config.max_concurrency, max_rate=config.max_rate),
         retry=RetryPolicy(
             attempts=config.retry_attempts,
             total_timeout=config.retry_total_seconds,
@@ -194,20 +194,8 @@ class Sandbox:
                 "client": f"{socket.gethostname()}:{os.getpid()}",
                 "retries": seen.stats.retries,
                 "probes": seen.stats.probes,
-                "faults": {name: getattr(seen.stats, name) for name in FAULTS},
+                "faults": dict(seen.stats.faults),
                 "endpoints": {endpoint.endpoint: endpoint.state.value for endpoint in seen.endpoints},
             }
             self._snapshot_until = now + _SNAPSHOT_SECONDS
         return self._snapshot
-
-
-FAULTS = (
-    "unreachable",
-    "overloaded",
-    "internal_error",
-    "deadline_exceeded",
-    "protocol_error",
-    "request_refused",
-    "unavailable",
-)
-"""Counters of ClientStats, one for each kind of fault."""
