@@ -62,3 +62,11 @@ def test_a_package_s_readme_is_short_and_names_five_files(package: str) -> None:
     assert len(text.splitlines()) <= 40
     files = re.findall(r"^\| `([\w./]+)` \|", text, re.MULTILINE)
     assert len(files) == 5
+
+
+def test_the_table_of_the_server_names_each_of_its_files() -> None:
+    """docs/architecture.md says of each server file what it is, and of no other."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    part = text.partition("## The server, file by file")[2].partition("\n## ")[0]
+    files = {path.name for path in (ROOT / "sandbox_server").glob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"`(\w+\.py)`", part)) == files
