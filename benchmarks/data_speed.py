@@ -25,8 +25,7 @@ from tir_tools.data.normal import problem_id
 from tir_tools.data.overlap import Held, HeldOut
 from tir_tools.data.problem import Problem
 from tir_tools.data.reading import Reader
-from tir_tools.data.rule import Rule
-from tir_tools.data.rules import Limits, text_finding
+from tir_tools.data.rules import Rule, RuleLimits, text_finding
 from tir_tools.data.verl_format import write_problems
 
 T = TypeVar("T")
@@ -46,9 +45,9 @@ def main() -> None:
     print(f"{len(made):,} problems made of {len(given):,}, against {len(held):,}")
     print("seconds: wall, processor of this process")
     timed("ids", lambda: [problem_id(item.question) for item in made])
-    timed("rules on the text", lambda: [text_finding(item, Limits(), frozenset(Rule)) for item in made])
+    timed("rules on the text", lambda: [text_finding(item, RuleLimits(), frozenset(Rule)) for item in made])
     index = timed("index of held-out problems", lambda: HeldOut(held))
-    timed("overlap", lambda: [index.match(item, Limits().near_overlap) for item in made])
+    timed("overlap", lambda: [index.match(item, RuleLimits().near_overlap) for item in made])
     timed("writing", lambda: write_problems(made, "train", Path("data_speed.parquet")))
     timed("reading", lambda: Reader(USUAL).read([Path("data_speed.parquet")]))
     Path("data_speed.parquet").unlink()

@@ -19,7 +19,7 @@ from arithmetic import split, transcripts
 from observations import check_observations
 from recordings import EngineCalls
 
-from tir_tools.demo.formats import Span, Transcript
+from tir_tools.demo.formats import MarkedSpan, Transcript
 
 if TYPE_CHECKING:
     from conftest import RunVerl
@@ -236,7 +236,7 @@ def test_metrics_agree_with_the_trajectories(recording: Recording) -> None:
 def test_a_batch_that_is_void_throughout_changes_nothing_and_the_run_goes_on(run_verl: RunVerl) -> None:
     """Where stock verl raises or divides by zero, the update has zero gradient, finite metrics and a count."""
     problems, _ = split(seed=0, train=2, validation=1)
-    void = (Transcript(problem.question, (Span("Let me think.", True),)) for problem in itertools.cycle(problems))
+    void = (Transcript(problem.question, (MarkedSpan("Let me think.", True),)) for problem in itertools.cycle(problems))
     run = run_verl(
         problems,
         void,

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tir_tools.demo.formats import CALLS, Span, Transcript
+from tir_tools.demo.formats import CALLS, MarkedSpan, Transcript
 from tir_tools.demo.tasks.data import distinct
-from tir_tools.demo.tasks.problem import Program
+from tir_tools.demo.tasks.kinds import DemoProgram
 from verl_tir.rollout.observation import PREFIX, SUFFIX, TIMEOUT_TEXT
 
 
@@ -70,10 +70,10 @@ def calling_transcripts(recipe: str, seed: int, stream: Iterator[Problem]) -> It
     for problem in stream:
         value = problem.answer
         calls = rng.choices((0, 1, 2), (1, 2, 1))[0]
-        program = Program(f"print({problem.expression})", f"{value}\n")
+        program = DemoProgram(f"print({problem.expression})", f"{value}\n")
         spans = itertools.chain(*(CALLS[recipe](program) for _ in range(calls)))
         end = f"\\boxed{{{value}}}" if calls and rng.random() < 0.8 else rng.choice(["\\boxed{7}", "It is 7."])
-        yield Transcript(problem.question, (*spans, Span(end, True)))
+        yield Transcript(problem.question, (*spans, MarkedSpan(end, True)))
 
 
 def _transcript(problem: Problem, *parts: str, ends: bool = True) -> Transcript:
@@ -82,9 +82,11 @@ def _transcript(problem: Problem, *parts: str, ends: bool = True) -> Transcript:
     The newline that begins an observation is trained too: the rollout stops generating at the newline behind a fence
     and cuts it off, and the observation brings its own.
     """
-    spans: list[Span] = []
+    spans: list[MarkedSpan] = []
     for index, text in enumerate(parts):
-        spans += [Span(text, True)] if index % 2 == 0 else [Span(text[:1], True), Span(text[1:], False)]
+        spans += (
+            [MarkedSpan(text, True)] if index % 2 == 0 else [MarkedSpan(text[:1], True), MarkedSpan(text[1:], False)]
+        )
     return Transcript(problem.question, tuple(spans), ends)
 
 

@@ -10,12 +10,11 @@ import pytest
 import typer
 
 from tir_tools.data.answer_kind import AnswerKind
+from tir_tools.data.choice import Choice, Method
 from tir_tools.data.command import data_app
 from tir_tools.data.manifest import SCHEMA
 from tir_tools.data.mending import Remark
-from tir_tools.data.rule import OFF_BY_DEFAULT, Rule
-from tir_tools.data.rules import Limits
-from tir_tools.data.selection import Choice, Method
+from tir_tools.data.rules import OFF_BY_DEFAULT, Rule, RuleLimits
 from tir_tools.data.sources import SOURCES
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +42,7 @@ def test_the_rules() -> None:
     assert [name.strip("`") for name, _ in table] == list(Rule)
     for name, text in table:
         assert ("off by default" in text) is (Rule(name.strip("`")) in OFF_BY_DEFAULT)
-    limits = Limits()
+    limits = RuleLimits()
     assert f"{limits.max_question_chars:,} characters" in DATA
     assert f"{limits.max_answer_chars} characters" in DATA
     assert f"at least {limits.near_overlap} (`--near-overlap`)" in DATA

@@ -13,12 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from tir_tools.data.duplicates import find_duplicates
+from tir_tools.data.filter import FilterSettings, filter_problems
 from tir_tools.data.judge import PoolJudge
 from tir_tools.data.normal import problem_id
 from tir_tools.data.overlap import HeldOut
-from tir_tools.data.prepare import Settings, prepare
 from tir_tools.data.problem import Problem
-from tir_tools.data.rule import Rule
+from tir_tools.data.rules import Rule
 from tir_tools.data.verl_format import schema
 from verl_tir.cli import app
 from verl_tir.reward import compute_score
@@ -173,5 +173,5 @@ def test_duplicates_with_several_answers(
 )
 def test_rules_on_several_answers(judge: PoolJudge, answers: tuple[str, ...], rule: Rule | None) -> None:
     """One answer that a rule finds is enough, but readable has to be only one."""
-    result = prepare([problem(1, "Q", *answers)], Settings(), HeldOut([]), judge)
+    result = filter_problems([problem(1, "Q", *answers)], FilterSettings(), HeldOut([]), judge)
     assert [item.rule for item in result.findings] == ([] if rule is None else [rule])

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 from math_answers import Verdict
 from tir_tools.data.duplicates import find_duplicates
+from tir_tools.data.filter import FilterSettings, filter_problems
 from tir_tools.data.judge import PoolJudge
 from tir_tools.data.normal import problem_id
 from tir_tools.data.overlap import Held, HeldOut
-from tir_tools.data.prepare import Settings, prepare
 from tir_tools.data.problem import Problem, Role
-from tir_tools.data.rule import Rule
+from tir_tools.data.rules import Rule
 from tir_tools.data.verl_format import SCHEMA
 from verl_tir.cli import app
 
@@ -152,7 +152,7 @@ def test_the_order_of_the_rules(judge: PoolJudge) -> None:
         problem(6, "Which numbers?", "1 2"),
     ]
     held_out = HeldOut([Held(problem(1, "a benchmark's question which is held out"), "b")])
-    result = prepare(problems, Settings(), held_out, judge)
+    result = filter_problems(problems, FilterSettings(), held_out, judge)
     assert [item.row for item in result.kept] == [1]
     assert [(item.problem.row, item.rule) for item in result.findings] == [
         (2, Rule.PROOF),
@@ -161,14 +161,14 @@ def test_the_order_of_the_rules(judge: PoolJudge) -> None:
         (5, Rule.OVERLAP),
         (6, Rule.UNREADABLE),
     ]
-    without = Settings(rules=frozenset({Rule.PROOF}))
-    assert [item.row for item in prepare(problems, without, held_out, judge).kept] == [1, 4, 5, 6]
+    without = FilterSettings(rules=frozenset({Rule.PROOF}))
+    assert [item.row for item in filter_problems(problems, without, held_out, judge).kept] == [1, 4, 5, 6]
 
 
 def test_a_benchmark_is_kept_whole(judge: PoolJudge) -> None:
     """The rules report on a benchmark, and drop nothing."""
     problems = [problem(1, "Prove that $1+1=2$."), problem(2, "What?"), problem(3, "What?")]
-    result = prepare(problems, Settings(role=Role.BENCHMARK), HeldOut([]), judge)
+    result = filter_problems(problems, FilterSettings(role=Role.BENCHMARK), HeldOut([]), judge)
     assert result.kept == tuple(problems)
     assert [item.rule for item in result.findings] == [Rule.PROOF, Rule.DUPLICATE]
 

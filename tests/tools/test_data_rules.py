@@ -6,8 +6,7 @@ import pytest
 
 from tir_tools.data.normal import problem_id
 from tir_tools.data.problem import Asked, Problem
-from tir_tools.data.rule import OFF_BY_DEFAULT, Rule
-from tir_tools.data.rules import Limits, all_boxed, text_finding
+from tir_tools.data.rules import OFF_BY_DEFAULT, Rule, RuleLimits, all_boxed, text_finding
 
 DEFAULT = frozenset(Rule) - OFF_BY_DEFAULT
 
@@ -17,7 +16,7 @@ def problem(question: str = "What is $1+1$?", answer: str = "2", **fields: objec
 
 
 def found(item: Problem, rules: frozenset[Rule] = DEFAULT) -> Rule | None:
-    finding = text_finding(item, Limits(), rules)
+    finding = text_finding(item, RuleLimits(), rules)
     assert finding is None or finding.detail
     return finding and finding.rule
 

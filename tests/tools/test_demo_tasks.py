@@ -9,17 +9,16 @@ import sys
 import pytest
 
 from tir_tools.demo.tasks.data import problems, split, verl_row
-from tir_tools.demo.tasks.kinds import KINDS
-from tir_tools.demo.tasks.problem import Problem
+from tir_tools.demo.tasks.kinds import KINDS, DemoProblem
 
 
-def of_each_kind(seed: int) -> list[Problem]:
+def of_each_kind(seed: int) -> list[DemoProblem]:
     """One problem of each kind."""
     return list(itertools.islice(problems(seed), len(KINDS)))
 
 
 @pytest.mark.parametrize("problem", of_each_kind(7), ids=lambda problem: problem.kind)
-def test_programs_do_what_is_said_of_them(problem: Problem) -> None:
+def test_programs_do_what_is_said_of_them(problem: DemoProblem) -> None:
     """Each, run by Python, prints what the transcripts show, or fails with the same last line."""
     for program in (*problem.solution, problem.mistake):
         done = subprocess.run([sys.executable, "-I", "-c", program.code], capture_output=True, text=True, timeout=30)

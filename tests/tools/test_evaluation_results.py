@@ -17,7 +17,7 @@ from tir_tools.evaluation.published import (
     published,
     registry,
 )
-from tir_tools.evaluation.report import Report
+from tir_tools.evaluation.report import EvaluationReport
 from tir_tools.evaluation.results import Answered, BenchmarkResult, benchmark_result
 from tir_tools.evaluation.samples import Sample, SampleStatus
 from tir_tools.evaluation.settings import EvalSettings
@@ -84,10 +84,10 @@ def test_votes_go_with_samples() -> None:
 SETTINGS = EvalSettings("/models/m", "f", {"math-ai/aime25": "s"}, 4, {"tir.recipe": "simpletir"})
 
 
-def report() -> Report:
+def report() -> EvaluationReport:
     """With one benchmark that has a published result and one that has none."""
     results = (benchmark_result("math-ai/aime25", PROBLEMS, 4), benchmark_result("my | own", PROBLEMS[:1], 4))
-    return Report(SETTINGS, results, tuple(distances(results, [published("simpletir-7b")])))
+    return EvaluationReport(SETTINGS, results, tuple(distances(results, [published("simpletir-7b")])))
 
 
 def test_markdown_and_json_hold_the_same_numbers() -> None:

@@ -9,9 +9,9 @@ import pytest
 from batches import measured, random_batch
 
 from tir_tools.report.behaviours import Behaviour
+from tir_tools.report.catalogue import FIGURES
 from tir_tools.report.drawing import BOTTOM, LEFT, MOST_POINTS, RIGHT, TOP, draw, sparkline, thin
 from tir_tools.report.figure import DataLine, Kind, lines_of
-from tir_tools.report.figures import FIGURES
 from tir_tools.report.history import History, Point, Series
 from tir_tools.report.key_figures import key_figures
 from tir_tools.report.words import Unit, spell

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tir_tools.report.behaviours import Behaviour
-from tir_tools.report.figures import FIGURES
+from tir_tools.report.catalogue import FIGURES
 from tir_tools.report.findings import MARKS, findings_of
 from tir_tools.report.history import History
 from tir_tools.report.marks import Level
-from tir_tools.report.status import RunState, RunStatus
+from tir_tools.report.status import RunProgress, RunState
 
 STEPS = 12
 HEALTHY = {
@@ -174,7 +174,7 @@ def test_a_rule_fires(changes: dict[str, Values], name: str, level: Level, words
     assert found[0].figure in {figure.id for figure in FIGURES}
 
 
-OPEN = RunStatus(RunState.OPEN, STEPS, None, None, None)
+OPEN = RunProgress(RunState.OPEN, STEPS, None, None, None)
 
 QUIET: dict[str, dict[str, Values]] = {
     "a late turn of a handful": {"tir/turn/2/log_prob/p1": rising(-3, -9), "tir/turn/2/reached_ratio": 0.02},
@@ -243,7 +243,9 @@ def test_an_outage_is_not_the_models() -> None:
 
 def test_the_worst_comes_first() -> None:
     """A run that failed says so before all else; then problems, then what to watch, then notes."""
-    failed = RunStatus(RunState.FAILED, STEPS, 20, None, "OutageError: 80 of the batch's 128 trajectories say nothing")
+    failed = RunProgress(
+        RunState.FAILED, STEPS, 20, None, "OutageError: 80 of the batch's 128 trajectories say nothing"
+    )
     found = findings_of(
         run(
             **{

@@ -14,7 +14,7 @@ from tir_tools.report.history import History, Point, trend, where
 from tir_tools.report.key_figures import key_figures
 from tir_tools.report.metrics_log import MetricsError, MetricsLog
 from tir_tools.report.run_data import RunFiles, RunNotFoundError
-from tir_tools.report.settings import HIDDEN, Settings, read_settings
+from tir_tools.report.settings import HIDDEN, LaunchSettings, read_settings
 from tir_tools.report.status import RunState, read_status
 
 
@@ -126,12 +126,12 @@ def test_settings_of_the_demo_and_of_hydra(tmp_path: Path) -> None:
     shown = settings.overrides
     assert (shown["a.b"], shown["tir.sandbox.token_env"], shown["data.max_tokens"]) == ("2", "TOKEN", "5")
     assert [key for key, value in shown.items() if value == HIDDEN] == ["tir.sandbox.headers", "hub.api_key", "x.auth"]
-    assert read_settings(tmp_path) == Settings()
+    assert read_settings(tmp_path) == LaunchSettings()
 
 
 def test_settings_that_differ() -> None:
     """Those with two values, and those that one side leaves alone."""
-    first, second = Settings.of(["a=1", "b=1", "c=1"]), Settings.of(["a=1", "b=2", "d=3"])
+    first, second = LaunchSettings.of(["a=1", "b=1", "c=1"]), LaunchSettings.of(["a=1", "b=2", "d=3"])
     assert first.differences(second) == [("b", "1", "2"), ("c", "1", None), ("d", None, "3")]
 
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tir_tools.data.choice import Choice, Method, Window
 from tir_tools.data.problem import Role
-from tir_tools.data.rule import Rule
-from tir_tools.data.selection import Choice, Method, Window
+from tir_tools.data.rules import Rule
 
 data_app = typer.Typer(
     help="Problems for training and evaluation, in verl's format.", no_args_is_help=True, rich_markup_mode=None
@@ -65,10 +65,10 @@ def prepare(
 ) -> None:
     """Read, filter and write a data set; a manifest beside it says what was done."""
     from tir_tools.data.console import print_prepared, progress_bars, reported_errors
-    from tir_tools.data.preparing import Own, Request, prepare_files
-    from tir_tools.data.rules import Limits
+    from tir_tools.data.prepare import Own, PrepareRequest, prepare_files
+    from tir_tools.data.rules import RuleLimits
 
-    request = Request(
+    request = PrepareRequest(
         source=source,
         output=output,
         place=place,
@@ -81,7 +81,7 @@ def prepare(
         keep_instructions=keep_instructions,
         answer_lists=answer_lists,
         own=Own(name, role, question_column, answer_column),
-        limits=Limits(tuple(level or ()), max_question_chars, max_answer_chars, near_overlap),
+        limits=RuleLimits(tuple(level or ()), max_question_chars, max_answer_chars, near_overlap),
         workers=workers,
         dry_run=dry_run,
     )
@@ -111,12 +111,12 @@ def select(
 ) -> None:
     """Choose problems by how often a model solves them."""
     from tir_tools.data.console import print_selected, progress_bars, reported_errors
-    from tir_tools.data.selecting import Request, select_files
+    from tir_tools.data.select import SelectRequest, select_files
 
     with reported_errors():
         choice = Choice(method, Window(*window), count, bins, seed, threshold, epochs)
         with progress_bars() as progress:
-            outcome = select_files(Request(data, rates, choice, partition, output, dry_run), progress)
+            outcome = select_files(SelectRequest(data, rates, choice, partition, output, dry_run), progress)
         print_selected(outcome, Console())
 
 

@@ -15,13 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from math_answers import ScoringError
-from tir_tools.data import preparing, selecting
 from tir_tools.data import progress as progress_type
 from tir_tools.data.describe import Description, kind_of
 from tir_tools.data.errors import DataError
 from tir_tools.data.manifest import manifest_path
+from tir_tools.data.prepare import PreparedFile
 from tir_tools.data.problem import Problem, Role
-from tir_tools.data.rule import Rule
+from tir_tools.data.rules import Rule
+from tir_tools.data.select import SelectedFile
 from tir_tools.data.sources import SOURCES
 
 _BAR = 40
@@ -63,7 +64,7 @@ def print_sources(console: Console) -> None:
     console.print(table)
 
 
-def print_prepared(outcome: preparing.Outcome, console: Console) -> None:
+def print_prepared(outcome: PreparedFile, console: Console) -> None:
     """How many rows each rule found, and what was written."""
     benchmark = outcome.settings.role is Role.BENCHMARK
     counts = Counter(finding.rule for finding in outcome.prepared.findings)
@@ -94,7 +95,7 @@ def print_prepared(outcome: preparing.Outcome, console: Console) -> None:
         )
 
 
-def print_selected(outcome: selecting.Outcome, console: Console) -> None:
+def print_selected(outcome: SelectedFile, console: Console) -> None:
     """Counts, and bins or the mean curve."""
     table = Table("", "problems")
     table.columns[1].justify = "right"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from math_answers import Verdict
 from tir_tools.data.judge import Judge
 from tir_tools.data.problem import Problem
-from tir_tools.data.rule import Rule
-from tir_tools.data.rules import Finding, answer_texts
+from tir_tools.data.rules import Rule, RuleFinding, answer_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def _said(problem: Problem) -> str:
     return " or ".join(map(repr, problem.answers))
 
 
-def find_duplicates(problems: Sequence[Problem], judge: Judge) -> list[Finding]:
+def find_duplicates(problems: Sequence[Problem], judge: Judge) -> list[RuleFinding]:
     """A finding for every problem that its question's other rows make one too many.
 
     The first row of a question stays if all its ground truths are equal; if any two differ, or cannot be decided upon,
@@ -73,7 +72,7 @@ def find_duplicates(problems: Sequence[Problem], judge: Judge) -> list[Finding]:
     for group in several:
         first, *others = group.problems
         if first.id in conflicts:
-            findings += [Finding(problem, Rule.CONFLICT, conflicts[first.id]) for problem in group.problems]
+            findings += [RuleFinding(problem, Rule.CONFLICT, conflicts[first.id]) for problem in group.problems]
         else:
-            findings += [Finding(problem, Rule.DUPLICATE, f"row {first.row} is the first") for problem in others]
+            findings += [RuleFinding(problem, Rule.DUPLICATE, f"row {first.row} is the first") for problem in others]
     return findings

@@ -16,12 +16,11 @@ from typing import Any
 import verl_tir
 from tir_tools.data.errors import FileError
 from tir_tools.data.files import FileStamp
+from tir_tools.data.filter import FilterSettings, Prepared
 from tir_tools.data.mending import Remark
 from tir_tools.data.overlap import Match
-from tir_tools.data.prepare import Prepared, Settings
 from tir_tools.data.reading import Reading
-from tir_tools.data.rule import Rule
-from tir_tools.data.rules import Finding, answer_texts
+from tir_tools.data.rules import Rule, RuleFinding, answer_texts
 from tir_tools.files import write_text
 
 SCHEMA = 1
@@ -39,7 +38,7 @@ def prepare_manifest(
     *,
     source: Mapping[str, Any],
     reading: Reading,
-    settings: Settings,
+    settings: FilterSettings,
     held_out: Sequence[FileStamp],
     prepared: Prepared,
     written: Mapping[str, Any],
@@ -135,8 +134,8 @@ def _noted(reading: Reading, remark: Remark) -> dict[str, Any]:
     }
 
 
-def _by_rule(findings: Sequence[Finding]) -> dict[str, Any]:
-    found: dict[Rule, list[Finding]] = {rule: [] for rule in Rule}
+def _by_rule(findings: Sequence[RuleFinding]) -> dict[str, Any]:
+    found: dict[Rule, list[RuleFinding]] = {rule: [] for rule in Rule}
     for finding in findings:
         found[finding.rule].append(finding)
     return {

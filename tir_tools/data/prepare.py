@@ -1,111 +1,198 @@
-"""Which problems of a data set are kept, and why the others are not."""
+"""`verl-tir data prepare`, apart from its console: find the files, prepare them, write the result and its manifest."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from math_answers import Verdict
-from tir_tools.data.duplicates import find_duplicates
-from tir_tools.data.errors import RowError
-from tir_tools.data.judge import Judge
-from tir_tools.data.overlap import HeldOut, Match
-from tir_tools.data.problem import Problem, Role
-from tir_tools.data.progress import Progress, silent
-from tir_tools.data.rule import ALWAYS, OFF_BY_DEFAULT, Rule
-from tir_tools.data.rules import Finding, Limits, is_word_answer, text_finding
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What is asked of a problem."""
-
-    role: Role = Role.TRAIN
-    rules: frozenset[Rule] = frozenset(Rule) - OFF_BY_DEFAULT
-    limits: Limits = field(default_factory=Limits)
+from tir_tools.data.columns import USUAL, VERL, Columns
+from tir_tools.data.errors import CountError, DataError, FileError
+from tir_tools.data.files import FileStamp, find, stamp
+from tir_tools.data.filter import FilterSettings, Prepared, filter_problems
+from tir_tools.data.hub import fetch
+from tir_tools.data.judge import PoolJudge
+from tir_tools.data.manifest import manifest_path, prepare_manifest, refuse_foreign, write_manifest
+from tir_tools.data.overlap import Held, HeldOut
+from tir_tools.data.problem import Role
+from tir_tools.data.progress import Progress
+from tir_tools.data.reading import Reader, Reading
+from tir_tools.data.rules import ALWAYS, OFF_BY_DEFAULT, Rule, RuleLimits
+from tir_tools.data.sources import BY_NAME, Source
+from tir_tools.data.verl_format import needs_lists, write_problems
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What becomes of a data set."""
+class Own:
+    """What has to be said of a data set that is not among the known ones."""
 
-    kept: tuple[Problem, ...]
-    """In the source's order."""
-    findings: tuple[Finding, ...]
-    """In the source's order. In a training set these problems are dropped, in a benchmark they stay."""
-    overlap: tuple[Match, ...]
+    name: str | None = None
+    """None for the rows' own `data_source`, or the file's name."""
+    role: Role | None = None
+    """None for training data."""
+    question_column: str | None = None
+    answer_column: str | None = None
+
+    @property
+    def columns(self) -> Columns:
+        """Those in use, and before them the ones that were named."""
+        question = (self.question_column,) if self.question_column else USUAL.question
+        answer = (self.answer_column,) if self.answer_column else USUAL.answer
+        return replace(USUAL, question=question, answer=answer)
 
 
-def prepare(
-    problems: Sequence[Problem], settings: Settings, held_out: HeldOut, judge: Judge, progress: Progress = silent
-) -> Prepared:
-    """Ask all rules of all problems, the cheap ones first; what one of them drops the next ones do not see.
+@dataclass(frozen=True, slots=True)
+class PrepareRequest:
+    """What is to be prepared, and how."""
+
+    source: str
+    """The name of a known data set, or the path of another."""
+    output: Path | None = None
+    """None for `data/NAME.parquet`."""
+    place: Path | None = None
+    """Where a known data set lies; None for the hub."""
+    revision: str = "main"
+    against: tuple[Path, ...] = ()
+    keep: tuple[Rule, ...] = ()
+    drop: tuple[Rule, ...] = ()
+    expect: int | None = None
+    skip_bad_rows: bool = False
+    keep_instructions: bool = False
+    """Leave questions as they are, for a recipe without a prompt of its own."""
+    answer_lists: bool = False
+    """Write every ground truth as a list, to go with a file that has several accepted answers."""
+    own: Own = field(default_factory=Own)
+    limits: RuleLimits = field(default_factory=RuleLimits)
+    workers: int = 1
+    dry_run: bool = False
+
+    @property
+    def rules(self) -> frozenset[Rule]:
+        """Those that are asked."""
+        return frozenset(Rule) - OFF_BY_DEFAULT - frozenset(self.keep) | frozenset(self.drop)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedFile:
+    """What was done."""
+
+    title: str
+    reading: Reading
+    settings: FilterSettings
+    prepared: Prepared
+    held_out: int
+    """Problems that the data was compared with."""
+    output: Path | None
+    """None where nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """A data set, found."""
+
+    name: str
+    title: str
+    role: Role
+    paths: Sequence[Path]
+    reader: Reader
+    expected: int | None
+    record: dict[str, Any]
+    """For the manifest."""
+
+
+def prepare_files(request: PrepareRequest, progress: Progress) -> PreparedFile:
+    """Do what is requested.
 
     Raises:
-        RowError: a benchmark has a row without a question or a ground truth.
+        DataError: the data, a file or the request is wrong; nothing was written.
         ScoringError: the scorer does not come up.
     """
-    findings: list[Finding] = []
-    left = list(problems)
-
-    for number, problem in enumerate(left, start=1):
-        if finding := text_finding(problem, settings.limits, settings.rules):
-            findings.append(finding)
-        if number % 1000 == 0 or number == len(left):
-            progress("asking the rules", number, len(left))
-    if settings.role is Role.BENCHMARK and (empty := [item for item in findings if item.rule in ALWAYS]):
-        raise RowError(
-            f"row {empty[0].problem.row}: {empty[0].detail}, and a benchmark has to be whole; mend the row "
-            f"({len(empty)} such rows)"
+    if fixed := [rule for rule in request.keep if rule in ALWAYS]:
+        raise DataError(f"--keep {fixed[0]}: without it a row is no problem, so this rule is always on")
+    origin = _known(request) if request.source in BY_NAME else _own(request)
+    output = request.output or Path("data") / f"{origin.name}.parquet"
+    if output.suffix != ".parquet":
+        raise FileError(f"--output {output}: verl reads Parquet; let its name end in .parquet")
+    against = [path for place in request.against for path in find(place)]
+    if itself := {path.resolve() for path in against} & {path.resolve() for path in origin.paths}:
+        raise FileError(f"--against {min(itself).name}: the data would be compared with itself; name other files")
+    if output.resolve() in {path.resolve() for path in (*origin.paths, *against)}:
+        raise FileError(f"--output {output} is also an input; name another file")
+    if origin.role is Role.BENCHMARK and request.limits.levels:
+        raise DataError(f"{origin.name} is a benchmark, which is kept whole: leave --level out")
+    if not request.dry_run:
+        refuse_foreign(output)
+    reading = origin.reader.read(origin.paths, progress)
+    _check_count(origin, reading)
+    held, held_files = _held(against, progress)
+    settings = FilterSettings(origin.role, request.rules, request.limits)
+    with PoolJudge(request.workers, progress=progress) as judge:
+        prepared = filter_problems(reading.problems, settings, held, judge, progress)
+    written = None
+    if not request.dry_run:
+        if not prepared.kept:
+            (rule, count), *_ = Counter(finding.rule for finding in prepared.findings).most_common(1) or [("", 0)]
+            raise DataError(f"{origin.name}: no row is left; {rule} alone dropped {count} of {reading.rows}")
+        lists = request.answer_lists or needs_lists(prepared.kept)
+        write_problems(prepared.kept, origin.role.split, output, lists=lists)
+        manifest = prepare_manifest(
+            source={"name": origin.name, "expected": origin.expected, **origin.record},
+            reading=reading,
+            settings=settings,
+            held_out=held_files,
+            prepared=prepared,
+            written={"keep_instructions": request.keep_instructions, "answer_lists": lists},
+            output=stamp(output),
         )
-    left = _without(left, findings)
-
-    duplicates = [item for item in find_duplicates(left, judge) if item.rule in settings.rules]
-    findings += duplicates
-    left = _without(left, duplicates)
-
-    matches: list[Match] = []
-    if settings.rules & {Rule.OVERLAP, Rule.NEAR_OVERLAP} and len(held_out):
-        for number, problem in enumerate(left, start=1):
-            match = held_out.match(problem, settings.limits.near_overlap)
-            if match and (Rule.OVERLAP if match.exact else Rule.NEAR_OVERLAP) in settings.rules:
-                matches.append(match)
-            if number % 1000 == 0 or number == len(left):
-                progress("looking for benchmark problems", number, len(left))
-        shared = [_overlap_finding(match) for match in matches]
-        findings += shared
-        left = _without(left, shared)
-
-    if settings.rules & {Rule.UNREADABLE, Rule.UNDECIDED}:
-        unread = [item for item in _unreadable(left, judge) if item.rule in settings.rules]
-        findings += unread
-        left = _without(left, unread)
-
-    kept = problems if settings.role is Role.BENCHMARK else left
-    return Prepared(tuple(kept), tuple(sorted(findings, key=lambda item: item.problem.row)), tuple(matches))
+        write_manifest(manifest, manifest_path(output))
+        written = output
+    return PreparedFile(origin.title, reading, settings, prepared, len(held), written)
 
 
-def _without(problems: list[Problem], findings: Sequence[Finding]) -> list[Problem]:
-    rows = {finding.problem.row for finding in findings}
-    return [problem for problem in problems if problem.row not in rows]
+def _known(request: PrepareRequest) -> _Origin:
+    source: Source = BY_NAME[request.source]
+    if request.own != Own():
+        raise DataError(
+            f"{source.name} is a known data set, so --name, --role and columns are given; to read a file of that name "
+            f"in your own way, write ./{source.name}"
+        )
+    record: dict[str, Any] = {"repository": source.repository}
+    if request.place is None:
+        snapshot = fetch(source, request.revision)
+        folder, record["revision"] = snapshot.folder, snapshot.revision
+    else:
+        folder = request.place
+    reader = Reader(source.columns | VERL, source.name, request.skip_bad_rows, request.keep_instructions)
+    expected = source.expected if request.expect is None else request.expect
+    paths = find(folder, source.files)
+    return _Origin(source.name, source.title, source.role, paths, reader, expected, record)
 
 
-def _overlap_finding(match: Match) -> Finding:
-    rule = Rule.OVERLAP if match.exact else Rule.NEAR_OVERLAP
-    detail = f"{match.held.file}, row {match.held.problem.row}, similarity {match.similarity:.2f}"
-    return Finding(match.problem, rule, detail)
+def _own(request: PrepareRequest) -> _Origin:
+    place = Path(request.source)
+    if request.place is not None:
+        raise DataError(f"--from goes with a known data set, and {request.source!r} is none: {', '.join(BY_NAME)}")
+    if not place.exists():
+        raise FileError(f"{request.source!r} is neither a file or folder nor a known data set: {', '.join(BY_NAME)}")
+    own = request.own
+    reader = Reader(own.columns, own.name, request.skip_bad_rows, request.keep_instructions)
+    name = own.name or place.resolve().stem
+    return _Origin(name, name, own.role or Role.TRAIN, find(place), reader, request.expect, {})
 
 
-def _unreadable(problems: Sequence[Problem], judge: Judge) -> list[Finding]:
-    # Words are compared as text, and whether they are wanted is another rule's matter.
-    asked = dict.fromkeys(answer for problem in problems for answer in problem.answers if not is_word_answer(answer))
-    verdicts = dict(zip(asked, judge.readable(list(asked)), strict=True))
-    findings = []
-    for problem in problems:
-        found = {answer: verdicts.get(answer, Verdict.CORRECT) for answer in problem.answers}
-        undecided = [answer for answer, verdict in found.items() if verdict is Verdict.UNDECIDED]
-        if undecided:
-            findings.append(Finding(problem, Rule.UNDECIDED, repr(undecided[0])))
-        elif all(verdict is Verdict.WRONG for verdict in found.values()):
-            findings.append(Finding(problem, Rule.UNREADABLE, ", ".join(map(repr, problem.answers))))
-    return findings
+def _check_count(origin: _Origin, reading: Reading) -> None:
+    if origin.expected is not None and reading.rows != origin.expected:
+        files = ", ".join(file.name for file in reading.files)
+        raise CountError(
+            f"{origin.name}: {reading.rows} rows in {files}, where {origin.expected} are expected; a part of the data, "
+            f"or another version of it. If this is what you mean: --expect {reading.rows}"
+        )
+
+
+def _held(files: Sequence[Path], progress: Progress) -> tuple[HeldOut, list[FileStamp]]:
+    reader = Reader(USUAL)
+    readings = [reader.read([path], progress) for path in files]
+    held = [Held(problem, reading.files[0].name) for reading in readings for problem in reading.problems]
+    return HeldOut(held), [file for reading in readings for file in reading.files]

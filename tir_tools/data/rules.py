@@ -9,17 +9,69 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
 
 from math_answers import last_boxed
 from math_answers.latex_text import compact, is_words, tidy
 from tir_tools.data.errors import shortened
 from tir_tools.data.problem import Asked, Problem
-from tir_tools.data.rule import ALWAYS, Rule
+
+
+class Rule(StrEnum):
+    """A reason to drop a problem. They are asked in this order, and the first one that holds counts."""
+
+    NO_QUESTION = "no_question"
+    """The question is empty."""
+    NO_ANSWER = "no_answer"
+    r"""There is no ground truth, or no complete `\boxed{}` in the solution."""
+    LEVEL = "level"
+    """Its level is none of those that were named."""
+    LONG_QUESTION = "long_question"
+    """The question has more characters than `max_question_chars`."""
+    LONG_ANSWER = "long_answer"
+    """The ground truth has more characters than `max_answer_chars`."""
+    PROOF = "proof"
+    """A proof is asked for, and no value."""
+    SENTENCE = "sentence"
+    """The ground truth is a sentence or a solution, which no answer in a box is."""
+    MULTIPLE_CHOICE = "multiple_choice"
+    """The question lists options, so that a guess is right one time in five."""
+    SEVERAL_PARTS = "several_parts"
+    """The question has parts (a), (b), ..., and there is one ground truth."""
+    AMBIGUOUS = "ambiguous"
+    """Boxes of the solution disagree, the ground truth offers alternatives or says that answers vary, or the data set
+    calls the problem invalid."""
+    FIGURE = "figure"
+    """The question refers to a figure that is not there."""
+    FIGURE_CODE = "figure_code"
+    """The figure is there as Asymptote code, which a model without eyes has to read. Off by default."""
+    SCRIPT = "script"
+    """The question is written in another script than Latin (Chinese, Cyrillic, ...). Off by default."""
+    WORDS = "words"
+    """The ground truth is words: yes, even, a name. Off by default."""
+    CONFLICT = "conflict"
+    """The same question stands there with ground truths that differ; all of its rows are dropped."""
+    DUPLICATE = "duplicate"
+    """The same question stands there before."""
+    OVERLAP = "overlap"
+    """The question is one of a benchmark's."""
+    NEAR_OVERLAP = "near_overlap"
+    """The question is nearly one of a benchmark's."""
+    UNREADABLE = "unreadable"
+    """The scorer cannot read the ground truth as a value: only the very same text would be right."""
+    UNDECIDED = "undecided"
+    """The scorer ran out of time or memory over the ground truth."""
+
+
+ALWAYS = frozenset({Rule.NO_QUESTION, Rule.NO_ANSWER})
+"""Rules without which a row is no problem."""
+
+OFF_BY_DEFAULT = frozenset({Rule.FIGURE_CODE, Rule.SCRIPT, Rule.WORDS})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RuleLimits:
     """The numbers that the rules go by."""
 
     levels: tuple[int, ...] = ()
@@ -31,7 +83,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RuleFinding:
     """A rule that holds for a problem."""
 
     problem: Problem
@@ -40,15 +92,15 @@ class Finding:
     """What was found, for a person."""
 
 
-Check = Callable[[Problem, Limits], str | None]
+Check = Callable[[Problem, RuleLimits], str | None]
 """What was found, or None."""
 
 
-def text_finding(problem: Problem, limits: Limits, rules: frozenset[Rule]) -> Finding | None:
+def text_finding(problem: Problem, limits: RuleLimits, rules: frozenset[Rule]) -> RuleFinding | None:
     """The first of the rules that holds for a problem's own text."""
     for rule, check in _CHECKS:
         if (rule in rules or rule in ALWAYS) and (detail := check(problem, limits)) is not None:
-            return Finding(problem, rule, detail)
+            return RuleFinding(problem, rule, detail)
     return None
 
 
@@ -127,33 +179,33 @@ _FEW = 3
 """Characters of another script that are still a name or a symbol; words that are still a name or a value."""
 
 
-def _no_question(problem: Problem, limits: Limits) -> str | None:
+def _no_question(problem: Problem, limits: RuleLimits) -> str | None:
     return None if problem.question else "the question is empty"
 
 
-def _no_answer(problem: Problem, limits: Limits) -> str | None:
+def _no_answer(problem: Problem, limits: RuleLimits) -> str | None:
     if problem.answers:
         return None
     return "the ground truth is empty" if problem.solution is None else r"the solution has no complete \boxed{}"
 
 
-def _level(problem: Problem, limits: Limits) -> str | None:
+def _level(problem: Problem, limits: RuleLimits) -> str | None:
     if not limits.levels or problem.level in limits.levels:
         return None
     return "no level" if problem.level is None else f"level {problem.level}"
 
 
-def _long_question(problem: Problem, limits: Limits) -> str | None:
+def _long_question(problem: Problem, limits: RuleLimits) -> str | None:
     length = len(problem.question)
     return f"{length} characters" if length > limits.max_question_chars else None
 
 
-def _long_answer(problem: Problem, limits: Limits) -> str | None:
+def _long_answer(problem: Problem, limits: RuleLimits) -> str | None:
     length = max(map(len, problem.answers))
     return f"{length} characters" if length > limits.max_answer_chars else None
 
 
-def _proof(problem: Problem, limits: Limits) -> str | None:
+def _proof(problem: Problem, limits: RuleLimits) -> str | None:
     if problem.asked is Asked.PROOF:
         return "the data set says so"
     if none := [answer for answer in problem.answers if answer.casefold() in _NO_VALUE]:
@@ -162,18 +214,18 @@ def _proof(problem: Problem, limits: Limits) -> str | None:
     return repr(asks[0]) if asks and not _ASKS_FOR_VALUE.search(problem.question) else None
 
 
-def _sentence(problem: Problem, limits: Limits) -> str | None:
+def _sentence(problem: Problem, limits: RuleLimits) -> str | None:
     return next((shortened(answer) for answer in problem.answers if is_sentence(answer)), None)
 
 
-def _multiple_choice(problem: Problem, limits: Limits) -> str | None:
+def _multiple_choice(problem: Problem, limits: RuleLimits) -> str | None:
     if problem.asked is Asked.CHOICE:
         return "the data set says so"
     letters = "".join(next(filter(None, match.groups())) for match in _OPTION.finditer(problem.question))
     return f"options {', '.join(dict.fromkeys(letters))}" if re.search("A.*B.*C", letters) else None
 
 
-def _several_parts(problem: Problem, limits: Limits) -> str | None:
+def _several_parts(problem: Problem, limits: RuleLimits) -> str | None:
     marks = list(_PART.finditer(problem.question))
     borders = [*(mark.start() for mark in marks), len(problem.question)]
     # Conditions are numbered too; a part asks for something.
@@ -185,7 +237,7 @@ def _several_parts(problem: Problem, limits: Limits) -> str | None:
     return f"parts {', '.join(asking)}" if len(set(asking)) > 1 else None
 
 
-def _ambiguous(problem: Problem, limits: Limits) -> str | None:
+def _ambiguous(problem: Problem, limits: RuleLimits) -> str | None:
     if problem.complaint:
         return f"the data set says {problem.complaint!r}"
     for answer in problem.answers:
@@ -198,7 +250,7 @@ def _ambiguous(problem: Problem, limits: Limits) -> str | None:
     return f"boxes {', '.join(boxes.values())}" if len(boxes) > 1 else None
 
 
-def _figure(problem: Problem, limits: Limits) -> str | None:
+def _figure(problem: Problem, limits: RuleLimits) -> str | None:
     if _CODE_FIGURE.search(problem.question):
         return None
     found = _FIGURE.search(problem.question)
@@ -207,17 +259,17 @@ def _figure(problem: Problem, limits: Limits) -> str | None:
     return repr(found[0]) if found else None
 
 
-def _figure_code(problem: Problem, limits: Limits) -> str | None:
+def _figure_code(problem: Problem, limits: RuleLimits) -> str | None:
     found = _CODE_FIGURE.search(problem.question)
     return found[0] if found else None
 
 
-def _script(problem: Problem, limits: Limits) -> str | None:
+def _script(problem: Problem, limits: RuleLimits) -> str | None:
     count = len(_OTHER_SCRIPT.findall(problem.question))
     return f"{count} characters" if count > _FEW else None
 
 
-def _words(problem: Problem, limits: Limits) -> str | None:
+def _words(problem: Problem, limits: RuleLimits) -> str | None:
     return next((repr(answer) for answer in problem.answers if is_word_answer(answer)), None)
 
 

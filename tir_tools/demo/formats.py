@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tir_tools.demo.tasks.problem import Program
+from tir_tools.demo.tasks.kinds import DemoProgram
 from tir_tools.demo.transcripts import Call, Walk
 from verl_tir.rollout.observation import SIMPLETIR_FRAME, ObservationRule, ProgramRun, observe
 from verl_tir.rollout.turn_rules import torl
@@ -15,7 +15,7 @@ from verl_tir.trajectory import Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class MarkedSpan:
     """A stretch of a transcript."""
 
     text: str
@@ -28,7 +28,7 @@ class Transcript:
     """A question and a response as the trainer of the warm start takes them."""
 
     question: str
-    spans: tuple[Span, ...]
+    spans: tuple[MarkedSpan, ...]
     """The response without its end-of-message token."""
     ends: bool = True
     """Whether the model ends the message; after an answer in the tool's output the loop does."""
@@ -37,9 +37,9 @@ class Transcript:
 def transcript(walk: Walk, recipe: str) -> Transcript:
     """A walk in the format of a recipe's turn rule; SimpleTIR's where there is no other."""
     call = CALLS.get(recipe, CALLS["simpletir"])
-    spans: list[Span] = []
+    spans: list[MarkedSpan] = []
     for move in walk.moves:
-        spans += call(move.program) if isinstance(move, Call) else [Span(move.text, True)]
+        spans += call(move.program) if isinstance(move, Call) else [MarkedSpan(move.text, True)]
     return Transcript(walk.problem.question, tuple(spans))
 
 
@@ -53,32 +53,32 @@ def model_name(recipe: str, seed: int) -> str:
     return f"model-{recipe}-seed{seed}" if recipe in CALLS else f"model-simpletir-seed{seed}"
 
 
-def _run(program: Program) -> ProgramRun:
+def _run(program: DemoProgram) -> ProgramRun:
     outcome = Outcome.FAILED if program.error else Outcome.SUCCESS
     return ProgramRun(outcome, program.stdout, program.error, 1 if program.error else 0)
 
 
-def _simpletir_call(program: Program) -> list[Span]:
+def _simpletir_call(program: DemoProgram) -> list[MarkedSpan]:
     shown = observe(_run(program), ObservationRule.RESULT, 512, SIMPLETIR_FRAME).text
     # The newline that begins an observation is trained too: the rollout stops generating at the newline behind a fence
     # and cuts it off, and the observation brings its own.
-    return [Span(f"```py\n{program.code}\n```", True), Span(shown[:1], True), Span(shown[1:], False)]
+    return [MarkedSpan(f"```py\n{program.code}\n```", True), MarkedSpan(shown[:1], True), MarkedSpan(shown[1:], False)]
 
 
-def _torl_call(program: Program) -> list[Span]:
+def _torl_call(program: DemoProgram) -> list[MarkedSpan]:
     shown = observe(_run(program), ObservationRule.TORL, 256, torl.FRAME).text
-    return [Span(f"```python\n{program.code}\n```\n{torl.REQUEST}", True), Span(shown, False)]
+    return [MarkedSpan(f"```python\n{program.code}\n```\n{torl.REQUEST}", True), MarkedSpan(shown, False)]
 
 
-def _hermes_call(program: Program) -> list[Span]:
+def _hermes_call(program: DemoProgram) -> list[MarkedSpan]:
     body = json.dumps({"name": "code_interpreter", "arguments": {"code": program.code}})
     # As the tiny tokenizer's chat template writes a tool's message and the next turn's beginning.
     result = program.stdout or program.error
     shown = f"<|im_end|>\n<|im_start|>tool\n{result}<|im_end|>\n<|im_start|>assistant\n"
-    return [Span(f"{CALL_START}\n{body}\n{CALL_END}", True), Span(shown, False)]
+    return [MarkedSpan(f"{CALL_START}\n{body}\n{CALL_END}", True), MarkedSpan(shown, False)]
 
 
-CALLS: Mapping[str, Callable[[Program], list[Span]]] = {
+CALLS: Mapping[str, Callable[[DemoProgram], list[MarkedSpan]]] = {
     "simpletir": _simpletir_call,
     "torl": _torl_call,
     "hermes": _hermes_call,

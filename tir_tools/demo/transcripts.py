@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from random import Random
 
 from tir_tools.demo.tasks.data import problems
-from tir_tools.demo.tasks.problem import Problem, Program
+from tir_tools.demo.tasks.kinds import DemoProblem, DemoProgram
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """A turn that calls the tool, and what it prints."""
 
-    program: Program
+    program: DemoProgram
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ Move = Call | Say
 class Walk:
     """One way through a problem: any number of calls, then a last word."""
 
-    problem: Problem
+    problem: DemoProblem
     moves: tuple[Move, ...]
 
 
@@ -84,7 +84,7 @@ def walks(seed: int) -> Iterator[Walk]:
         yield Walk(problem, tuple(_moves(problem, rng)))
 
 
-def _moves(problem: Problem, rng: Random) -> Iterator[Move]:
+def _moves(problem: DemoProblem, rng: Random) -> Iterator[Move]:
     opening = _OPENINGS[problem.kind]
     ways = ("solve", "mistake", "think", "guess", "invent")
     match rng.choices(ways, [getattr(opening, way) for way in ways])[0]:
@@ -102,7 +102,7 @@ def _moves(problem: Problem, rng: Random) -> Iterator[Move]:
             yield from _solve(problem, rng)
 
 
-def _solve(problem: Problem, rng: Random) -> Iterator[Move]:
+def _solve(problem: DemoProblem, rng: Random) -> Iterator[Move]:
     """The solution's programs; it may be left before the last one, and badly ended behind it."""
     for program in problem.solution[:-1]:
         yield Call(program)
@@ -113,7 +113,7 @@ def _solve(problem: Problem, rng: Random) -> Iterator[Move]:
     yield _end(problem.solution[-1], rng)
 
 
-def _end(program: Program, rng: Random, doubt: float = 0.12) -> Say:
+def _end(program: DemoProgram, rng: Random, doubt: float = 0.12) -> Say:
     """A last word behind a program: what it printed in a box, or with probability `doubt` a void turn."""
     if program.error or rng.random() < doubt:
         return Say(rng.choice(_DOUBTS))

@@ -16,7 +16,7 @@ from math_answers import ScoringPool, Verdict
 from tir_tools.evaluation.folder import dumped, write_lines
 from tir_tools.evaluation.problems import Problem
 from tir_tools.evaluation.published import distances
-from tir_tools.evaluation.report import Report
+from tir_tools.evaluation.report import EvaluationReport
 from tir_tools.evaluation.request import Evaluation
 from tir_tools.evaluation.results import Answered, benchmark_result
 from tir_tools.evaluation.samples import Collected, Sample, sample_record
@@ -45,7 +45,7 @@ def conclude(evaluation: Evaluation, found: Collected, console: Console) -> None
             )
             for benchmark in evaluation.benchmarks
         )
-    report = Report(settings, results, tuple(distances(results, evaluation.compared)))
+    report = EvaluationReport(settings, results, tuple(distances(results, evaluation.compared)))
     write_lines(request.folder / "samples.jsonl", _sample_lines(evaluation, found, cast))
     write_text(request.folder / "results.json", json.dumps(report.record(), indent=2, ensure_ascii=False) + "\n")
     write_text(request.folder / "results.md", report.markdown())
@@ -80,7 +80,7 @@ def _sample_lines(
             yield sample_record(line, *place)
 
 
-def _show(report: Report, folder: Path, console: Console) -> None:
+def _show(report: EvaluationReport, folder: Path, console: Console) -> None:
     console.print(escape(report.used()), highlight=False)
     for grid in report.grids():
         table = Table(title=grid.title, title_justify="left")

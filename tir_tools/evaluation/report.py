@@ -52,7 +52,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class EvaluationReport:
     """All that is said of an evaluation."""
 
     settings: EvalSettings

@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tir_tools.report.catalogue import SECTIONS
 from tir_tools.report.drawing import draw
 from tir_tools.report.figure import DataLine, Figure, Kind
-from tir_tools.report.figures import SECTIONS
 from tir_tools.report.history import Series, trend
 from tir_tools.report.key_figures import NOTICED, Good, KeyFigure, key_figures
 from tir_tools.report.page import Chart, by_section, chart_data, render
@@ -32,7 +32,7 @@ _SECTION_OF |= {"grad_norm": 2, "log_probs": 2, "ratio": 2, "faults": 3, "phases
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparedRow:
     """A key figure of both runs, each the mean of its last steps."""
 
     name: str
@@ -66,21 +66,22 @@ def _labels(first: Run, second: Run) -> tuple[str, str]:
     return (first.name, second.name) if first.name != second.name else (f"{first.name} (A)", f"{second.name} (B)")
 
 
-def _rows(first: Run, second: Run) -> list[Row]:
+def _rows(first: Run, second: Run) -> list[ComparedRow]:
     others = {figure.name: figure for figure in key_figures(second.history)}
     rows = []
     for mine in key_figures(first.history):
         theirs = others.pop(mine.name, None)
         rows.append(_row(mine, theirs))
     return rows + [
-        Row(figure.name, "-", spell(_late(figure.series), figure.unit), "", "same") for figure in others.values()
+        ComparedRow(figure.name, "-", spell(_late(figure.series), figure.unit), "", "same")
+        for figure in others.values()
     ]
 
 
-def _row(mine: KeyFigure, theirs: KeyFigure | None) -> Row:
+def _row(mine: KeyFigure, theirs: KeyFigure | None) -> ComparedRow:
     value = _late(mine.series)
     if theirs is None:
-        return Row(mine.name, spell(value, mine.unit), "-", "", "same")
+        return ComparedRow(mine.name, spell(value, mine.unit), "-", "", "same")
     other = _late(theirs.series)
     change = other - value
     direction = "same"
@@ -89,7 +90,7 @@ def _row(mine: KeyFigure, theirs: KeyFigure | None) -> Row:
     sign = "+" if change > 0 else ""
     # A share that grew from 30% to 32% grew by two points, and by seven percent.
     words = spell(change, mine.unit).replace("%", " points")
-    return Row(mine.name, spell(value, mine.unit), spell(other, mine.unit), sign + words, direction)
+    return ComparedRow(mine.name, spell(value, mine.unit), spell(other, mine.unit), sign + words, direction)
 
 
 def _noise(mine: KeyFigure, theirs: KeyFigure) -> float:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from tir_tools.report import marks_sandbox, marks_stability
 from tir_tools.report.history import History
 from tir_tools.report.marks import (
-    Finding,
     Level,
     Mark,
     OneTurn,
     RewardFalls,
+    RunFinding,
     ToolDecay,
     VoidRising,
     VoidTrained,
     look,
 )
-from tir_tools.report.status import RunState, RunStatus
+from tir_tools.report.status import RunProgress, RunState
 
 MARKS: tuple[Mark, ...] = (
     marks_sandbox.SandboxFaults(),
@@ -49,7 +49,7 @@ _ADVICE = {
 }
 
 
-def findings_of(history: History, status: RunStatus) -> list[Finding]:
+def findings_of(history: History, status: RunProgress) -> list[RunFinding]:
     """What stands out, the worst first; that a run ended with an error before all else."""
     found = look(history, MARKS)
     if status.state is not RunState.FAILED:
@@ -58,7 +58,7 @@ def findings_of(history: History, status: RunStatus) -> list[Finding]:
     name = error.partition(":")[0]
     after = "before its first step" if status.last_step is None else f"after step {status.last_step}"
     last = (status.last_step, status.last_step) if status.last_step is not None else None
-    failed = Finding(
+    failed = RunFinding(
         "run failed",
         Level.PROBLEM,
         f"The run ended with an error {after}",

@@ -24,7 +24,7 @@ _KINDS = (
 )
 
 
-class Run(NamedTuple):
+class ColourRun(NamedTuple):
     """Characters of one colour."""
 
     kind: str
@@ -32,30 +32,30 @@ class Run(NamedTuple):
     text: str
 
 
-def colour_runs(text: str) -> list[Run]:
+def colour_runs(text: str) -> list[ColourRun]:
     """Runs that make up the text: Python between fences in its colours, all else plain."""
-    found: list[Run] = []
+    found: list[ColourRun] = []
     position = 0
     for block in _BLOCK.finditer(text):
-        _append(found, Run("", text[position : block.start(1)]))
+        _append(found, ColourRun("", text[position : block.start(1)]))
         coloured = list(_coloured(block[1]))
         # Lexers may drop a letter, such as a byte order mark; then nothing is coloured, rather than shifted.
         whole = "".join(run.text for run in coloured) == block[1]
-        for run in coloured if whole else [Run("code", block[1])]:
+        for run in coloured if whole else [ColourRun("code", block[1])]:
             _append(found, run)
         position = block.end(1)
-    _append(found, Run("", text[position:]))
+    _append(found, ColourRun("", text[position:]))
     return found
 
 
-def _coloured(code: str) -> Iterator[Run]:
+def _coloured(code: str) -> Iterator[ColourRun]:
     # The lexer writes all line ends alike, which would shift what follows.
     for line in re.split(r"(\r)", code):
         if line == "\r":
-            yield Run("code", line)
+            yield ColourRun("code", line)
             continue
         for token, value in _LEXER.get_tokens(line) if line else ():
-            yield Run(_kind(token), value)
+            yield ColourRun(_kind(token), value)
 
 
 @cache
@@ -63,10 +63,10 @@ def _kind(token: _TokenType) -> str:
     return next((kind for kinds, kind in _KINDS if token in kinds), "code")
 
 
-def _append(runs: list[Run], run: Run) -> None:
+def _append(runs: list[ColourRun], run: ColourRun) -> None:
     if not run.text:
         return
     if runs and runs[-1].kind == run.kind:
-        runs[-1] = Run(run.kind, runs[-1].text + run.text)
+        runs[-1] = ColourRun(run.kind, runs[-1].text + run.text)
     else:
         runs.append(run)

@@ -1,8 +1,8 @@
 """What stands out in a run: rules that say in a sentence what is off, and what to try.
 
-Each rule is a small class with a `name` and `look(history)`, which gives a `Finding` where it fires. Thresholds are the
-class's own fields, so that they can be seen and tested. The rules see metrics, `dump/...` ones of the trajectory dump
-included where there is one.
+Each rule is a small class with a `name` and `look(history)`, which gives a `RunFinding` where it fires. Thresholds are
+the class's own fields, so that they can be seen and tested. The rules see metrics, `dump/...` ones of the trajectory
+dump included where there is one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RunFinding:
     """A rule that fired."""
 
     mark: str
@@ -51,7 +51,7 @@ class Mark(Protocol):
 
     name: ClassVar[str]
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """The finding, or None where all is well or nothing is known."""
 
 
@@ -88,11 +88,11 @@ class VoidRising:
     rise: float = 0.1
     """Between the ends of the run."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         found = trend(sound(history, "tir/void_ratio"))
         if found is None or found.change < self.rise:
             return None
-        return Finding(
+        return RunFinding(
             self.name,
             Level.WATCH if found.late < 0.5 else Level.PROBLEM,
             "Void trajectories are rising",
@@ -114,13 +114,13 @@ class VoidTrained:
     least: float = 0.02
     """Share of a step's trajectories."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         series = history.series("dump/void_trained") or _void_and_unmasked(history)
         span = where(series, lambda value: value > self.least)
         if span is None or _suffixes_are_cut(history):
             return None
         worst = max(point.value for point in series)
-        return Finding(
+        return RunFinding(
             self.name,
             Level.PROBLEM if worst > 0.1 else Level.WATCH,
             "Void trajectories are trained on",
@@ -162,11 +162,11 @@ class ToolDecay:
     kept: float = 0.75
     """Of the share of trajectories with code that the run began with."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         found = trend(sound(history, "tir/code_ratio"))
         if found is None or found.early < 0.1 or found.late > self.kept * found.early:
             return None
-        return Finding(
+        return RunFinding(
             self.name,
             Level.PROBLEM if found.late < 0.5 * found.early else Level.WATCH,
             "The model unlearns the tool",
@@ -186,11 +186,11 @@ class OneTurn:
     above_one: float = 0.3
     """Turns beyond the first that it must have had, on average."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         found = trend(sound(history, "tir/turns/mean"))
         if found is None or found.early - 1 < self.above_one or found.late - 1 > 0.35 * (found.early - 1):
             return None
-        return Finding(
+        return RunFinding(
             self.name,
             Level.PROBLEM,
             "Trajectories collapse to one turn",
@@ -211,7 +211,7 @@ class RewardFalls:
     kept: float = 0.7
     """Of the share of right answers that the run had at its best."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         series = sound(history, "tir/correct_ratio")
         if len(series) < 6:
             return None
@@ -222,7 +222,7 @@ class RewardFalls:
         best = max(range(len(means)), key=means.__getitem__)
         if means[best] < 0.05 or means[-1] > self.kept * means[best]:
             return None
-        return Finding(
+        return RunFinding(
             self.name,
             Level.PROBLEM,
             "Right answers are falling",
@@ -234,7 +234,7 @@ class RewardFalls:
         )
 
 
-def look(history: History, marks: Sequence[Mark]) -> list[Finding]:
+def look(history: History, marks: Sequence[Mark]) -> list[RunFinding]:
     """The findings of all rules, the worst first."""
     found = [finding for mark in marks if (finding := mark.look(history)) is not None]
     order = list(Level)

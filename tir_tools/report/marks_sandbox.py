@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from sandbox_client import FAULT_KINDS
 from tir_tools.report.history import History, Series, trend, where
-from tir_tools.report.marks import Finding, Level, share, steps, whole
+from tir_tools.report.marks import Level, RunFinding, share, steps, whole
 from tir_tools.report.words import Unit, spell
 
 _CALLS, _FAULTED = "tir/sandbox/calls/total", "tir/sandbox/calls/faulted/total"
@@ -19,7 +19,7 @@ class SandboxFaults:
     most: float = 0.01
     """Share of a step's calls."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """Of any step."""
         series = history.ratio(_FAULTED, _CALLS)
         span = where(series, lambda value: value > self.most)
@@ -27,7 +27,7 @@ class SandboxFaults:
             return None
         worst = max(series, key=lambda point: point.value)
         kinds = _kinds(history, span)
-        return Finding(
+        return RunFinding(
             self.name,
             Level.PROBLEM if worst.value > 0.05 else Level.WATCH,
             "The sandbox failed",
@@ -47,7 +47,7 @@ class Aborted:
     most: float = 0.01
     """Share of a step's trajectories."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """Of any step; the reasons are named."""
         series = history.series("tir/aborted_ratio")
         span = where(series, lambda value: value > self.most)
@@ -61,7 +61,7 @@ class Aborted:
             "the prompt was too long": values.get("tir/stop/prompt_too_long", 0.0),
         }
         reasons = ", ".join(f"{name}: {share(value)}" for name, value in why.items() if value)
-        return Finding(
+        return RunFinding(
             self.name,
             Level.PROBLEM if worst.value > 0.05 else Level.WATCH,
             "Trajectories were given up",
@@ -82,7 +82,7 @@ class SandboxSlow:
     least_seconds: float = 10.0
     """Of its tool calls: what is short does not matter."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """At the end of the run."""
         tool = trend(history.series("tir/agent_loop/slowest/tool_calls"))
         engine = trend(history.series("tir/agent_loop/slowest/generate_sequences"))
@@ -101,7 +101,7 @@ class SandboxSlow:
             "queue": "Calls wait in the service: give it more workers or machines.",
             "run": "The programs themselves are slow: lower tir.sandbox.run_timeout.",
         }[longest]
-        return Finding(
+        return RunFinding(
             self.name,
             Level.WATCH,
             "Steps wait for the sandbox",
@@ -118,14 +118,14 @@ class EndpointsOut:
     name: ClassVar[str] = "endpoints out"
     most_steps: int = 2
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """For more than a step or two: a restart is no event."""
         series = history.series("tir/sandbox/endpoints/broken/max")
         out = [point for point in series if point.value > 0]
         if len(out) < self.most_steps:
             return None
         known = max((point.value for point in history.series("tir/sandbox/endpoints/max")), default=0)
-        return Finding(
+        return RunFinding(
             self.name,
             Level.WATCH,
             "Endpoints got no calls",
@@ -143,14 +143,14 @@ class CodeFails:
     least: float = 0.5
     """Share of programs that should pass."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """At the end of the run, where programs are more than a handful."""
         passed, calls = trend(history.series("tir/code_pass_ratio")), trend(history.series("tir/tool/calls/total"))
         if passed is None or calls is None or passed.late >= self.least or calls.late < 10:
             return None
         slow = trend(_ratio(history, "tir/tool/time_limit/total"))
         too_slow = slow is not None and slow.late > 0.5 * (1 - passed.late)
-        return Finding(
+        return RunFinding(
             self.name,
             Level.WATCH,
             "Most programs fail",
@@ -171,12 +171,12 @@ class OutputCut:
     most: float = 0.2
     """Share of programs."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """At the end of the run."""
         found = trend(history.series("tir/observation/truncated_ratio"))
         if found is None or found.late < self.most:
             return None
-        return Finding(
+        return RunFinding(
             self.name,
             Level.NOTE,
             "Outputs are cut",

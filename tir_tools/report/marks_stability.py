@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tir_tools.report.history import History, trend, where
-from tir_tools.report.marks import Finding, Level, share, sound, steps, whole
+from tir_tools.report.marks import Level, RunFinding, share, sound, steps, whole
 from tir_tools.report.words import Unit, spell
 
 
@@ -17,7 +17,7 @@ class GradientSpikes:
     times: float = 5.0
     """Of the median of the steps so far."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """Of six steps at least, for the first ones move a lot."""
         series = history.series("actor/grad_norm")
         spikes = []
@@ -35,7 +35,7 @@ class GradientSpikes:
             if falling is not None and falling.change < -1
             else ""
         )
-        return Finding(
+        return RunFinding(
             self.name,
             Level.WATCH,
             "The gradient norm spikes",
@@ -55,7 +55,7 @@ class LateTurnsImprobable:
     reached: float = 0.05
     """Least share of trajectories that have such a turn: 1% of a handful's tokens is one token."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """Of turns from the second on."""
         falls = []
         for turn in (*map(str, range(2, 9)), "9plus"):
@@ -66,7 +66,7 @@ class LateTurnsImprobable:
         if not falls:
             return None
         _, turn, found = min(falls)
-        return Finding(
+        return RunFinding(
             self.name,
             Level.WATCH,
             "Tokens of late turns become improbable",
@@ -85,13 +85,13 @@ class ImportanceRatio:
     name: ClassVar[str] = "importance ratio"
     bound: float = 20.0
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """Of any step."""
         series = history.series("actor/importance_ratio_max")
         span = where(series, lambda value: value > self.bound)
         if span is None:
             return None
-        return Finding(
+        return RunFinding(
             self.name,
             Level.WATCH,
             "Importance ratios explode",
@@ -110,12 +110,12 @@ class Overlong:
     most: float = 0.15
     """Share of trajectories."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """At the end of the run."""
         found = trend(history.series("tir/stop/response_budget"))
         if found is None or found.late < self.most:
             return None
-        return Finding(
+        return RunFinding(
             self.name,
             Level.WATCH,
             "Trajectories run out of room",
@@ -131,13 +131,13 @@ class Overlong:
 class NoSignal:
     name: ClassVar[str] = "updates without signal"
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """Of any step."""
         series = history.series("tir/filter/updates_without_signal/total")
         span = where(series, lambda value: value > 0)
         if span is None:
             return None
-        return Finding(
+        return RunFinding(
             self.name,
             Level.PROBLEM,
             "Updates in which nothing could train",
@@ -156,14 +156,14 @@ class GroupsAlike:
     most: float = 0.6
     """Share of a step's groups."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """At the end of the run."""
         mixed = trend(sound(history, "dump/groups/mixed"))
         if mixed is None or 1 - mixed.late < self.most:
             return None
         wrong = trend(sound(history, "dump/groups/all wrong"))
         too_hard = wrong is not None and wrong.late > 0.5 * (1 - mixed.late)
-        return Finding(
+        return RunFinding(
             self.name,
             Level.NOTE,
             "Most groups teach nothing",
@@ -182,14 +182,14 @@ class Undecided:
     most: float = 0.01
     """Share of trajectories."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """Of any step."""
         series = history.series("dump/undecided")
         span = where(series, lambda value: value > self.most)
         if span is None:
             return None
         worst = max(point.value for point in series)
-        return Finding(
+        return RunFinding(
             self.name,
             Level.PROBLEM if worst > 0.1 else Level.WATCH,
             "Rewards could not be decided",
@@ -208,12 +208,12 @@ class FilterTakesGoodWork:
     most: float = 0.1
     """Share of the void trajectories."""
 
-    def look(self, history: History) -> Finding | None:
+    def look(self, history: History) -> RunFinding | None:
         """At the end of the run, where void trajectories are more than a few."""
         right, void = trend(history.series("tir/void_correct_ratio")), trend(history.series("tir/void_ratio"))
         if right is None or void is None or right.late < self.most or void.late < 0.05:
             return None
-        return Finding(
+        return RunFinding(
             self.name,
             Level.NOTE,
             "The void filter takes good work",

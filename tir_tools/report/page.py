@@ -15,10 +15,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tir_tools.report.catalogue import FIGURES
 from tir_tools.report.drawing import BOTTOM, LEFT, RIGHT, TOP, Drawing, draw, sparkline
 from tir_tools.report.embed import embed
 from tir_tools.report.figure import Figure, lines_of
-from tir_tools.report.figures import FIGURES
 from tir_tools.report.key_figures import key_figures
 from tir_tools.report.marks import Level
 from tir_tools.report.run_data import Run

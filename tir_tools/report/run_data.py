@@ -9,10 +9,10 @@ from pathlib import Path
 from tir_tools.report.dump_index import DumpIndex, index_dump
 from tir_tools.report.findings import findings_of
 from tir_tools.report.history import History
-from tir_tools.report.marks import Finding
+from tir_tools.report.marks import RunFinding
 from tir_tools.report.metrics_log import MetricsLog
-from tir_tools.report.settings import Settings, read_settings
-from tir_tools.report.status import RunStatus, read_status
+from tir_tools.report.settings import LaunchSettings, read_settings
+from tir_tools.report.status import RunProgress, read_status
 from verl_tir.dump.reader import dump_files
 
 _DUMP_NAMES = ("trajectories", "dump")
@@ -69,13 +69,13 @@ class Run:
     """What is known of a run."""
 
     name: str
-    settings: Settings
-    status: RunStatus
+    settings: LaunchSettings
+    status: RunProgress
     history: History
     """The metrics, with what the dump adds to them."""
     index: DumpIndex | None
     """None without a dump."""
-    findings: tuple[Finding, ...]
+    findings: tuple[RunFinding, ...]
     """The worst first."""
     remarks: tuple[str, ...]
     """On what the files lack."""
@@ -90,7 +90,7 @@ def read_run(files: RunFiles) -> Run:
     logged = MetricsLog(files.metrics).read()
     index = None if files.dump is None else index_dump(files.dump)
     history = logged if index is None else logged.with_values(index.metrics)
-    settings = Settings() if files.folder is None else read_settings(files.folder)
+    settings = LaunchSettings() if files.folder is None else read_settings(files.folder)
     status = read_status(files.folder, files.log, files.metrics, history.last_step, settings.total_steps)
     return Run(
         files.name,

@@ -24,14 +24,14 @@ class Difference(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class LaunchSettings:
     """The overrides of a launch command, in its order."""
 
     overrides: dict[str, str] = field(default_factory=dict)
     """By key, without leading plus signs; of a key that is given twice the last one, as Hydra takes it."""
 
     @classmethod
-    def of(cls, words: Iterable[str]) -> Settings:
+    def of(cls, words: Iterable[str]) -> LaunchSettings:
         """From the words of a launch command; what is no override is passed over."""
         found: dict[str, str] = {}
         for word in words:
@@ -58,21 +58,21 @@ class Settings:
         text = self.overrides.get("trainer.total_training_steps", "")
         return int(text) if text.isdecimal() else None
 
-    def differences(self, other: Settings) -> list[Difference]:
+    def differences(self, other: LaunchSettings) -> list[Difference]:
         """Keys whose values differ, in the order of the launch commands."""
         keys = dict.fromkeys((*self.overrides, *other.overrides))
         every = (Difference(key, self.overrides.get(key), other.overrides.get(key)) for key in keys)
         return [difference for difference in every if difference.mine != difference.theirs]
 
 
-def read_settings(folder: Path) -> Settings:
+def read_settings(folder: Path) -> LaunchSettings:
     """From the demo's `command.txt`, or from the overrides that Hydra keeps in its own folder; empty without either."""
     command = folder / "command.txt"
     if command.is_file():
         lines = command.read_text(encoding="utf-8", errors="replace").splitlines()
-        return Settings.of(line.strip().removesuffix("\\").strip() for line in lines)
+        return LaunchSettings.of(line.strip().removesuffix("\\").strip() for line in lines)
     for path in (folder / "hydra" / ".hydra" / "overrides.yaml", folder / ".hydra" / "overrides.yaml"):
         if path.is_file():
             words = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-            return Settings.of(map(str, words))
-    return Settings()
+            return LaunchSettings.of(map(str, words))
+    return LaunchSettings()

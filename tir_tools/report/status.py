@@ -29,7 +29,7 @@ class RunState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RunStatus:
+class RunProgress:
     state: RunState
     last_step: int | None
     total_steps: int | None
@@ -42,7 +42,7 @@ class RunStatus:
 
 def read_status(
     folder: Path | None, log: Path | None, metrics: tuple[Path, ...], last_step: int | None, total_steps: int | None
-) -> RunStatus:
+) -> RunProgress:
     """From the exit status that the demo leaves, else from the log and the steps done.
 
     Args:
@@ -65,7 +65,7 @@ def read_status(
         state = RunState.OPEN if error is None else RunState.FAILED
     if state is RunState.FAILED and error is None:
         error = _last_error(log)
-    return RunStatus(state, last_step, total_steps, written, error)
+    return RunProgress(state, last_step, total_steps, written, error)
 
 
 def _exit_status(folder: Path | None) -> int | None:

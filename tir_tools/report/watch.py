@@ -15,11 +15,11 @@ from rich.text import Text
 from tir_tools.report.findings import findings_of
 from tir_tools.report.history import History, Series
 from tir_tools.report.key_figures import key_figures
-from tir_tools.report.marks import Finding, Level
+from tir_tools.report.marks import Level, RunFinding
 from tir_tools.report.metrics_log import MetricsLog
 from tir_tools.report.run_data import RunFiles
-from tir_tools.report.settings import Settings, read_settings
-from tir_tools.report.status import RunState, RunStatus, read_status
+from tir_tools.report.settings import LaunchSettings, read_settings
+from tir_tools.report.status import RunProgress, RunState, read_status
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 24
@@ -32,7 +32,7 @@ _DIRECTIONS = {"better": "green", "worse": "red", "same": ""}
 class Look:
     """What was seen."""
 
-    status: RunStatus
+    status: RunProgress
     shown: RenderableType
 
 
@@ -42,7 +42,7 @@ class Watch:
     def __init__(self, files: RunFiles) -> None:
         self._files = files
         self._log = MetricsLog(files.metrics)
-        self._settings = Settings() if files.folder is None else read_settings(files.folder)
+        self._settings = LaunchSettings() if files.folder is None else read_settings(files.folder)
 
     def look(self) -> Look:
         """How far the run is, and what there is to show."""
@@ -73,7 +73,7 @@ def watch(files: RunFiles, console: Console, every: float, once: bool) -> None:
             live.update(seen.shown, refresh=True)
 
 
-def view(name: str, settings: Settings, status: RunStatus, history: History) -> RenderableType:
+def view(name: str, settings: LaunchSettings, status: RunProgress, history: History) -> RenderableType:
     """Header, key figures and what stands out."""
     total = "" if status.total_steps is None else f" of {status.total_steps}"
     step = "-" if status.last_step is None else f"{status.last_step}{total}"
@@ -108,7 +108,7 @@ def spark(series: Series, width: int = _SPARK_WIDTH) -> str:
     return "".join(_BLOCKS[round((value - low) * scale)] for value in values)
 
 
-def _finding(finding: Finding) -> Text:
+def _finding(finding: RunFinding) -> Text:
     style = _STYLES[finding.level]
     return Text.assemble((f"{finding.level}: {finding.title}. ", style), finding.reading)
 

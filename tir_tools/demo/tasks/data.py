@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from random import Random
 from typing import Protocol, TypeVar
 
-from tir_tools.demo.tasks.kinds import KINDS
-from tir_tools.demo.tasks.problem import Problem
+from tir_tools.demo.tasks.kinds import KINDS, DemoProblem
 
 
-def problems(seed: int) -> Iterator[Problem]:
+def problems(seed: int) -> Iterator[DemoProblem]:
     """An endless stream of problems, the kinds in turn; the same for the same seed."""
     rng = Random(seed)
     while True:
@@ -22,7 +21,7 @@ def problems(seed: int) -> Iterator[Problem]:
             yield problem
 
 
-def split(seed: int, train: int, validation: int) -> tuple[list[Problem], list[Problem]]:
+def split(seed: int, train: int, validation: int) -> tuple[list[DemoProblem], list[DemoProblem]]:
     """Two disjoint lists of distinct problems, with all kinds in each."""
     return distinct(problems(seed), train, validation)
 
@@ -45,7 +44,7 @@ def distinct(stream: Iterator[_P], first: int, second: int) -> tuple[list[_P], l
     return chosen[:first], chosen[first:]
 
 
-def verl_row(problem: Problem, index: int, part: str) -> dict[str, object]:
+def verl_row(problem: DemoProblem, index: int, part: str) -> dict[str, object]:
     """A problem in the format of verl's data files."""
     return {
         "data_source": problem.kind,

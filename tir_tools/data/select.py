@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tir_tools.data.choice import Choice, select
 from tir_tools.data.columns import USUAL
 from tir_tools.data.errors import DataError, FileError
 from tir_tools.data.files import stamp
@@ -18,12 +19,11 @@ from tir_tools.data.manifest import manifest_path, refuse_foreign, select_manife
 from tir_tools.data.progress import Progress
 from tir_tools.data.rates import Rates, Wanted, read_rates
 from tir_tools.data.reading import Reader
-from tir_tools.data.selection import Choice, select
 from tir_tools.data.verl_format import write_table
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SelectRequest:
     """What is to be selected, and how."""
 
     data: Path
@@ -39,7 +39,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SelectedFile:
     """What was done."""
 
     figures: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Outcome:
     """None where nothing was written."""
 
 
-def select_files(request: Request, progress: Progress) -> Outcome:
+def select_files(request: SelectRequest, progress: Progress) -> SelectedFile:
     """Do what is requested. Rows stay as they are, `extra_info.index` included, and in their order.
 
     Raises:
@@ -88,7 +88,7 @@ def select_files(request: Request, progress: Progress) -> Outcome:
         )
         write_manifest(manifest, manifest_path(output))
         written = output
-    return Outcome(selected.figures, rates.unknown, written)
+    return SelectedFile(selected.figures, rates.unknown, written)
 
 
 def _indices(table: pa.Table) -> list[int]:
