@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,7 +29,7 @@ class Engine:
         return SimpleNamespace(token_ids=self.ids, log_probs=wanted, stop_reason="completed", extra_fields={})
 
 
-def roll_out(monkeypatch: pytest.MonkeyPatch, *, log_probs: bool = True, **tir: Any) -> AgentLoopOutput:
+async def roll_out(monkeypatch: pytest.MonkeyPatch, *, log_probs: bool = True, **tir: Any) -> AgentLoopOutput:
     """One trajectory of the agent loop as verl builds it."""
     tokenizer = train_tokenizer(seed=0)
     # Nothing is sent there: the trajectory holds no code.
@@ -39,58 +38,57 @@ def roll_out(monkeypatch: pytest.MonkeyPatch, *, log_probs: bool = True, **tir: 
     config = OmegaConf.create({"tir": tir, "actor_rollout_ref": {"rollout": rollout}})
     monkeypatch.setattr(TirAgentLoop, "_shared", None)
 
-    async def run() -> AgentLoopOutput:
-        loop = TirAgentLoop(
-            trainer_config=DictConfigWrap(config),
-            server_manager=Engine(tokenizer),
-            tokenizer=tokenizer,
-            processor=None,
-            dataset_cls=None,
-            data_config=DictConfigWrap(OmegaConf.create({})),
+    loop = TirAgentLoop(
+        trainer_config=DictConfigWrap(config),
+        server_manager=Engine(tokenizer),
+        tokenizer=tokenizer,
+        processor=None,
+        dataset_cls=None,
+        data_config=DictConfigWrap(OmegaConf.create({})),
+    )
+    try:
+        return await loop.run(
+            {"logprobs": log_probs},
+            raw_prompt=[{"role": "user", "content": "2 + 3?"}],
+            reward_model={"ground_truth": "5"},
+            data_source="sums",
         )
-        try:
-            return await loop.run(
-                {"logprobs": log_probs},
-                raw_prompt=[{"role": "user", "content": "2 + 3?"}],
-                reward_model={"ground_truth": "5"},
-                data_source="sums",
-            )
-        finally:
-            await (await loop.shared.sandbox()).client.close()
-
-    return asyncio.run(run())
+    finally:
+        await (await loop.shared.sandbox()).client.close()
 
 
-def test_a_turn_carries_its_log_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_turn_carries_its_log_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reduced, those of the tokens that were kept."""
-    output = roll_out(monkeypatch)
+    output = await roll_out(monkeypatch)
     (turn,) = Trajectory.from_record(output.extra_fields["tir"]).turns
     assert turn.log_probs == reduce_log_probs(LOG_PROBS)
     assert output.response_logprobs == LOG_PROBS
 
 
-def test_log_probabilities_that_were_not_asked_for_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_log_probabilities_that_were_not_asked_for_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """With `calculate_log_probs=false` the tokens are not taken for certain, and verl gets none."""
-    output = roll_out(monkeypatch, log_probs=False)
+    output = await roll_out(monkeypatch, log_probs=False)
     trajectory = Trajectory.from_record(output.extra_fields["tir"])
     assert (trajectory.stop_reason, trajectory.turns[0].log_probs) == (StopReason.VOID, None)
     assert output.response_logprobs is None
 
 
 @pytest.mark.parametrize("folder", [None, "/tmp/dump"])
-def test_what_only_the_dump_needs_is_there_only_for_it(folder: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_only_the_dump_needs_is_there_only_for_it(
+    folder: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Text, ground truth and benchmark travel through storage when there is a dump to hold them."""
-    record = roll_out(monkeypatch, dump_dir=folder).extra_fields["tir"]
+    record = (await roll_out(monkeypatch, dump_dir=folder)).extra_fields["tir"]
     assert record.get("ground_truth") == (None if folder is None else "5")
     assert record.get("data_source") == (None if folder is None else "sums")
     assert ("segments" in record) is (folder is not None)
 
 
-def test_tokens_are_dumped_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tokens_are_dumped_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model's segments then say which character is which token's and how probable it was; others never do."""
-    plain = roll_out(monkeypatch, dump_dir="/tmp/dump").extra_fields["tir"]["segments"]
+    plain = (await roll_out(monkeypatch, dump_dir="/tmp/dump")).extra_fields["tir"]["segments"]
     assert [segment.keys() for segment in plain] == [{"role", "text"}] * 2
-    record = roll_out(monkeypatch, dump_dir="/tmp/dump", dump_token_log_probs=True).extra_fields["tir"]
+    record = (await roll_out(monkeypatch, dump_dir="/tmp/dump", dump_token_log_probs=True)).extra_fields["tir"]
     prompt, model = map(Segment.from_record, record["segments"])
     assert prompt.tokens is None
     assert model.tokens.log_probs == tuple(LOG_PROBS)

@@ -20,7 +20,7 @@ Column = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class BatchColumns:
     """The batch's trajectories, then all their turns in the order of the batch, one entry each."""
 
     stop: list[StopReason]
@@ -56,7 +56,7 @@ class Columns:
     log_probs: list[LogProbs | None]
 
     @classmethod
-    def of(cls, batch: Sequence[FinishedRow]) -> Columns:
+    def of(cls, batch: Sequence[FinishedRow]) -> BatchColumns:
         """Take a batch apart."""
         trajectories = [row.trajectory for row in batch]
         turns = [turn for trajectory in trajectories for turn in trajectory.turns]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_tir.metrics.columns import Column, Columns, mean
+from verl_tir.metrics.columns import BatchColumns, Column, mean
 from verl_tir.metrics.log_probs import PERCENTS, TokenSpread, add_up
 from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.trajectory import Outcome, StopReason, TurnEnd
@@ -39,7 +39,7 @@ def summarize(batch: Sequence[FinishedRow]) -> dict[str, float]:
     `void_ratio` is measured whatever the void policy does, and `void_correct_ratio` is the share of void trajectories
     whose answer was right all the same: the filter's false positives.
     """
-    columns = Columns.of(batch)
+    columns = BatchColumns.of(batch)
     metrics = {
         **_trajectories(columns),
         **_code(columns),
@@ -63,7 +63,7 @@ def reward_metrics(batch: Sequence[FinishedRow]) -> dict[str, float]:
     return metrics
 
 
-def _trajectories(columns: Columns) -> Metrics:
+def _trajectories(columns: BatchColumns) -> Metrics:
     stops, ends = Counter(columns.stop), Counter(columns.end)
     known = columns.correct | columns.incorrect
     return {
@@ -81,7 +81,7 @@ def _trajectories(columns: Columns) -> Metrics:
     }
 
 
-def _code(columns: Columns) -> Metrics:
+def _code(columns: BatchColumns) -> Metrics:
     """Programs. Those that the sandbox failed to run count as calls, and nowhere else: they say nothing."""
     outcomes = Counter(columns.outcome)
     calls = columns.per_trajectory(columns.called)
@@ -98,7 +98,7 @@ def _code(columns: Columns) -> Metrics:
     }
 
 
-def _tokens(columns: Columns) -> Metrics:
+def _tokens(columns: BatchColumns) -> Metrics:
     model, observation = columns.per_trajectory(columns.model), columns.per_trajectory(columns.observation)
     return {
         **_lengths("tokens/response", model + observation),
@@ -111,7 +111,7 @@ def _tokens(columns: Columns) -> Metrics:
     }
 
 
-def _times(columns: Columns) -> Metrics:
+def _times(columns: BatchColumns) -> Metrics:
     """Seconds per trajectory, under the names that verl's V0 trainer logged them by."""
     generate, tool = columns.per_trajectory(columns.generate), columns.per_trajectory(columns.tool)
     metrics: Metrics = {}
@@ -124,7 +124,7 @@ def _times(columns: Columns) -> Metrics:
     return metrics
 
 
-def _turns(columns: Columns) -> Metrics:
+def _turns(columns: BatchColumns) -> Metrics:
     """Log-probabilities of the tokens of all turns, then what is told apart by the turn's number in its trajectory.
 
     What explains a collapse is seen turn by turn: later turns go wrong first, on tokens that have become improbable.

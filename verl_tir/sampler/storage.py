@@ -1,4 +1,4 @@
-"""Rows of a batch in TransferQueue: read, masked and taken out. The only file that talks to TransferQueue."""
+"""Rows of a batch in TransferQueue: read, masked, cut and taken out. The only file that talks to TransferQueue."""
 
 from __future__ import annotations
 
@@ -15,19 +15,16 @@ from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 from verl_tir.sampler.cut import RAGGED, RowLengths, cut_shape, misfits
 from verl_tir.sampler.finished_row import FinishedRow, ResponseBudget, uid_of, verdict_of
 from verl_tir.sampler.groups import Tags
-from verl_tir.sampler.loss_plan import LossPlan
+from verl_tir.sampler.loss_plan import LossPlan, MaskedTokens
+from verl_tir.sampler.token_rule import TokenRule, reward_at_last_token
 from verl_tir.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTokens:
-    """What storage says of one row's response, token by token; each (response length,)."""
-
-    mask: torch.Tensor
-    log_probs: torch.Tensor | None
-    """In nats, under the policy that sampled them; None where they were not asked for."""
+_TOKEN_FIELDS = ["response_mask", "rollout_log_probs"]
+_ROWS_AT_ONCE = 256
+"""Rows of 16k tokens, masks and log-probabilities, then take about 50 MB of the driver's memory."""
 
 
 def read_rows(keys: Sequence[str], tags: Tags, partition_id: str, *, budget: ResponseBudget) -> list[FinishedRow]:
@@ -120,15 +117,10 @@ def cut_rows(batch: KVBatchMeta, keys: Sequence[str], rewards: Mapping[str, floa
         "response_len": shortest.response,
         "seq_len": shortest.sequence,
     }
-    cut = [template | {"rm_scores": _at_the_end(template["rm_scores"], rewards[key])} for key in long]
-    tq.kv_batch_put(
-        keys=long,
-        partition_id=batch.partition_id,
-        fields=list_of_dict_to_tensordict(cut),
-        tags=[tags[key] | cut_tags for key in long],
-    )
+    cut = {key: template | {"rm_scores": _at_the_end(template["rm_scores"], rewards[key])} for key in long}
     tokens = sum(tags[key]["seq_len"] - shortest.sequence for key in long)
     tags |= {key: tags[key] | cut_tags for key in long}
+    _overwrite(cut, batch.partition_id, [tags[key] for key in long])
     return Cut(_with_rows(batch, {key: tags[key] for key in batch.keys}), len(long), tokens, 0)
 
 
@@ -154,41 +146,45 @@ def _at_the_end(scores: torch.Tensor, reward: float) -> torch.Tensor:
 
 def mask_rows(batch: KVBatchMeta, plan: LossPlan) -> None:
     """Overwrite the masks of the plan's masked rows with zeros, or with one token of `loss_mask` for an anchor."""
-    if not plan.mask:
-        return
     lengths = {key: tag["response_len"] for key, tag in zip(batch.keys, batch.tags, strict=True)}
     anchors = set(plan.loss_anchors)
-    fields = []
+    rows: dict[str, dict[str, Any]] = {}
     for key in plan.mask:
         response_mask = torch.zeros(lengths[key], dtype=torch.int64)
         loss_mask = response_mask.clone()
         loss_mask[0] = int(key in anchors)
-        fields.append({"response_mask": response_mask, "loss_mask": loss_mask})
-    tq.kv_batch_put(keys=list(plan.mask), partition_id=batch.partition_id, fields=list_of_dict_to_tensordict(fields))
+        rows[key] = {"response_mask": response_mask, "loss_mask": loss_mask}
+    _overwrite(rows, batch.partition_id)
 
 
-def read_tokens(keys: Sequence[str], partition_id: str, *, log_probs: bool) -> list[StoredTokens]:
-    """The tokens of `keys`, in their order."""
-    if not keys:
-        return []
-    names = ["response_mask", "rollout_log_probs"] if log_probs else ["response_mask"]
-    fields = tq.kv_batch_get(keys=list(keys), partition_id=partition_id, select_fields=names)
-    masks = fields["response_mask"].unbind()
-    sampled = fields["rollout_log_probs"].unbind() if log_probs else [None] * len(keys)
-    return [StoredTokens(*pair) for pair in zip(masks, sampled, strict=True)]
+def mask_tokens(rows: Sequence[FinishedRow], rule: TokenRule, partition_id: str) -> MaskedTokens:
+    """Overwrite the masks of the rows, each of which trains, with what the rule leaves of them.
 
-
-def write_masks(masks: Mapping[str, torch.Tensor], rewards: Mapping[str, torch.Tensor], partition_id: str) -> None:
-    """Overwrite masks and rewards of the same rows, each (response length,).
-
-    What left the loss leaves verl's denominators too.
+    The reward of a row whose last token is not in the loss moves to its last one that is.
     """
-    if not masks:
-        return
-    fields = [
-        {"response_mask": mask, "loss_mask": mask.clone(), "rm_scores": rewards[key]} for key, mask in masks.items()
-    ]
-    tq.kv_batch_put(keys=list(masks), partition_id=partition_id, fields=list_of_dict_to_tensordict(fields))
+    concerned = [row for row in rows if row.ends_in_observation or rule.applies_to(row)]
+    names = _TOKEN_FIELDS[:1] if rule.min_probability is None else _TOKEN_FIELDS
+    shortened = tokens = low_probability = 0
+    empty_rows: set[str] = set()
+    for start in range(0, len(concerned), _ROWS_AT_ONCE):
+        part = concerned[start : start + _ROWS_AT_ONCE]
+        stored = tq.kv_batch_get(keys=[row.key for row in part], partition_id=partition_id, select_fields=names)
+        columns = [stored[name].unbind() if name in names else [None] * len(part) for name in _TOKEN_FIELDS]
+        changed: dict[str, dict[str, Any]] = {}
+        for row, mask, log_probs in zip(part, *columns, strict=True):
+            after = rule.mask(row, mask, log_probs)
+            lost = int(mask.sum() - after.mask.sum())
+            shortened += lost > 0
+            tokens += lost
+            low_probability += after.low_probability
+            if not after.mask.any():
+                empty_rows.add(row.key)
+            elif lost or not after.mask[-1]:
+                # What left the loss leaves verl's denominators too.
+                masks = {"response_mask": after.mask, "loss_mask": after.mask.clone()}
+                changed[row.key] = masks | {"rm_scores": reward_at_last_token(after.mask, row.reward)}
+        _overwrite(changed, partition_id)
+    return MaskedTokens(shortened, tokens, low_probability, frozenset(empty_rows))
 
 
 def set_apart(key: str, batch: KVBatchMeta) -> None:
@@ -201,8 +197,7 @@ def set_apart(key: str, batch: KVBatchMeta) -> None:
         len(batch.keys),
     )
     length = batch.tags[batch.keys.index(key)]["response_len"]
-    fields = {"uid": f"{uid_of(key)}-apart", "rm_scores": torch.zeros(length)}
-    tq.kv_batch_put(keys=[key], partition_id=batch.partition_id, fields=list_of_dict_to_tensordict([fields]))
+    _overwrite({key: {"uid": f"{uid_of(key)}-apart", "rm_scores": torch.zeros(length)}}, batch.partition_id)
 
 
 def without(batch: KVBatchMeta, drop: Sequence[str]) -> KVBatchMeta:
@@ -212,6 +207,15 @@ def without(batch: KVBatchMeta, drop: Sequence[str]) -> KVBatchMeta:
     tq.kv_clear(partition_id=batch.partition_id, keys=list(drop))
     dropped = set(drop)
     return _with_rows(batch, {key: tag for key, tag in zip(batch.keys, batch.tags, strict=True) if key not in dropped})
+
+
+def _overwrite(
+    rows: Mapping[str, Mapping[str, Any]], partition_id: str, tags: list[dict[str, Any]] | None = None
+) -> None:
+    """Write these fields of stored rows, by key; all rows have the same."""
+    if rows:
+        fields = list_of_dict_to_tensordict([dict(row) for row in rows.values()])
+        tq.kv_batch_put(keys=list(rows), partition_id=partition_id, fields=fields, tags=tags)
 
 
 def _with_rows(batch: KVBatchMeta, tags: Mapping[str, dict[str, Any]]) -> KVBatchMeta:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from verl_tir.sampler.finished_row import FinishedRow
-from verl_tir.sampler.loss_plan import MaskedTokens, VoidPolicy
-from verl_tir.sampler.storage import read_tokens, write_masks
+from verl_tir.sampler.loss_plan import VoidPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +68,3 @@ def reward_at_last_token(mask: torch.Tensor, reward: float) -> torch.Tensor:
     scores = torch.zeros(len(mask), dtype=torch.float32)
     scores[mask.nonzero()[-1]] = reward
     return scores
-
-
-_ROWS_AT_ONCE = 256
-"""Rows of 16k tokens, masks and log-probabilities, then take about 50 MB of the driver's memory."""
-
-
-def mask_tokens(rows: Sequence[FinishedRow], rule: TokenRule, partition_id: str) -> MaskedTokens:
-    """Overwrite the masks of the rows, each of which trains, with what the rule leaves of them.
-
-    The reward of a row whose last token is not in the loss moves to its last one that is.
-    """
-    concerned = [row for row in rows if row.ends_in_observation or rule.applies_to(row)]
-    shortened = tokens = low_probability = 0
-    empty_rows: set[str] = set()
-    for start in range(0, len(concerned), _ROWS_AT_ONCE):
-        part = concerned[start : start + _ROWS_AT_ONCE]
-        stored = read_tokens([row.key for row in part], partition_id, log_probs=rule.min_probability is not None)
-        masks, rewards = {}, {}
-        for row, before in zip(part, stored, strict=True):
-            after = rule.mask(row, before.mask, before.log_probs)
-            lost = int(before.mask.sum() - after.mask.sum())
-            shortened += lost > 0
-            tokens += lost
-            low_probability += after.low_probability
-            if not after.mask.any():
-                empty_rows.add(row.key)
-            elif lost or not after.mask[-1]:
-                masks[row.key] = after.mask
-                rewards[row.key] = reward_at_last_token(after.mask, row.reward)
-        write_masks(masks, rewards, partition_id)
-    return MaskedTokens(shortened, tokens, low_probability, frozenset(empty_rows))

@@ -41,8 +41,8 @@ from verl_tir.sampler.gates import RefillBudget, gates_of
 from verl_tir.sampler.groups import Groups
 from verl_tir.sampler.loss_plan import LossPlan, MaskedTokens, plan_loss, plan_validation
 from verl_tir.sampler.run_limits import alarm_of_undecided, check_aborted, check_failures, check_plan, check_replaced
-from verl_tir.sampler.storage import cut_rows, mask_rows, read_rows, set_apart, without
-from verl_tir.sampler.token_rule import TokenRule, mask_tokens
+from verl_tir.sampler.storage import cut_rows, mask_rows, mask_tokens, read_rows, set_apart, without
+from verl_tir.sampler.token_rule import TokenRule
 
 _VALIDATION = "val"
 """verl's partition."""
