@@ -24,7 +24,7 @@ PURE = (
     "verl_tir/__init__.py",
     "verl_tir/config.py",
     "verl_tir/legacy_keys.py",
-    "verl_tir/selection.py",
+    "verl_tir/overrides.py",
     "tir_tools/start_up.py",
     "tir_tools/tail.py",
     "verl_tir/trajectory.py",
@@ -187,20 +187,20 @@ def test_wheel_carries_the_licence(metadata):
 
 
 @pytest.mark.parametrize(
-    ("group", "name", "target"),
+    ("group", "targets"),
     [
-        ("verl.plugins", "tir", "verl_tir.plugin"),
-        ("vllm.general_plugins", "verl_tir_cpu", "verl_cpu.vllm_weights:register"),
-        ("console_scripts", "verl-tir", "verl_tir.cli:app"),
+        ("verl.plugins", {"cpu": "verl_cpu.plugin", "tir": "verl_tir.plugin"}),
+        ("vllm.general_plugins", {"verl_cpu": "verl_cpu.vllm_weights:register"}),
+        ("console_scripts", {"verl-tir": "verl_tir.cli:app"}),
     ],
 )
-def test_entry_points(wheel, group, name, target):
-    """verl, vLLM and the shell find the plugin by these, and each target is a module of the wheel."""
+def test_entry_points(wheel, group, targets):
+    """verl, vLLM and the shell find the plugin by these, in this order, and each target is a module of the wheel."""
     points = configparser.ConfigParser(delimiters="=")
     points.optionxform = str
     points.read_string(_dist_info(wheel, "entry_points.txt").decode())
-    assert dict(points[group]) == {name: target}
-    assert target.split(":")[0].replace(".", "/") + ".py" in wheel.namelist()
+    assert list(points[group].items()) == list(targets.items())
+    assert {target.split(":")[0].replace(".", "/") + ".py" for target in targets.values()} <= set(wheel.namelist())
 
 
 def test_verl_range(requirements):

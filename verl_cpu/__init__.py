@@ -1,4 +1,4 @@
-"""Stock verl and vLLM on a machine without an accelerator; selected by `+platform=cpu`, never by itself.
+"""Stock verl and vLLM on a machine without an accelerator; a plugin of verl of its own, selected by `+platform=cpu`.
 
 Each workaround is in a file of its own and says which behaviour of verl or vLLM forces it. All of it is inert unless
 selected, and refuses to act where there is an accelerator.
@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 
 from verl_cpu.accelerator import find_accelerator
 
-_VLLM_HOOK = "verl_tir_cpu"
+_VLLM_HOOK = "verl_cpu"
 
 
 class AcceleratorPresentError(RuntimeError):

@@ -17,10 +17,9 @@ from packaging.specifiers import SpecifierSet
 from sandbox_client import Execution, ExecutionStatus, SandboxFault, SandboxRequestRefused, Token, TokenError
 from sandbox_server import EmbeddedSandbox, IsolationPolicy, SandboxStartError, ServerConfig, worker_factory
 from sandbox_server.isolation import IsolationSurvey
-from verl_tir.compose import ComposeError, compose_launch, load_verl
 from verl_tir.config import RAY, SandboxConfig, TirConfig, TirConfigError
 from verl_tir.launch import SUPPORTED_VERL, validate
-from verl_tir.selection import selected
+from verl_tir.overrides import ComposeError, compose_launch, load_verl, selected
 
 _SUPPORTED_TRANSFER_QUEUE = SpecifierSet(">=0.1.10", prereleases=True)
 _PROGRAMS = {
@@ -64,7 +63,7 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
         recipe = "simpletir"
         overrides.insert(0, f"+tir={recipe}")
     findings = [_ask("versions", _check_versions), _ask("plugin entry point", _check_entry_point)]
-    findings.append(_ask("plugin loads", lambda: _check_plugin_loads(recipe, overrides)))
+    findings.append(_ask("plugin loads", lambda: _check_plugin_loads(overrides)))
     if not findings[-1].ok:
         return [*findings, *_not_run("agent loop", "recipe visible to Hydra", "settings", "sandbox")]
     findings.append(_ask("agent loop", _check_agent_loop))
@@ -123,9 +122,9 @@ def _check_entry_point() -> str:
     return "discovered"
 
 
-def _check_plugin_loads(recipe: str, overrides: Sequence[str]) -> str:
+def _check_plugin_loads(overrides: Sequence[str]) -> str:
     try:
-        load_verl(recipe, overrides)
+        load_verl(overrides)
     except SystemExit as stopped:
         raise CheckFailedError(str(stopped), "see the cause in the message; reinstall what is missing") from None
     if "verl_tir.plugin" not in sys.modules:

@@ -22,8 +22,8 @@ from packaging.specifiers import SpecifierSet
 from verl_tir.config import TirConfig, TirConfigError, default_settings
 from verl_tir.estimators import estimator_problems
 from verl_tir.legacy_keys import legacy_problems
+from verl_tir.overrides import RECIPE_VARIABLE, selected
 from verl_tir.sampler.config import FilterConfig
-from verl_tir.selection import RECIPE_VARIABLE, selected
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,6 @@ answer in a text that holds the tool's output."""
 
 
 _RECIPES = "verl_tir.recipes"
-_PLATFORMS = "verl_cpu.config"
 
 _WORKER_VARIABLE = f"ray_kwargs.ray_init.runtime_env.env_vars.{RECIPE_VARIABLE}"
 
@@ -60,8 +59,7 @@ class RecipeSearchPath(SearchPathPlugin):
     """Puts the recipes on Hydra's search path, after verl's own configuration."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        for package in (_RECIPES, _PLATFORMS):
-            search_path.append(provider="verl-tir", path=f"pkg://{package}")
+        search_path.append(provider="verl-tir", path=f"pkg://{_RECIPES}")
 
 
 def register() -> None:
@@ -92,15 +90,14 @@ def check_groups(groups: Iterable[str]) -> None:
     An option that is not there is Hydra's own error.
     """
     for group in groups:
-        package = _PLATFORMS if group == "platform" else _RECIPES
         try:
-            found = files(package).joinpath(group).is_dir()
+            found = files(_RECIPES).joinpath(group).is_dir()
         except ModuleNotFoundError:
             found = False
         if not found:
             raise RuntimeError(
                 f"the installation in {files('verl_tir')} is broken, it has no config group {group} in the package "
-                f"{package}: pip install --force-reinstall verl-tir, or for a checkout pip install -e . in it, and "
+                f"{_RECIPES}: pip install --force-reinstall verl-tir, or for a checkout pip install -e . in it, and "
                 "keep it off PYTHONPATH"
             )
 
@@ -156,6 +153,12 @@ def validate(config: DictConfig) -> str:
         problems.append(
             f"{_WORKER_VARIABLE}: Ray's workers learn from it that the plugin has to be active; "
             f"the recipe's yaml has to set it to {tir.recipe!r}"
+        )
+    if OmegaConf.select(config, "platform") is not None:
+        problems.append(
+            f"platform={config.platform!r}: the config group was not found, and Hydra added a plain new key, for verl "
+            "did not load the plugin verl_cpu. Unset VERL_USE_EXTERNAL_PLUGINS or add cpu to it, or install again: "
+            "pip install --force-reinstall verl-tir, for a checkout pip install --no-deps -e . in it"
         )
     problems += legacy_problems(OmegaConf.to_container(config))
     problems += _reward_problems(config)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
-from verl_tir.selection import GROUPS, PLATFORM_VARIABLE, RECIPE_VARIABLE, selected
+from verl_tir.overrides import GROUPS, RECIPE_VARIABLE, selected
 
 logger = logging.getLogger(__name__)
 
@@ -50,19 +50,13 @@ def activate(argv: Sequence[str], environ: Mapping[str, str]) -> None:
     """Register what this process needs.
 
     Raises:
-        SystemExit: a recipe, ablation or platform was asked for, and some part of the plugin cannot load.
+        SystemExit: a recipe or an ablation was asked for, and some part of the plugin cannot load.
     """
     choices = {group: option for group in GROUPS if (option := selected(group, argv))}
     recipe = choices.get("tir") or environ.get(RECIPE_VARIABLE) or None
-    on_cpu = "cpu" in (choices.get("platform"), environ.get(PLATFORM_VARIABLE))
     # The recipe first: it is what a message should speak of.
-    asked = ({"tir": recipe} if recipe else {}) | choices | ({"platform": "cpu"} if on_cpu else {})
+    asked = ({"tir": recipe} if recipe else {}) | choices
     with StopLaunch(next((f"{group}={option}" for group, option in asked.items()), None)):
-        if on_cpu:
-            import verl_cpu
-
-            verl_cpu.activate()
-
         from verl_tir import launch
 
         launch.check_groups(choices)

@@ -2,47 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
-from ray_start import RAY_ATTEMPTS, ray_did_not_start
+from launches import broken_installation, config_of, launch
 
-from tir_tools.trainer import Launch
 from verl_tir.launch import check_versions
-from verl_tir.plugin import StopLaunch, activate
-from verl_tir.selection import selected
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class Done:
-    """A launch that has ended."""
-
-    returncode: int
-    stdout: str
-    """What it printed, on either stream."""
-
-
-def launch(*overrides: str, cwd: Path, path: Path | None = None) -> Done:
-    """Run verl's launch command; modules in `path` come before the installed ones."""
-    log = cwd / "launch.log"
-    environment = {} if path is None else {"PYTHONPATH": str(path)}
-    for _ in RAY_ATTEMPTS:
-        with Launch([sys.executable, "-m", "verl.trainer.main_ppo", *overrides], log, environment, cwd) as started:
-            status = started.wait(120)
-        if not ray_did_not_start(output := log.read_text(errors="replace")):
-            break
-    return Done(status, output)
-
-
-def config_of(output: str) -> dict:
-    """The YAML that `--cfg job` printed, behind verl's import messages."""
-    return yaml.safe_load(output[output.index("actor_rollout_ref:") :])
+from verl_tir.overrides import selected
+from verl_tir.plugin import StopLaunch
 
 
 def test_the_recipe_is_composed_into_verls_configuration(tmp_path: Path) -> None:
@@ -152,41 +119,18 @@ defaults:
 """A user's own primary configuration."""
 
 
-def broken_installation(folder: Path, *missing: str) -> Path:
-    """A copy of the plugin with its entry point, for PYTHONPATH, without these parts of the recipes."""
-    for package in ("math_answers", "sandbox_client", "sandbox_server", "verl_cpu", "verl_tir"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    shutil.copytree(ROOT / "recipes", folder / "verl_tir" / "recipes")
-    for part in missing:
-        path = folder / ("verl_cpu/config" if part == "platform" else "verl_tir/recipes") / part
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    # An editable installation would lend the copy its recipes.
-    (folder / "sitecustomize.py").write_text(
-        "import sys\nsys.meta_path = [finder for finder in sys.meta_path if '__editable__' not in str(finder)]\n"
-    )
-    metadata = folder / "verl_tir-0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: verl-tir\nVersion: 0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[verl.plugins]\ntir = verl_tir.plugin\n[vllm.general_plugins]\nverl_tir_cpu = verl_cpu.vllm_weights:register\n"
-    )
-    return folder
-
-
 NO_GROUP = "it has no config group"
 BROKEN = {
     "no recipes": ([""], ["+tir=simpletir"], NO_GROUP),
     "no recipes, composed only": ([""], ["+tir=simpletir", "--cfg", "job"], NO_GROUP),
     "no recipes, forced": ([""], ["++tir=simpletir", "--cfg", "job"], NO_GROUP),
     "no recipes, typed wrong": ([""], ["+tir=simpletri", "--cfg", "job"], NO_GROUP),
-    "no platforms, platform alone": (["platform"], ["+platform=cpu", "--cfg", "job"], NO_GROUP),
     "no recipes, ablation alone": ([""], ["+ablation=paper_loss", "--cfg", "job"], NO_GROUP),
     "no recipes, selected in a file": (
         [""],
         ["--config-dir", ".", "--config-name", "mine"],
         "Could not find 'tir/simpl",
     ),
-    "no platforms": (["platform"], ["+tir=simpletir", "+platform=cpu", "--cfg", "job"], NO_GROUP),
     "no yaml of the group": (
         ["tir/simpletir.yaml"],
         ["+tir=simpletir", "--cfg", "job"],
@@ -290,33 +234,18 @@ def test_a_verl_that_lacks_what_is_needed_stops_the_launch(
             check_versions()
 
 
-def test_cpu_platform_refuses_a_machine_with_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`+platform=cpu` on a GPU machine would leave the GPU idle, so the launch is stopped."""
-    monkeypatch.setattr("verl_cpu.find_accelerator", lambda: "/dev/nvidia0")
-    with pytest.raises(SystemExit, match="this machine has an accelerator"):
-        activate(["main_ppo", "+tir=simpletir", "+platform=cpu"], {})
-
-
-def test_cpu_platform_refuses_a_vllm_that_would_not_load_its_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """vLLM passes over plugins that VLLM_PLUGINS does not name, and verl's weight sync would fail much later."""
-    monkeypatch.setenv("VLLM_PLUGINS", "other")
-    with pytest.raises(SystemExit, match="VLLM_PLUGINS=other keeps verl_tir_cpu out"):
-        activate(["main_ppo", "+tir=simpletir", "+platform=cpu"], {})
-
-
 @pytest.mark.parametrize(
-    ("arguments", "tir", "platform"),
+    ("arguments", "tir"),
     [
-        (["+tir=simpletir"], "simpletir", None),
-        (["tir=torl", "+platform=cpu"], "torl", "cpu"),
-        (["++tir=a", "+tir=b"], "b", None),
-        (["+tir@_global_=simpletir"], "simpletir", None),
-        (["tir.rollout.max_turns=3", "~tir"], None, None),
-        (["+ablation=paper_loss"], None, None),
-        (["data.path=/x/tir=y"], None, None),
+        (["+tir=simpletir"], "simpletir"),
+        (["tir=torl", "+platform=cpu"], "torl"),
+        (["++tir=a", "+tir=b"], "b"),
+        (["+tir@_global_=simpletir"], "simpletir"),
+        (["tir.rollout.max_turns=3", "~tir"], None),
+        (["+ablation=paper_loss"], None),
+        (["data.path=/x/tir=y"], None),
     ],
 )
-def test_selection_reads_hydras_overrides(arguments: list[str], tir: str | None, platform: str | None) -> None:
+def test_selection_reads_hydras_overrides(arguments: list[str], tir: str | None) -> None:
     """The group's option is found in each of Hydra's forms, and nothing else is taken for it."""
     assert selected("tir", ["main_ppo", *arguments]) == tir
-    assert selected("platform", ["main_ppo", *arguments]) == platform

@@ -21,7 +21,7 @@ from tir_tools.trainer import Launch
 from verl_tir import doctor
 from verl_tir.cli import app
 from verl_tir.config import SandboxConfig
-from verl_tir.selection import PLATFORM_VARIABLE, RECIPE_VARIABLE
+from verl_tir.overrides import RECIPE_VARIABLE
 
 PROBLEMS, SAMPLES = 3, 4
 
@@ -53,7 +53,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model, two benchmark files, and a script for verl's trainer, `script(...)` writes another."""
     # What composing a launch leaves in the environment goes with the test.
     monkeypatch.setenv(RECIPE_VARIABLE, "simpletir")
-    monkeypatch.setenv(PLATFORM_VARIABLE, "cpu")
+    monkeypatch.setenv("VERL_PLATFORM", "cpu")
     monkeypatch.chdir(tmp_path)
     model = tmp_path / "model"
     model.mkdir()

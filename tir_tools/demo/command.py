@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sandbox_server import IsolationPolicy
 from tir_tools.demo.folder import Origin, RunFolder
-from verl_tir.selection import selected
+from verl_tir.overrides import selected
 
 _ISOLATION_KEY = "tir.sandbox.isolation"
 

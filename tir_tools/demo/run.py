@@ -28,7 +28,7 @@ from tir_tools.report.metrics_log import read_metrics
 from tir_tools.report.write import ReportRequest, write_report
 from tir_tools.trainer import Launch, StartUp, last_lines
 from verl_tir.doctor import survey_quietly
-from verl_tir.selection import without
+from verl_tir.overrides import without
 
 TRAIN_PROBLEMS, VAL_PROBLEMS = 1_800, 90
 """Of nine kinds each."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tir_tools.evaluation.protocol import Preset
-from verl_tir.selection import selected, without
+from verl_tir.overrides import selected, without
 
 DUMP = "trajectories"
 """Folder of the trajectory dump, in the evaluation's."""

@@ -84,7 +84,7 @@ def understand(request: EvalRequest) -> Evaluation:
     benchmarks = read_benchmarks(request.files)
     checkpoint = find_checkpoint(request.checkpoint)
     samples = preset.samples if request.samples is None else request.samples
-    config = _compose(recipe, overrides_of(request, recipe, samples, checkpoint, 0))
+    config = _compose(overrides_of(request, recipe, samples, checkpoint, 0))
 
     from omegaconf import OmegaConf
 
@@ -114,12 +114,12 @@ def overrides_of(request: EvalRequest, recipe: str, samples: int, checkpoint: Ch
     )
 
 
-def _compose(recipe: str, words: Sequence[str]) -> DictConfig:
+def _compose(words: Sequence[str]) -> DictConfig:
     # verl takes seconds to import, which a wrong file should not cost.
-    from verl_tir.compose import ComposeError, compose_launch, load_verl
     from verl_tir.config import TirConfigError
+    from verl_tir.overrides import ComposeError, compose_launch, load_verl
 
-    load_verl(recipe, words)
+    load_verl(words)
     from verl_tir.launch import validate as validate_launch
 
     try:
