@@ -13,16 +13,18 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(VERSION_O
 PIP := $(PY) -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help setup demo test test-fast lint docs wheel clean
+.PHONY: help setup demo test test-fast lint closure docs wheel wheel-check clean
 
 help:
 	@echo "make setup      .venv with stock verl, vLLM and Ray for the CPU, and verl-tir (PYTHON=... to choose the Python)"
 	@echo "make demo       train a tiny model with tools on this machine"
 	@echo "make test       all tests (ARGS='-k name' to choose)"
 	@echo "make test-fast  the tests that do not run verl and vLLM"
-	@echo "make lint       ruff"
+	@echo "make lint       ruff, mypy and import-linter"
+	@echo "make closure    what a training launch imports, by package"
 	@echo "make docs       site/, the documents as a web site (extra [docs])"
 	@echo "make wheel      dist/*.whl"
+	@echo "make wheel-check  the wheel beside verl's stack alone: doctor and two training steps"
 	@echo "make clean      remove build outputs (.venv stays; remove it by hand)"
 
 setup: $(VENV)/.installed
@@ -63,6 +65,11 @@ test-fast: setup
 lint: setup
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) -c 'from importlinter.cli import lint_imports_command as run; run()' --no-logo
+
+closure: setup
+	@$(PY) benchmarks/closure.py $(ARGS)
 
 docs: setup
 	@$(PY) -c 'import mkdocs, mkdocstrings, material' 2>/dev/null || { echo "make docs: install the extra [docs]: $(PY) -m pip install -e '.[docs]'" >&2; exit 1; }

@@ -10,10 +10,14 @@ Five files matter:
 - `pool` runs what needs algebra in `worker` processes, each bounded in time and memory.
 """
 
+from typing import TYPE_CHECKING
+
 from math_answers.extraction import accepted_answers, last_boxed, quoted_texts
-from math_answers.pool import PoolClosedError, ScoringPool
 from math_answers.process import PoolLimits, ScoringError, WorkerStartError
 from math_answers.verdict import Verdict
+
+if TYPE_CHECKING:
+    from math_answers.pool import PoolClosedError, ScoringPool
 
 __all__ = [
     "PoolClosedError",
@@ -26,3 +30,12 @@ __all__ = [
     "last_boxed",
     "quoted_texts",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The pool, imported when asked for: who only reads answers or checks settings needs no comparison."""
+    if name not in ("PoolClosedError", "ScoringPool"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from math_answers import pool
+
+    return getattr(pool, name)

@@ -1,4 +1,4 @@
-"""What is in the wheel, which way imports go, and the house rules on source files."""
+"""What is in the wheel, how much a launch imports, and the house rules on source files; import-linter has the rest."""
 
 import ast
 import configparser
@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import closure
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -18,70 +19,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("math_answers", "sandbox_client", "sandbox_server", "tir_tools", "verl_cpu", "verl_tir")
 
-HEAVY = {"torch", "verl", "ray", "hydra", "omegaconf", "vllm", "transfer_queue"}
-PURE = (
-    "sandbox_client/*.py",
-    "verl_tir/__init__.py",
-    "verl_tir/config.py",
-    "verl_tir/legacy_keys.py",
-    "verl_tir/overrides.py",
-    "tir_tools/start_up.py",
-    "tir_tools/tail.py",
-    "verl_tir/trajectory.py",
-    "tir_tools/data/*.py",
-    "tir_tools/demo/__init__.py",
-    "tir_tools/demo/folder.py",
-    "tir_tools/demo/formats.py",
-    "tir_tools/demo/progress.py",
-    "tir_tools/demo/summary.py",
-    "tir_tools/demo/transcripts.py",
-    "tir_tools/demo/tasks/*.py",
-    "tir_tools/evaluation/__init__.py",
-    "tir_tools/evaluation/checkpoint.py",
-    "tir_tools/evaluation/command.py",
-    "tir_tools/evaluation/cost.py",
-    "tir_tools/evaluation/problems.py",
-    "tir_tools/evaluation/protocol.py",
-    "tir_tools/evaluation/published.py",
-    "tir_tools/evaluation/report.py",
-    "tir_tools/evaluation/results.py",
-    "tir_tools/evaluation/samples.py",
-    "tir_tools/evaluation/settings.py",
-    "tir_tools/evaluation/statistics.py",
-    "tir_tools/evaluation/voting.py",
-    "verl_tir/sampler/__init__.py",
-    "verl_tir/sampler/config.py",
-    "verl_tir/dump/reader.py",
-    "verl_tir/sampler/cut.py",
-    "verl_tir/sampler/gates.py",
-    "verl_tir/sampler/finished_row.py",
-    "verl_tir/sampler/groups.py",
-    "verl_tir/sampler/loss_plan.py",
-    "verl_tir/sampler/run_limits.py",
-    "verl_tir/metrics/*.py",
-    "tir_tools/report/*.py",
-    "math_answers/*.py",
-    "verl_tir/rollout/__init__.py",
-    "verl_tir/rollout/code_block.py",
-    "verl_tir/rollout/config.py",
-    "verl_tir/rollout/conversation.py",
-    "verl_tir/rollout/frame.py",
-    "verl_tir/rollout/generation.py",
-    "verl_tir/rollout/notebook.py",
-    "verl_tir/rollout/observation.py",
-    "verl_tir/rollout/prompt.py",
-    "verl_tir/rollout/replay.py",
-    "verl_tir/rollout/segment.py",
-    "verl_tir/rollout/session.py",
-    "verl_tir/rollout/tokens.py",
-    "verl_tir/rollout/turn.py",
-    "verl_tir/rollout/turn_rule.py",
-    "verl_tir/rollout/turn_rules/*.py",
-    "sandbox_server/*.py",
-)
-
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-PURE_SOURCES = sorted(path for pattern in PURE for path in ROOT.glob(pattern))
 
 
 def _name(path: Path) -> str:
@@ -156,6 +94,11 @@ def test_every_module_is_in_the_wheel(wheel):
     """A package that setup.cfg does not list would be missing for everyone but us."""
     missing = {_name(path) for path in SOURCES} - set(wheel.namelist())
     assert not missing, "not in the wheel; is the package listed under [options] packages in setup.cfg?"
+
+
+def test_every_package_is_typed(wheel):
+    """Type checkers read the annotations of a package that says so."""
+    assert {f"{package}/py.typed" for package in PACKAGES} <= set(wheel.namelist())
 
 
 def test_every_recipe_is_in_the_wheel(wheel):
@@ -233,21 +176,6 @@ def test_pins_are_exact_and_satisfy_the_metadata(metadata):
         assert item.specifier.contains(versions[canonicalize_name(item.name)], prereleases=True), item
 
 
-@pytest.mark.parametrize("pattern", PURE)
-def test_pure_pattern_matches(pattern):
-    """A module that was renamed must not drop out of the import tests."""
-    assert list(ROOT.glob(pattern))
-
-
-@pytest.mark.parametrize("path", PURE_SOURCES, ids=_name)
-def test_pure_modules_import_no_framework(path):
-    """What is decided can be tested, and used, without torch, verl, Ray, Hydra or vLLM, nor by way of an adapter."""
-    imported = _imports(path)
-    assert not _top_levels(imported) & HEAVY
-    every, pure = ({_module(item) for item in paths} for paths in (SOURCES, PURE_SOURCES))
-    assert not imported & (every - pure)
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "sandbox_client").rglob("*.py")), ids=_name)
 def test_sandbox_client_knows_nothing_of_rl(path):
     """The client stands on its own: the standard library and aiohttp."""
@@ -255,9 +183,18 @@ def test_sandbox_client_knows_nothing_of_rl(path):
     assert _top_levels(_imports(path)) <= allowed
 
 
-def test_trajectory_is_on_the_ground_floor():
-    """Everyone shares the record, so it imports nothing of ours."""
-    assert not _top_levels(_imports(ROOT / "verl_tir/trajectory.py")) & set(PACKAGES)
+def test_a_launch_is_thin():
+    """What a training launch imports, functions included: the plugin with its client, and the plugin by itself."""
+    launch, _ = closure.measure()
+    assert launch.of("verl_tir", "sandbox_client").lines <= 8_500
+    assert (launch.of("verl_tir") - launch.of("verl_tir.methods")).lines <= 6_000
+    assert launch.of("sandbox_server").lines <= 500, "only its start"
+    assert "math_answers.compare" not in launch.modules, "only the reward's workers compare"
+
+
+def test_direct_dependencies(requirements):
+    """An installation without extras asks for few packages itself."""
+    assert len(requirements) <= 14
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_name)

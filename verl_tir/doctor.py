@@ -18,8 +18,8 @@ from sandbox_client import Execution, ExecutionStatus, SandboxFault, SandboxRequ
 from sandbox_server import EmbeddedSandbox, IsolationPolicy, SandboxStartError, ServerConfig, worker_factory
 from sandbox_server.isolation import IsolationSurvey
 from verl_tir.config import RAY, SandboxConfig, TirConfig, TirConfigError
-from verl_tir.launch import SUPPORTED_VERL, validate
-from verl_tir.overrides import ComposeError, compose_launch, load_verl, selected
+from verl_tir.launch import SUPPORTED_VERL, ComposeError, compose_launch, load_verl, validate
+from verl_tir.overrides import selected
 
 _SUPPORTED_TRANSFER_QUEUE = SpecifierSet(">=0.1.10", prereleases=True)
 _PROGRAMS = {

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 import hydra.conf  # noqa: F401  # Hydra's own configuration enters the store with it.
+from hydra import compose, initialize_config_module
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from packaging.specifiers import SpecifierSet
 
 from verl_tir.config import TirConfig, TirConfigError, default_settings
@@ -41,18 +44,19 @@ _REQUIRED = {
 }
 """Keys that a recipe sets, or needs as they are by default, and what goes wrong otherwise."""
 
-
 _REWARD_MANAGERS = ("naive", "limited", "remote")
 """verl's reward managers that hand the rollout's record to the reward function; with the others it would look for the
 answer in a text that holds the tool's output."""
-
 
 _RECIPES = "verl_tir.recipes"
 
 _WORKER_VARIABLE = f"ray_kwargs.ray_init.runtime_env.env_vars.{RECIPE_VARIABLE}"
 
-
 _STOPPED = "verl-tir: the launch was stopped, nothing was started:"
+
+
+class ComposeError(ValueError):
+    """Hydra does not take the overrides; the message is its own."""
 
 
 class RecipeSearchPath(SearchPathPlugin):
@@ -109,6 +113,32 @@ def check_versions() -> None:
         raise RuntimeError(f"verl {installed} is installed, verl-tir needs verl{SUPPORTED_VERL}")
 
 
+def load_verl(overrides: Sequence[str]) -> None:
+    """Import verl, which loads its plugins as in a launch with these overrides: they read them from the command line.
+
+    Raises:
+        SystemExit: a plugin cannot act here; the message says why.
+    """
+    command_line, sys.argv = sys.argv, ["main_ppo", *overrides]
+    try:
+        import verl  # noqa: F401
+    finally:
+        sys.argv = command_line
+
+
+def compose_launch(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of a launch, as verl's launch command composes it; `load_verl` comes first.
+
+    Raises:
+        ComposeError: an override is wrong.
+    """
+    try:
+        with initialize_config_module("verl.trainer.config", version_base=None):
+            return compose("ppo_trainer", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ComposeError(str(error)) from None
+
+
 class ValidateLaunch(Callback):
     """A Hydra callback, set by `register`: checks the composed configuration before Ray starts."""
 
@@ -160,7 +190,7 @@ def validate(config: DictConfig) -> str:
             "did not load the plugin verl_cpu. Unset VERL_USE_EXTERNAL_PLUGINS or add cpu to it, or install again: "
             "pip install --force-reinstall verl-tir, for a checkout pip install --no-deps -e . in it"
         )
-    problems += legacy_problems(OmegaConf.to_container(config))
+    problems += legacy_problems(cast(Mapping[str, object], OmegaConf.to_container(config)))
     problems += _reward_problems(config)
     problems += _filter_problems(config, tir.filter)
     if tir.dump_token_log_probs and not config.actor_rollout_ref.rollout.calculate_log_probs:
@@ -202,7 +232,7 @@ def _reward_problems(config: DictConfig) -> list[str]:
             f"reward.reward_manager.name={manager.name!r}: it does not hand the rollout's answer to the reward; "
             f"allowed: {', '.join(_REWARD_MANAGERS)}"
         )
-    kwargs = OmegaConf.to_container(function, resolve=True).get("reward_kwargs", {})
+    kwargs = cast(dict[str, Any], OmegaConf.to_container(function, resolve=True)).get("reward_kwargs", {})
     if not isinstance(kwargs, Mapping):
         return [*problems, f"{REWARD_KWARGS}={kwargs!r}: give a mapping of keys to values, or leave it out"]
     try:

@@ -9,15 +9,18 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from math_answers import PoolLimits, ScoringPool, Verdict, accepted_answers, last_boxed
+from math_answers import PoolLimits, Verdict, accepted_answers, last_boxed
 from verl_tir.trajectory import FAILED_OUTCOMES, Outcome
+
+if TYPE_CHECKING:
+    from math_answers import ScoringPool
 
 # verl passes these when a reward model is configured; a rule has no use for them.
 _IGNORED_FROM_VERL = frozenset({"reward_router_address", "reward_model_tokenizer"})
 
-_pools: dict[tuple[int, PoolLimits], ScoringPool] = {}
+_pools: dict[tuple[int, PoolLimits], "ScoringPool"] = {}
 _pools_guard = threading.Lock()
 
 
@@ -191,7 +194,10 @@ def _outcomes(extra_info: Mapping[str, Any]) -> set[str]:
     return {turn["outcome"] for turn in turns} - {None, Outcome.FAULT}
 
 
-def _pool(limits: PoolLimits) -> ScoringPool:
+def _pool(limits: PoolLimits) -> "ScoringPool":
+    # The driver checks the settings above, and compares nothing.
+    from math_answers import ScoringPool
+
     # With the process id, since a pool does not outlive a fork.
     key = (os.getpid(), limits)
     with _pools_guard:

@@ -13,9 +13,8 @@ from ablation_sandbox import preamble, talkative
 from trajectories import line, trajectory, turn
 
 from sandbox_server import EmbeddedSandbox, IsolationPolicy, ServerConfig
-from verl_tir.launch import register_groups
+from verl_tir.launch import compose_launch, register_groups
 from verl_tir.metrics.log_probs import reduce_log_probs
-from verl_tir.overrides import compose_launch
 from verl_tir.trajectory import Outcome as Ran
 
 SETTING = Setting(steps=30, learning_rate=1e-3, problems=8, mini_batch=2, turns=8, talk=0.5)

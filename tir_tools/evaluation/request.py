@@ -117,11 +117,10 @@ def overrides_of(request: EvalRequest, recipe: str, samples: int, checkpoint: Ch
 def _compose(words: Sequence[str]) -> DictConfig:
     # verl takes seconds to import, which a wrong file should not cost.
     from verl_tir.config import TirConfigError
-    from verl_tir.overrides import ComposeError, compose_launch, load_verl
-
-    load_verl(words)
+    from verl_tir.launch import ComposeError, compose_launch, load_verl
     from verl_tir.launch import validate as validate_launch
 
+    load_verl(words)
     try:
         config = compose_launch(words)
         validate_launch(config)

@@ -1,0 +1,1 @@
+"""The trajectory dump: one JSON line per trajectory and step."""
