@@ -84,8 +84,7 @@ def register_groups() -> None:
     The recipes inherit from it, so that every key can be overridden and is shown, and each default stands in TirConfig.
     """
     Plugins.instance().register(RecipeSearchPath)
-    node = {"tir": default_settings()}
-    ConfigStore.instance().store(group="tir", name="settings", node=node, package="_global_", provider="verl-tir")
+    ConfigStore.instance().store(group="tir", name="settings", node=default_settings(), provider="verl-tir")
 
 
 def check_groups(groups: Iterable[str]) -> None:

@@ -57,7 +57,7 @@ def test_simpletirs_settings_are_the_defaults() -> None:
 def test_no_default_stands_twice() -> None:
     """What SimpleTIR's yaml says of a setting is not the default said again."""
     node = yaml.safe_load((ROOT / "recipes" / "tir" / "simpletir.yaml").read_text())
-    assert node["defaults"] == ["settings", "_self_"]
+    assert node["defaults"] == ["settings@tir", "_self_"]
     defaults = OmegaConf.create(default_settings())
     for key, value in _leaves(node["tir"]):
         assert OmegaConf.select(defaults, key) != value, key
