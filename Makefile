@@ -82,6 +82,9 @@ wheel: setup
 	@rm -rf build
 	@ls dist/*.whl
 
+wheel-check: setup
+	@$(PY) benchmarks/wheel_check.py
+
 clean:
-	@rm -rf build dist site .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist site .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
