@@ -1,4 +1,4 @@
-"""Makes the attempts of a call until one brings a result or there is no more sense in it."""
+"""Gives a call its turn, and makes its attempts until one brings a result or a further one makes no sense."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sandbox_client._balancer import Balancer
-from sandbox_client._config import RetryPolicy, Timeouts
+from sandbox_client._config import CallLimits, RetryPolicy, Timeouts
 from sandbox_client._endpoint import Endpoint
 from sandbox_client._errors import SandboxFault, SandboxUnavailable
 from sandbox_client._execution import Timed, stamp
@@ -19,7 +19,28 @@ logger = logging.getLogger(__name__)
 
 _LEAST_TIMEOUT = 0.1  # seconds, for an attempt that comes late because the machine is busy
 
+_BURST_SECONDS = 0.1
+
 Result = TypeVar("Result", bound=Timed)
+
+
+class TokenBucket:
+    """A bucket that fills with `rate` tokens per second and holds a tenth of a second's. Pure: the time is passed in.
+
+    Kept as the time at which the next token is free, so that waiting callers are served in their order.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._seconds_each = 1.0 / rate
+        # One less than the burst: the token taken now is part of it.
+        self._ahead = max(0.0, _BURST_SECONDS - self._seconds_each)
+        self._next = float("-inf")
+
+    def take(self, now: float) -> float:
+        """Take a token and return the seconds to wait before it may be used. A caller that gives up loses it."""
+        at = max(self._next, now - self._ahead)
+        self._next = at + self._seconds_each
+        return max(0.0, at - now)
 
 
 @dataclass(slots=True)
@@ -48,44 +69,56 @@ class Caller:
     """Attempts of calls on the endpoints of a balancer, by way of a transport that is open."""
 
     def __init__(
-        self, transport: Transport, balancer: Balancer, recorder: Recorder, timeouts: Timeouts, retry: RetryPolicy
+        self,
+        transport: Transport,
+        balancer: Balancer,
+        recorder: Recorder,
+        timeouts: Timeouts,
+        limits: CallLimits,
+        retry: RetryPolicy,
     ) -> None:
         self._transport = transport
         self._balancer = balancer
         self._recorder = recorder
         self._timeouts = timeouts
         self._retry = retry
+        self._turns = asyncio.Semaphore(limits.max_concurrency)
+        self._bucket = None if limits.max_rate is None else TokenBucket(limits.max_rate)
         self.in_flight = 0
         """Calls with an attempt under way."""
 
-    async def call(self, request: SandboxRequest[Result], called: float) -> Result:
-        """The result of `request`, for a call that was made at `called` and now has its turn. Raises SandboxFault."""
-        now = time.monotonic()
-        course = _Course(
-            deadline=now + self._retry.total_timeout,
-            needed=request.seconds + self._timeouts.margin,
-            waited=now - called,
-        )
+    async def call(self, request: SandboxRequest[Result]) -> Result:
+        """The result of `request`. Raises SandboxFault."""
+        called = time.monotonic()
         # One coroutine for it all: each more, and each object that lives as long as a call, is work for the collector.
-        while True:
-            endpoint = self._balancer.choose(course.failed_at) or await self._wait(course)
-            course.attempts += 1
-            if course.attempts > 1:
-                self._recorder.retried()
-            exchange = Exchange(min(self._timeouts.total, max(course.left(), _LEAST_TIMEOUT)))
-            endpoint.begin(exchange, request.seconds)
-            self.in_flight += 1
-            try:
-                result = await self._transport.send(request, endpoint.base, exchange)
-                break
-            except SandboxFault as fault:
-                pause = self._failed(fault, endpoint, course)
-                if pause is None:
-                    raise
-            finally:
-                self.in_flight -= 1
-                endpoint.end(exchange)
-            await asyncio.sleep(pause)
+        async with self._turns:
+            if self._bucket is not None:
+                await asyncio.sleep(self._bucket.take(time.monotonic()))
+            now = time.monotonic()
+            course = _Course(
+                deadline=now + self._retry.total_timeout,
+                needed=request.seconds + self._timeouts.margin,
+                waited=now - called,
+            )
+            while True:
+                endpoint = self._balancer.choose(course.failed_at) or await self._wait(course)
+                course.attempts += 1
+                if course.attempts > 1:
+                    self._recorder.retried()
+                exchange = Exchange(min(self._timeouts.total, max(course.left(), _LEAST_TIMEOUT)))
+                endpoint.begin(exchange, request.seconds)
+                self.in_flight += 1
+                try:
+                    result = await self._transport.send(request, endpoint.base, exchange)
+                    break
+                except SandboxFault as fault:
+                    pause = self._failed(fault, endpoint, course)
+                    if pause is None:
+                        raise
+                finally:
+                    self.in_flight -= 1
+                    endpoint.end(exchange)
+                await asyncio.sleep(pause)
         endpoint.succeeded()
         now = time.monotonic()
         stamp(

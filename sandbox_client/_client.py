@@ -1,4 +1,4 @@
-"""The client: gives calls their turn, and owns everything that a call needs."""
+"""The client: owns everything that a call needs, and ends the calls under way when it is closed."""
 
 import asyncio
 import logging
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result", Execution, JupyterExecution)
 Answer = TypeVar("Answer")
-
-_BURST_SECONDS = 0.1
 
 
 class SandboxClient:
@@ -68,8 +66,6 @@ class SandboxClient:
         self._tls = None if tls is None else tls.context()
         if tls is not None and not tls.verify:
             logger.warning("TLS verify=False: nothing proves that the endpoints are who they are called")
-        self._turns = asyncio.Semaphore(self._limits.max_concurrency)
-        self._bucket = None if self._limits.max_rate is None else TokenBucket(self._limits.max_rate)
         self._recorder = Recorder()
         self._calls: set[asyncio.Timeout] = set()
         self._call_ended = asyncio.Event()
@@ -115,7 +111,7 @@ class SandboxClient:
         # is what calls will need.
         probes = Transport(self._headers, connect, 0, self._tls, keep_alive=False)
         health = Health(probes, self._balancer, self._recorder, self._probe, timeouts, self._retry)
-        caller = Caller(transport, self._balancer, self._recorder, timeouts, self._retry)
+        caller = Caller(transport, self._balancer, self._recorder, timeouts, self._limits, self._retry)
         self._opened = _Opened(caller, transport, probes, health)
         health.start()
 
@@ -193,9 +189,8 @@ class SandboxClient:
         (base,) = validate_endpoints([endpoint])
         opened = self._require_open()
         started = time.monotonic()
-        answer = await self._until_closed(
-            opened.probes.get(base, "/v1/ping", Exchange(self._timeouts.connect * 2)),
-        )
+        exchange = Exchange(self._timeouts.connect * 2)
+        answer = await self._until_closed(opened.probes.get(base, "/v1/ping", exchange))
         if answer != "pong":
             raise SandboxProtocolError(f"answered {short(answer)} to a ping", endpoint=base)
         return time.monotonic() - started
@@ -203,7 +198,7 @@ class SandboxClient:
     async def _run(self, request: SandboxRequest[Result]) -> Result:
         opened = self._require_open()
         try:
-            result = await self._until_closed(self._take_turn(opened.caller, request))
+            result = await self._until_closed(opened.caller.call(request))
         except SandboxFault:
             self._recorder.faulted()
             raise
@@ -212,13 +207,6 @@ class SandboxClient:
             raise
         self._recorder.executed(result.status)
         return result
-
-    async def _take_turn(self, caller: Caller, request: SandboxRequest[Result]) -> Result:
-        called = time.monotonic()
-        async with self._turns:
-            if self._bucket is not None:
-                await asyncio.sleep(self._bucket.take(time.monotonic()))
-            return await caller.call(request, called)
 
     async def _until_closed(self, work: Awaitable[Answer]) -> Answer:
         """What `work` returns; ClientClosedError when the client is closed before that."""
@@ -251,25 +239,6 @@ class SandboxClient:
         if plain and self._headers.secret and not self._warned_of_plain_http:
             self._warned_of_plain_http = True
             logger.warning("credentials go to %s over plain http, where anyone on the way can read them", plain[0])
-
-
-class TokenBucket:
-    """A bucket that fills with `rate` tokens per second and holds a tenth of a second's. Pure: the time is passed in.
-
-    Kept as the time at which the next token is free, so that waiting callers are served in their order.
-    """
-
-    def __init__(self, rate: float) -> None:
-        self._seconds_each = 1.0 / rate
-        # One less than the burst: the token taken now is part of it.
-        self._ahead = max(0.0, _BURST_SECONDS - self._seconds_each)
-        self._next = float("-inf")
-
-    def take(self, now: float) -> float:
-        """Take a token and return the seconds to wait before it may be used. A caller that gives up loses it."""
-        at = max(self._next, now - self._ahead)
-        self._next = at + self._seconds_each
-        return max(0.0, at - now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sandbox_client import BreakerPolicy, BreakerState, SandboxOverloaded, SandboxUnreachable
 from sandbox_client._balancer import Balancer
 from sandbox_client._breaker import Breaker
-from sandbox_client._client import TokenBucket
+from sandbox_client._caller import TokenBucket
 from sandbox_client._transport import Exchange
 
 CLOSED, OPEN, HALF_OPEN = BreakerState
