@@ -1,6 +1,5 @@
 """The embedded server's answers beside those recorded from Sandbox Fusion: every difference is a listed one."""
 
-import asyncio
 import json
 import platform
 from pathlib import Path
@@ -40,10 +39,10 @@ def endpoint():
 
 @same_python
 @pytest.mark.parametrize("path", sorted({case.path for case in CASES}))
-def test_answers_differ_only_where_listed(endpoint, path):
+async def test_answers_differ_only_where_listed(endpoint, path):
     """What the list says differs does, in just the way it says, and nothing else does."""
     cases = [case for case in CASES if case.path == path]
-    ours = asyncio.run(ask(endpoint, cases, in_flight=2))
+    ours = await ask(endpoint, cases, in_flight=2)
     theirs = {name: RECORDING["answers"][name] for name in ours}
     found = {difference.row() for difference in differences(theirs, ours)}
     rows = {row: section for section, rows in listed().items() for row in rows if row.split("`")[1] in ours}

@@ -1,6 +1,5 @@
 """What a program's process, a fork of its worker, carries and touches, and that it is an interpreter all the same."""
 
-import asyncio
 import json
 import logging
 import os
@@ -34,18 +33,14 @@ print("error", file=sys.stderr)
 PAGES = 480
 
 
-def run(*jobs: Job, preload: tuple[str, ...] = ("sympy",)) -> list[ProgramReport]:
-    """The jobs' reports, one after the other on one place."""
-
-    async def scenario() -> list[ProgramReport]:
-        pool = WorkerPool(ServerConfig(port=0, workers=1, preload=preload))
-        await pool.start()
-        try:
-            return [await pool.run(job) for job in jobs]
-        finally:
-            await pool.close(0.0)
-
-    return asyncio.run(scenario())
+async def run(*jobs: Job, preload: tuple[str, ...] = ("sympy",)) -> list[ProgramReport]:
+    """The jobs' reports, one after the other on one pair of workers."""
+    pool = WorkerPool(ServerConfig(port=0, workers=1, preload=preload))
+    await pool.start()
+    try:
+        return [await pool.run(job) for job in jobs]
+    finally:
+        await pool.close(0.0)
 
 
 def job(code: str, stdin: str = "") -> Job:
@@ -66,14 +61,14 @@ def test_the_plain_interpreter_loads_nothing_that_every_fork_would_pay_for():
     assert not loaded & UNWANTED
 
 
-def test_a_short_program_touches_few_pages():
+async def test_a_short_program_touches_few_pages():
     """Each page that is touched after a fork is copied or mapped: most of what a short program takes."""
-    reports = run(*[job("import resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)")] * 3)
+    reports = await run(*[job("import resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)")] * 3)
     assert max(int(report.stdout) for report in reports) < PAGES
 
 
 @pytest.mark.parametrize("text", ["", "first\nsecond \u00e4\n"])
-def test_streams_are_those_of_an_interpreter(text, tmp_path):
+async def test_streams_are_those_of_an_interpreter(text, tmp_path):
     """Opened before the fork, they are what CPython itself opens on a file or the null device and on pipes."""
     (tmp_path / "program.py").write_text(STREAMS)
     (tmp_path / "input").write_text(text, encoding="utf-8")
@@ -87,29 +82,29 @@ def test_streams_are_those_of_an_interpreter(text, tmp_path):
             env={"LC_ALL": "C.UTF-8"},
         )
     # The second one finds nothing of the first one's in the streams.
-    for report in run(job(STREAMS, text), job(STREAMS, text)):
+    for report in await run(job(STREAMS, text), job(STREAMS, text)):
         assert (report.stdout, report.stderr) == (expected.stdout, expected.stderr)
 
 
-def test_signals_are_those_of_an_interpreter():
+async def test_signals_are_those_of_an_interpreter():
     """The worker's own handler and wake-up descriptor are gone; interrupts raise."""
     code = (
         "import signal\n"
         "print(signal.getsignal(signal.SIGCHLD), signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(-1))\n"
         "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     )
-    (report,) = run(job(code))
+    (report,) = await run(job(code))
     assert report.stdout == "0 0 -1\nTrue\n"
 
 
-def test_threads_of_a_program_are_waited_for():
+async def test_threads_of_a_program_are_waited_for():
     """Also where the interpreter that it is forked from knows nothing of threads yet."""
     code = (
         "import sys\nprint('threading' in sys.modules)\nimport threading, time\n"
         "threading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()\n"
         "print(threading.current_thread() is threading.main_thread())"
     )
-    (report,) = run(job(code))
+    (report,) = await run(job(code))
     assert (report.return_code, report.stdout) == (0, "False\nTrue\nlate\n")
 
 
@@ -151,25 +146,20 @@ class _IdleWorker:
         self.closed = True
 
 
-def test_a_worker_that_could_not_clean_up_is_replaced_and_the_log_says_why(caplog):
+async def test_a_worker_that_could_not_clean_up_is_replaced_and_the_log_says_why(caplog):
     """Its last report counts all the same."""
+    pool = WorkerPool(ServerConfig(port=0, workers=1))
+    made = [_IdleWorker("it is stuck"), _IdleWorker("")]
 
-    async def scenario() -> tuple[list[ProgramReport], WorkerPool]:
-        pool = WorkerPool(ServerConfig(port=0, workers=1))
-        made = [_IdleWorker("it is stuck"), _IdleWorker("")]
+    async def make_worker(index: int) -> _IdleWorker:
+        return made.pop(0)
 
-        async def make_worker(index: int) -> _IdleWorker:
-            return made.pop(0)
-
-        pool._workers = SimpleNamespace(make_worker=make_worker)
-        first = await make_worker(0)
-        pool._release(first)
-        reports = [await pool.run(job("")), await pool.run(job(""))]
-        assert first.closed
-        return reports, pool
-
+    pool._workers = SimpleNamespace(make_worker=make_worker)
+    first = await make_worker(0)
+    pool._release(first)
     with caplog.at_level(logging.WARNING):
-        reports, pool = asyncio.run(scenario())
+        reports = [await pool.run(job("")), await pool.run(job(""))]
+    assert first.closed
     assert [report.return_code for report in reports] == [0, 0]
     assert pool.replaced == 1
     assert "worker 7 is lost and will be replaced: it could not clean up behind a program: it is stuck" in caplog.text

@@ -97,20 +97,16 @@ def test_an_order_that_cannot_be_written_is_skipped(pair, tmp_path):
     sender.join()
 
 
-def received(job, *parts):
+async def received(job, *parts):
     """The report that the server makes of `parts`."""
-
-    async def scenario():
-        reader = asyncio.StreamReader()
-        for part in parts:
-            reader.feed_data(part)
-        reader.feed_eof()
-        return await receive_report(reader, job, BOUNDS)
-
-    return asyncio.run(scenario())
+    reader = asyncio.StreamReader()
+    for part in parts:
+        reader.feed_data(part)
+    reader.feed_eof()
+    return await receive_report(reader, job, BOUNDS)
 
 
-def test_a_report_has_what_the_worker_sent(pair, tmp_path):
+async def test_a_report_has_what_the_worker_sent(pair, tmp_path):
     """Output becomes text, files base64, in whatever order they were asked for."""
     ours, theirs = pair
     (tmp_path / "y").write_bytes(b"\xff" * 30)
@@ -119,7 +115,7 @@ def test_a_report_has_what_the_worker_sent(pair, tmp_path):
     outcomes.send_outcome(
         replace(FINISHED, stdout_bytes=2, stderr_bytes=1), (memoryview(b"a\xff"), memoryview(b"b")), ()
     )
-    report = received(ASKING, theirs.recv(1 << 16))
+    report = await received(ASKING, theirs.recv(1 << 16))
     assert (report.stdout, report.stderr, report.return_code) == ("a\ufffd", "b", 0)
     assert report.files == {"y": "////////////////////////////////////////", "x": ""}
 
@@ -158,19 +154,19 @@ def test_a_file_that_shrinks_ends_the_worker(pair, tmp_path):
         (JOB, [(Cancel(), 0)]),
     ],
 )
-def test_the_server_takes_no_more_than_it_allows(job, frames):
+async def test_the_server_takes_no_more_than_it_allows(job, frames):
     """A worker that announces what cannot be is lost, before anything of it is read."""
     with pytest.raises(Malformed):
-        received(job, *(pack(frame, size) for frame, size in frames), b"x" * 200)
+        await received(job, *(pack(frame, size) for frame, size in frames), b"x" * 200)
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"[1, 2]", b'["OrderOutcome", []]', b'["No", {}]', b"\xff", b"[" * 50_000]
 )
-def test_what_is_no_frame_is_malformed(body):
+async def test_what_is_no_frame_is_malformed(body):
     """Whatever a worker says, the server has a name for it."""
     with pytest.raises(Malformed):
-        received(JOB, len(body).to_bytes(4, "big") + bytes(8) + body)
+        await received(JOB, len(body).to_bytes(4, "big") + bytes(8) + body)
 
 
 def test_output_is_kept_up_to_the_cap():
@@ -214,25 +210,21 @@ def _address(memory):
     return f"{start:x}-"
 
 
-def test_calls_that_are_cancelled_or_too_large_do_no_harm_to_the_next():
+async def test_calls_that_are_cancelled_or_too_large_do_no_harm_to_the_next():
     """A caller who leaves while the content is on its way, and content beyond the scratch, cost nobody else."""
     config = ServerConfig(workers=1, preload=(), scratch_mb=4, isolation=IsolationPolicy.BEST_EFFORT)
     plain = Job(code="import sys; print(len(sys.stdin.read()))", stdin="é" * 10, run_timeout=5.0, memory_limit_mb=256)
-
-    async def scenario():
-        pool = WorkerPool(config)
-        await pool.start()
-        try:
-            for pause in (0.0, 0.0005, 0.002, 0.01):
-                call = asyncio.create_task(pool.run(replace(plain, stdin="x" * (3 << 20))))
-                await asyncio.sleep(pause)
-                call.cancel()
-                assert (await pool.run(plain)).stdout == "10\n"
-            large = await pool.run(replace(plain, files={"large": b"x" * (8 << 20)}))
-            return pool.isolation.private_files, large, await pool.run(plain), pool.replaced
-        finally:
-            await pool.close()
-
-    bounded, large, after, replaced = asyncio.run(scenario())
-    assert (large.status is ProgramStatus.ERROR, "No space left" in large.stderr) == (bounded, bounded)
-    assert (after.stdout, replaced) == ("10\n", 0)
+    pool = WorkerPool(config)
+    await pool.start()
+    try:
+        for pause in (0.0, 0.0005, 0.002, 0.01):
+            call = asyncio.create_task(pool.run(replace(plain, stdin="x" * (3 << 20))))
+            await asyncio.sleep(pause)
+            call.cancel()
+            assert (await pool.run(plain)).stdout == "10\n"
+        large = await pool.run(replace(plain, files={"large": b"x" * (8 << 20)}))
+        bounded = pool.isolation.private_files
+        assert (large.status is ProgramStatus.ERROR, "No space left" in large.stderr) == (bounded, bounded)
+        assert ((await pool.run(plain)).stdout, pool.replaced) == ("10\n", 0)
+    finally:
+        await pool.close()

@@ -45,14 +45,10 @@ def job(code, run_timeout=10.0, **options):
     return Job(code=code, run_timeout=run_timeout, memory_limit_mb=512, **options)
 
 
-def run(*programs, levels=LEVELS["strongest"], run_timeout=10.0):
+async def run(*programs, levels=LEVELS["strongest"], run_timeout=10.0):
     """The reports of `programs`, run one after the other by one worker."""
-
-    async def scenario():
-        async with started(levels) as pool:
-            return [await pool.run(job(code, run_timeout)) for code in programs]
-
-    return asyncio.run(scenario())
+    async with started(levels) as pool:
+        return [await pool.run(job(code, run_timeout)) for code in programs]
 
 
 def commands():
@@ -65,14 +61,14 @@ def commands():
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_every_level_runs_programs_and_ends_their_daemons(level):
+async def test_every_level_runs_programs_and_ends_their_daemons(level):
     """At each level a program runs, and a daemon that it leaves behind, in a session of its own, does not survive."""
     marker = f"3{os.getpid()}.{list(LEVELS).index(level)}"
     daemon = f"import subprocess\nsubprocess.Popen(['sleep', '{marker}'], start_new_session=True)\n"
     double_fork = (
         f"import os\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0: os.execlp('sleep', 'sleep', '{marker}')\n"
     )
-    ended, forked, overran, after = run(
+    ended, forked, overran, after = await run(
         daemon + "print('hi')",
         double_fork + "  os._exit(0)\nos.wait()",
         daemon + "while True: pass",
@@ -90,7 +86,7 @@ def test_every_level_runs_programs_and_ends_their_daemons(level):
 
 
 @pytest.mark.parametrize("level", ["strongest", "none"])
-def test_nothing_passes_from_program_to_program(level):
+async def test_nothing_passes_from_program_to_program(level):
     """Modules, environment, working directory and random numbers are as new for every program."""
     spoil = (
         "import math, os, sys, builtins, numpy\n"
@@ -103,7 +99,7 @@ def test_nothing_passes_from_program_to_program(level):
         "print(len(os.listdir('.')), os.getcwd())\n"
         "print(random.random()); print(numpy.random.random())"
     )
-    reports = run(spoil, look, look, levels=LEVELS[level])
+    reports = await run(spoil, look, look, levels=LEVELS[level])
     assert [report.return_code for report in reports] == [0, 0, 0], reports
     (clean, where, *draws), (clean_again, where_else, *other_draws) = (r.stdout.splitlines() for r in reports[1:])
     assert clean == clean_again == "True True False False 1000"
@@ -112,42 +108,35 @@ def test_nothing_passes_from_program_to_program(level):
 
 
 @pytest.mark.parametrize("level", ["strongest", "none"])
-def test_a_tree_deeper_than_any_path_is_removed(level):
+async def test_a_tree_deeper_than_any_path_is_removed(level):
     """Thousands of nested directories do not stop the cleaning."""
     dig = "import os\nfor _ in range(1200): os.mkdir('d' * 20); os.chdir('d' * 20)\nos.chmod('..', 0)"
-
-    async def scenario():
-        async with started(LEVELS[level]) as pool:
-            return [await pool.run(job(dig)) for _ in range(2)], set(Path("/tmp").glob("verl-tir-sandbox-*"))
-
     before = set(Path("/tmp").glob("verl-tir-sandbox-*"))
-    reports, during = asyncio.run(scenario())
+    async with started(LEVELS[level]) as pool:
+        reports = [await pool.run(job(dig)) for _ in range(2)]
+        during = set(Path("/tmp").glob("verl-tir-sandbox-*"))
     assert [(report.return_code, report.residue) for report in reports] == [(0, "")] * 2
     assert not {root for root in during - before if root.exists()}
 
 
-def test_secrets_of_the_server_stay_with_it(monkeypatch):
+async def test_secrets_of_the_server_stay_with_it(monkeypatch):
     """The server's environment is nowhere to be found in the program's, not even in /proc."""
     monkeypatch.setenv("API_TOKEN", "s3cr3t")
     code = "import os\nprint(dict(os.environ), open('/proc/self/environ').read(), open('/proc/self/maps').read()[:1])"
-    (report,) = run(code)
+    (report,) = await run(code)
     assert report.return_code == 0
     assert "s3cr3t" not in report.stdout
 
 
-def run_walled_off(*programs, run_timeout=10.0):
+async def run_walled_off(*programs, run_timeout=10.0):
     """As `run`, with every protection in force; skips the test where the machine does not allow that."""
-
-    async def scenario():
-        async with started() as pool:
-            if missing := pool.isolation.missing():
-                pytest.skip("not allowed here: " + "; ".join(missing))
-            return [await pool.run(job(code, run_timeout)) for code in programs]
-
-    return asyncio.run(scenario())
+    async with started() as pool:
+        if missing := pool.isolation.missing():
+            pytest.skip("not allowed here: " + "; ".join(missing))
+        return [await pool.run(job(code, run_timeout)) for code in programs]
 
 
-def test_files_outside_the_working_directory_do_not_pass_either():
+async def test_files_outside_the_working_directory_do_not_pass_either():
     """What a program leaves in /tmp and /dev/shm is gone for the next, and it cannot see the machine's own."""
     leave = "import os\nfor d in ('/tmp', '/dev/shm'):\n  os.makedirs(d + '/left/deep'); os.chmod(d + '/left', 0)"
     with tempfile.NamedTemporaryFile(dir="/tmp") as machines_own:
@@ -156,11 +145,11 @@ def test_files_outside_the_working_directory_do_not_pass_either():
             "import os\n"
             f"print(os.path.exists('/tmp/left'), os.path.exists({machines_own.name!r}), os.listdir('/dev/shm'))"
         )
-        _, report = run_walled_off(leave, look)
+        _, report = await run_walled_off(leave, look)
     assert report.stdout == "False False []\n"
 
 
-def test_programs_are_walled_off():
+async def test_programs_are_walled_off():
     """A program is nobody in particular, without a network and with only its own processes in sight."""
     code = (
         "import os, socket\n"
@@ -169,13 +158,13 @@ def test_programs_are_walled_off():
         "try: socket.create_connection(('192.0.2.1', 80), 2)\nexcept OSError as e: print(e.errno)\n"
         "try: os.setuid(0)\nexcept OSError as e: print(e.errno)\n"
     )
-    (report,) = run_walled_off(code)
+    (report,) = await run_walled_off(code)
     assert report.stdout == "True True\n30\n101\n1\n"
 
 
-def test_a_fork_bomb_is_contained():
+async def test_a_fork_bomb_is_contained():
     """A program that only forks ends at its limits, and the worker goes on."""
-    bomb, after = run_walled_off("import os\nwhile True: os.fork()", "print(1)", run_timeout=1.0)
+    bomb, after = await run_walled_off("import os\nwhile True: os.fork()", "print(1)", run_timeout=1.0)
     assert bomb.status is ProgramStatus.TIME_LIMIT or bomb.return_code != 0
     assert after.stdout == "1\n"
 
@@ -187,63 +176,50 @@ def descendants(pid):
     return []
 
 
-def test_a_lost_worker_is_an_error_and_is_replaced():
+async def test_a_lost_worker_is_an_error_and_is_replaced():
     """Killing every process below the server ends calls with Error, not with silence, and later calls succeed."""
-
     # Servers of other tests are children of this process too.
     others = set(children())
-
-    async def scenario():
-        async with started() as pool:
-            call = asyncio.create_task(pool.run(job("import time; time.sleep(30)", 40.0)))
-            await asyncio.sleep(0.5)
-            zygotes = set(children()) - others
-            for pid in [lower for zygote in zygotes for lower in (*descendants(zygote), zygote)]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            started_waiting = time.monotonic()
-            lost = await call
-            waited = time.monotonic() - started_waiting
-            return lost, waited, await pool.run(job("print(1)"))
-
-    lost, waited, after = asyncio.run(scenario())
+    async with started() as pool:
+        call = asyncio.create_task(pool.run(job("import time; time.sleep(30)", 40.0)))
+        await asyncio.sleep(0.5)
+        zygotes = set(children()) - others
+        for pid in [lower for zygote in zygotes for lower in (*descendants(zygote), zygote)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        started_waiting = time.monotonic()
+        lost = await call
+        waited = time.monotonic() - started_waiting
+        after = await pool.run(job("print(1)"))
     assert (lost.status, waited < 5.0) == (ProgramStatus.ERROR, True)
     assert "lost" in lost.stderr
     assert after.stdout == "1\n"
 
 
-def test_a_caller_who_leaves_frees_the_worker():
+async def test_a_caller_who_leaves_frees_the_worker():
     """When a call is cancelled its program is killed, so that the next one need not wait for it."""
-
-    async def scenario():
-        async with started() as pool:
-            call = asyncio.create_task(pool.run(job("import time; time.sleep(30)", 40.0)))
-            await asyncio.sleep(0.3)
-            call.cancel()
-            async with asyncio.timeout(5.0):
-                return await pool.run(job("print(1)"))
-
-    assert asyncio.run(scenario()).stdout == "1\n"
+    async with started() as pool:
+        call = asyncio.create_task(pool.run(job("import time; time.sleep(30)", 40.0)))
+        await asyncio.sleep(0.3)
+        call.cancel()
+        async with asyncio.timeout(5.0):
+            assert (await pool.run(job("print(1)"))).stdout == "1\n"
 
 
-def test_the_queue_is_bounded_in_length_and_time():
+async def test_the_queue_is_bounded_in_length_and_time():
     """A call beyond the queue is refused at once, one that waits too long then, and closing ends the rest."""
     config = replace(CONFIG, queue_size=1, queue_timeout=0.4, preload=(), shutdown_grace=0.1)
-
-    async def scenario():
-        async with started(config=config) as pool:
-            running = asyncio.create_task(pool.run(job("import time; time.sleep(30)", 40.0)))
-            waiting = asyncio.create_task(pool.run(job("print(1)")))
-            await asyncio.sleep(0.1)
-            with pytest.raises(QueueFull):
-                await pool.run(job("print(2)"))
-            with pytest.raises(QueueTimeout):
-                await waiting
-        with pytest.raises(PoolClosed):
-            await pool.run(job("print(3)"))
-        return await running
-
-    assert asyncio.run(scenario()).status is ProgramStatus.ERROR
+    async with started(config=config) as pool:
+        running = asyncio.create_task(pool.run(job("import time; time.sleep(30)", 40.0)))
+        waiting = asyncio.create_task(pool.run(job("print(1)")))
+        await asyncio.sleep(0.1)
+        with pytest.raises(QueueFull):
+            await pool.run(job("print(2)"))
+        with pytest.raises(QueueTimeout):
+            await waiting
+    with pytest.raises(PoolClosed):
+        await pool.run(job("print(3)"))
+    assert (await running).status is ProgramStatus.ERROR
 
 
 def test_levels_are_ordered_and_say_what_they_lack():
@@ -266,17 +242,13 @@ def test_outermost_directories():
 IMPOSSIBLE = Isolation(True, True, user_namespace=True, own_user=True, call_filter=True)
 
 
-def test_a_machine_that_does_not_allow_everything_is_refused():
+async def test_a_machine_that_does_not_allow_everything_is_refused():
     """By default the server does not start without every protection, and says what is missing, why, and what to do."""
     config = replace(CONFIG, isolation=IsolationPolicy.REQUIRED, preload=())
     before = children()
-
-    async def scenario():
+    with pytest.raises(SandboxSetupError) as refused:
         async with started((IMPOSSIBLE, UNISOLATED), config):
             pass
-
-    with pytest.raises(SandboxSetupError) as refused:
-        asyncio.run(scenario())
     words = str(refused.value)
     assert all(protection in words for protection in Protection)
     for way_out in (
@@ -326,16 +298,12 @@ def test_an_unknown_processor_lacks_no_filter(monkeypatch):
     assert strongest.missing() == ()
 
 
-def test_the_machine_can_be_asked_without_a_server():
+async def test_the_machine_can_be_asked_without_a_server():
     """The probe ends with what a server would have started with, and leaves nothing."""
-
-    async def scenario():
-        async with started() as pool:
-            return await probe_isolation(CONFIG), pool.isolation
-
     before = children()
-    survey, isolation = asyncio.run(scenario())
-    assert survey.isolation == isolation
+    async with started() as pool:
+        survey = await probe_isolation(CONFIG)
+        assert survey.isolation == pool.isolation
     assert children() == before
 
 

@@ -28,15 +28,11 @@ ONCE = RetryPolicy(attempts=1, total_timeout=20.0)
 TIMEOUTS = Timeouts(total=20.0, margin=1.0)
 
 
-def call(endpoint, *programs, retry=PATIENT, run_timeout=10.0):
+async def call(endpoint, *programs, retry=PATIENT, run_timeout=10.0):
     """The executions, or faults, of `programs` sent at once."""
-
-    async def scenario():
-        async with SandboxClient([endpoint], retry=retry, timeouts=TIMEOUTS) as client:
-            calls = (client.run_code(code, run_timeout=run_timeout) for code in programs)
-            return await asyncio.gather(*calls, return_exceptions=True), client.stats
-
-    return asyncio.run(scenario())
+    async with SandboxClient([endpoint], retry=retry, timeouts=TIMEOUTS) as client:
+        calls = (client.run_code(code, run_timeout=run_timeout) for code in programs)
+        return await asyncio.gather(*calls, return_exceptions=True), client.stats
 
 
 def post(endpoint, code):
@@ -91,7 +87,8 @@ def busy_server(config=BARE):
     """A server that runs a long program with a child of its own; yields it, its processes and its scratch roots."""
     with EmbeddedSandbox(config) as sandbox:
         program = "import subprocess\nsubprocess.run(['sleep', '60'])"
-        threading.Thread(target=call, args=(sandbox.endpoint, program), kwargs={"retry": ONCE}, daemon=True).start()
+        calls = call(sandbox.endpoint, program, retry=ONCE)
+        threading.Thread(target=asyncio.run, args=(calls,), daemon=True).start()
         # zygote, keeper, worker, program, sleep
         assert eventually(lambda: len(running(descendants(sandbox.pid))) == 5)
         processes = [sandbox.pid, *descendants(sandbox.pid)]
@@ -142,30 +139,26 @@ def test_the_server_dies_with_its_parent():
     assert eventually(lambda: not running(processes))
 
 
-def test_a_running_program_may_finish_within_the_grace():
+async def test_a_running_program_may_finish_within_the_grace():
     """Shutting down does not throw away a result that is about to come."""
-
-    async def scenario():
-        with EmbeddedSandbox(BARE) as sandbox:
-            async with SandboxClient([sandbox.endpoint], retry=ONCE, timeouts=TIMEOUTS) as client:
-                call = asyncio.create_task(client.run_code("import time; time.sleep(0.4); print(1)", run_timeout=5.0))
-                await asyncio.sleep(0.2)
-                os.kill(sandbox.pid, signal.SIGTERM)
-                return await call
-
-    assert asyncio.run(scenario()).stdout == "1\n"
+    with EmbeddedSandbox(BARE) as sandbox:
+        async with SandboxClient([sandbox.endpoint], retry=ONCE, timeouts=TIMEOUTS) as client:
+            call = asyncio.create_task(client.run_code("import time; time.sleep(0.4); print(1)", run_timeout=5.0))
+            await asyncio.sleep(0.2)
+            os.kill(sandbox.pid, signal.SIGTERM)
+            assert (await call).stdout == "1\n"
 
 
-def test_a_full_queue_is_overload_and_passes():
+async def test_a_full_queue_is_overload_and_passes():
     """With the queue full, calls are turned away with 429; a client that comes back gets them done."""
     config = ServerConfig(port=0, workers=1, queue_size=1, preload=())
     programs = ["import time; time.sleep(0.2); print(1)"] * 6
     with EmbeddedSandbox(config) as sandbox:
-        outcomes, stats = call(sandbox.endpoint, *programs, retry=ONCE)
+        outcomes, stats = await call(sandbox.endpoint, *programs, retry=ONCE)
         turned_away = [outcome for outcome in outcomes if isinstance(outcome, SandboxOverloaded)]
         assert (len(turned_away), stats.faults["overloaded"], stats.success) == (4, 4, 2)
         assert all(1.0 <= fault.retry_after <= 30.0 for fault in turned_away)
-        outcomes, stats = call(sandbox.endpoint, *programs)
+        outcomes, stats = await call(sandbox.endpoint, *programs)
     assert [outcome.status for outcome in outcomes] == [ExecutionStatus.SUCCESS] * 6
     assert stats.retries == stats.faults["overloaded"] > 0
 
@@ -233,15 +226,15 @@ def test_draining_ends_after_its_time():
 
 
 @pytest.mark.parametrize("run_timeout", [0, -1, 19.5, float("nan")])
-def test_run_timeouts_that_leave_no_margin_are_refused(run_timeout):
+async def test_run_timeouts_that_leave_no_margin_are_refused(run_timeout):
     """A program whose time limit the client could not await is refused before it is sent."""
-    (outcome,), stats = call("http://127.0.0.1:9", "print(1)", run_timeout=run_timeout)
+    (outcome,), stats = await call("http://127.0.0.1:9", "print(1)", run_timeout=run_timeout)
     assert isinstance(outcome, ValueError)
     assert "run_timeout" in str(outcome)
     assert stats.calls == 0
 
 
-def test_a_client_that_is_not_open_says_so():
+async def test_a_client_that_is_not_open_says_so():
     """Forgetting `async with` is told in these words."""
     with pytest.raises(RuntimeError, match="async with"):
-        asyncio.run(SandboxClient(["http://127.0.0.1:9"]).run_code("print(1)", run_timeout=1.0))
+        await SandboxClient(["http://127.0.0.1:9"]).run_code("print(1)", run_timeout=1.0)

@@ -110,14 +110,11 @@ def test_many_at_once_with_threads(endpoint):
     assert [answer.run_result.stdout for answer in answers] == [f"{n}\n" for n in range(12)]
 
 
-def test_many_at_once_with_asyncio(endpoint):
+async def test_many_at_once_with_asyncio(endpoint):
     """`run_code_async` gets each answer in its place."""
-
-    async def scenario():
-        requests = (sdk.RunCodeRequest(code=f"print({n})", language="python") for n in range(12))
-        return await asyncio.gather(*(sdk.run_code_async(request, **ONCE) for request in requests))
-
-    assert [answer.run_result.stdout for answer in asyncio.run(scenario())] == [f"{n}\n" for n in range(12)]
+    requests = (sdk.RunCodeRequest(code=f"print({n})", language="python") for n in range(12))
+    answers = await asyncio.gather(*(sdk.run_code_async(request, **ONCE) for request in requests))
+    assert [answer.run_result.stdout for answer in answers] == [f"{n}\n" for n in range(12)]
 
 
 def test_cells_share_their_names(run_cells):
@@ -160,7 +157,7 @@ def test_files_of_cells(run_cells):
     assert answer.files == {"b": encoded("xx")}
 
 
-def test_cells_with_asyncio(endpoint):
+async def test_cells_with_asyncio(endpoint):
     """`run_jupyter_async` speaks the same."""
-    answer = asyncio.run(sdk.run_jupyter_async(sdk.RunJupyterRequest(cells=["print(3)"]), **ONCE))
+    answer = await sdk.run_jupyter_async(sdk.RunJupyterRequest(cells=["print(3)"]), **ONCE)
     assert [cell.stdout for cell in answer.cells] == ["3\n"]

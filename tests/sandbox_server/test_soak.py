@@ -1,6 +1,6 @@
 """Thousands of calls through a client, faulty ways and two servers that are killed now and then: nothing is lost.
 
-`SOAK_CALLS=20000` makes it longer.
+A nightly run makes all of them, and `SOAK_CALLS=80000` ten times as many.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from pathlib import Path
 import psutil
 import pytest
 from faulty_proxy import FaultyProxy, Spoil, sometimes
+from nightly import WHOLE, scaled
 
 from sandbox_client import CallLimits, ExecutionStatus, SandboxClient, Timeouts, Token
 from sandbox_server import EmbeddedSandbox, ServerConfig
 
-CALLS = int(os.environ.get("SOAK_CALLS", 8_000))
+CALLS = scaled(int(os.environ.get("SOAK_CALLS", 8_000)))
 IN_FLIGHT = 64
 TOKEN = "soak-token"
-SPOILT = 0.01
+SPOILT = 0.01 if WHOLE else 0.05
+"""Share of the answers; more of fewer calls, so that each kind of fault is among them."""
 KINDS = (Spoil.RESET, Spoil.HALF, Spoil.ERROR_500, Spoil.ERROR_503, Spoil.WRONG_JSON, Spoil.HANG)
 
 # What each call asks for, by its number; most succeed, and what does not must not either when everything else fails.
@@ -112,11 +114,11 @@ async def at_rest(server: EmbeddedSandbox, processes: int, seconds: float = 30.0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="looks into the private views of other users' processes")
-def test_soak() -> None:
+async def test_soak() -> None:
     """Each call ends exactly once, with its own result; no process, descriptor, file or memory is left behind."""
     config = ServerConfig(port=0, workers=1)
     with EmbeddedSandbox(config, token=TOKEN) as first, EmbeddedSandbox(config, token=TOKEN) as second:
-        asyncio.run(Soak([first, second]).run())
+        await Soak([first, second]).run()
 
 
 class Soak:
