@@ -3,7 +3,7 @@
     python benchmarks/sandbox_throughput.py --sandbox-fusion none=http://127.0.0.1:8180 --code-judge http://127.0.0.1:8190
 
 The sides take turns, round by round, with the same programs and the same number in flight. In a round that many callers
-each make a call, and go on making calls until the round's share of `--seconds` is over and a whole number of passes
+each make a call, and make calls until the round's share of `--seconds` is over and a whole number of passes
 through the programs is made; so a slow side makes fewer calls, but never fewer at once and never easier ones. A side
 gets no further round once it has used its `--seconds`. A call succeeds when the program's standard output is right; one
 that takes longer than `--client-timeout` has failed. The rate is that of successes. Rates depend on the machine and on

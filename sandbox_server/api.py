@@ -14,41 +14,32 @@ import math
 
 from sandbox_server.config import ServerConfig
 from sandbox_server.frames import Job, ProgramReport, ProgramStatus
-from sandbox_server.request_fields import (
+from sandbox_server.request_models import (
     BadRequest,
-    as_object,
+    RequestBody,
+    RunCodeRequest,
+    RunJupyterRequest,
+    decoded_files,
+    fetchable_names,
     show,
-    take_fetch_files,
-    take_files,
-    take_integer,
-    take_number,
-    take_text,
-    take_texts,
 )
 
-DEFAULT_RUN_TIMEOUT = 10.0  # seconds; Sandbox Fusion's
-DEFAULT_TOTAL_TIMEOUT = 45.0  # seconds; Sandbox Fusion's
 MAX_CELLS = 10_000
 """Each leaves something in the answer, and the answer must stay bounded."""
 
 
 def parse_run_code(body: object, config: ServerConfig) -> Job:
     """The job that a request body asks for. Unknown fields are ignored. Raises BadRequest."""
-    body = as_object(body)
-    language = body.get("language")
-    if language != "python":
-        raise BadRequest("language", f"{show(language)} is not supported; this server runs 'python' only")
-    stdin = body.get("stdin")
-    if not isinstance(stdin, str | None):
-        raise BadRequest("stdin", "must be a string or null")
-    take_number(body, "compile_timeout", 10.0)  # any will do: there is nothing to compile
+    request = RunCodeRequest.of(body)
+    if request.language != "python":
+        raise BadRequest("language", f"{show(request.language)} is not supported; this server runs 'python' only")
     return Job(
-        code=take_text(body, "code"),
-        run_timeout=time_limit(body, "run_timeout", DEFAULT_RUN_TIMEOUT, config),
-        memory_limit_mb=memory_limit(body, config),
-        stdin=stdin or "",
-        files=take_files(body, config, null_content=True),
-        fetch_files=take_fetch_files(body),
+        code=request.code,
+        run_timeout=time_limit(request, "run_timeout", config),
+        memory_limit_mb=memory_limit(request, config),
+        stdin=request.stdin or "",
+        files=decoded_files(request.files, config),
+        fetch_files=fetchable_names(request.fetch_files),
     )
 
 
@@ -77,9 +68,11 @@ def command_result(report: ProgramReport) -> dict[str, object]:
     }
 
 
-def time_limit(body: dict[str, object], name: str, default: float, config: ServerConfig) -> float:
+def time_limit(request: RequestBody, name: str, config: ServerConfig) -> float:
     """Seconds of the time limit `name`. Raises BadRequest when the server does not give that much."""
-    seconds = take_number(body, name, min(default, config.max_run_timeout))
+    seconds: float = getattr(request, name)
+    if name not in request.model_fields_set:
+        seconds = min(seconds, config.max_run_timeout)
     # Written so that NaN, which compares false with everything, is refused too.
     if not 0 < seconds <= config.max_run_timeout:
         raise BadRequest(
@@ -90,10 +83,10 @@ def time_limit(body: dict[str, object], name: str, default: float, config: Serve
     return seconds
 
 
-def memory_limit(body: dict[str, object], config: ServerConfig) -> int:
+def memory_limit(request: RequestBody, config: ServerConfig) -> int:
     """MiB of memory; the server's own limit where the request sets none. Raises BadRequest when that is too much."""
     # Sandbox Fusion's -1 means "no limit of mine".
-    mib = take_integer(body, "memory_limit_MB", -1)
+    mib = request.memory_limit_MB
     if mib > config.max_memory_limit_mb:
         raise BadRequest(
             "memory_limit_MB",
@@ -105,25 +98,24 @@ def memory_limit(body: dict[str, object], config: ServerConfig) -> int:
 
 def parse_run_jupyter(body: object, config: ServerConfig) -> Job:
     """The job that a request body asks for. Unknown fields are ignored. Raises BadRequest."""
-    body = as_object(body)
-    cells = take_texts(body, "cells")
+    request = RunJupyterRequest.of(body)
+    cells, seconds = request.cells, request.cell_timeout
     if len(cells) > MAX_CELLS:
         raise BadRequest("cells", f"{len(cells)} are more than the {MAX_CELLS} that one request may have; send several")
-    if body.get("kernel", "python3") != "python3":
-        raise BadRequest("kernel", f"{show(body['kernel'])} is not supported; this server runs 'python3' only")
-    seconds = take_number(body, "cell_timeout", 0.0)
+    if request.kernel != "python3":
+        raise BadRequest("kernel", f"{show(request.kernel)} is not supported; this server runs 'python3' only")
     if math.isnan(seconds):
-        raise BadRequest("cell_timeout", "nan is no number of seconds; leave it out for no limit")
-    total = time_limit(body, "total_timeout", DEFAULT_TOTAL_TIMEOUT, config)
+        raise BadRequest("cell_timeout", "nan is not a number of seconds; leave it out for no limit")
+    total = time_limit(request, "total_timeout", config)
     return Job(
         code="",
         cells=cells,
-        # One that the total comes before is none.
+        # The total ends a cell whose own limit is longer.
         cell_timeout=seconds if 0 < seconds < total else 0.0,
         run_timeout=total,
-        memory_limit_mb=memory_limit(body, config),
-        files=take_files(body, config, null_content=False),
-        fetch_files=take_fetch_files(body),
+        memory_limit_mb=memory_limit(request, config),
+        files=decoded_files(request.files, config),
+        fetch_files=fetchable_names(request.fetch_files),
     )
 
 

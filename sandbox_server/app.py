@@ -17,7 +17,7 @@ from sandbox_server.config import ServerConfig
 from sandbox_server.frames import Job, ProgramReport, ProgramStatus
 from sandbox_server.log_format import FIELDS
 from sandbox_server.pool import PoolClosed, QueueFull, QueueTimeout, WorkerPool
-from sandbox_server.request_fields import BadRequest
+from sandbox_server.request_models import BadRequest
 from sandbox_server.telemetry import CONTENT_TYPE, ProgramOutcome, Telemetry
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class CompletionRate:
     def retry_after(self, waiting: int) -> int:
         """Whole seconds, 1 to 30, until `waiting` calls will have had their turn."""
         if self._ends:
-            # Up to now and not to the last end, so that a server that stands still is seen to.
+            # Up to now and not to the last end, so that a server that stands still counts as slow.
             seconds_each = max(self._clock() - self._ends[0], 1e-3) / max(1, len(self._ends) - 1)
         else:
             seconds_each = _UNKNOWN / self._workers
@@ -208,7 +208,7 @@ def _decoded(body: bytes) -> object:
 
 
 def _encoded(body: object) -> bytes:
-    # Escaped to ASCII, so that half of a surrogate pair in a program's output is no error.
+    # Escaped to ASCII, so that half of a surrogate pair in a program's output is not an error.
     return json.dumps(body).encode("ascii")
 
 

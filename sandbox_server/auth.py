@@ -8,7 +8,7 @@ from sandbox_server.config import ServerConfig
 
 
 class ServerTokenError(Exception):
-    """The token cannot be had; the message names where it was looked for, and never the token."""
+    """There is no usable token; the message names where it was looked for, and never the token."""
 
 
 class TokenGate:
@@ -36,7 +36,7 @@ class TokenGate:
 def load_token(config: ServerConfig) -> str | None:
     """The token in the file or the environment variable that `config` names; None when it names none.
 
-    Raises ServerTokenError when there is no token, or one that no header can carry.
+    Raises ServerTokenError when there is no token, or one that a header cannot carry.
     """
     if config.token_file:
         where = f"token file {config.token_file!r}"

@@ -36,11 +36,11 @@ _METHODS = {
 
 
 def bundle(value: object) -> dict[str, object]:
-    """The representations of `value`; empty when it displays itself, or when no representation can be had.
+    """The representations of `value`; empty when it displays itself, or when it has no representation.
 
     As in IPython, an exception of a representation method is printed to standard error and costs that representation.
     """
-    # Asked of the class: an instance may answer to any name, and a class that is displayed is none of its instances.
+    # Asked of the class: an instance may answer to any name, and a displayed class is not an instance of itself.
     kind = type(value)
     if callable(itself := getattr(kind, "_ipython_display_", None)):
         _attempted(lambda: itself(value))
@@ -192,7 +192,7 @@ def _hint(error: SyntaxError) -> str:
 def _message(error: BaseException) -> str:
     try:
         text = str(error)
-    except BaseException as worse:  # noqa: BLE001 - the program's own method; CPython too goes on with a note
+    except BaseException as worse:  # noqa: BLE001 - the program's own method; CPython too prints a note in its place
         return f"<exception str() failed: {type(worse).__name__}>"
     if isinstance(error, SyntaxError):
         text += _hint(error)

@@ -118,7 +118,7 @@ class _Kernel:
         self._number += 1
         self._display = []
         error = self._attempt(source)
-        if os.getpid() != self._pid:  # a fork that the cell's own code did not end must not go on with the next one
+        if os.getpid() != self._pid:  # a fork that the cell's own code did not end must not run the next one
             if error is not None:
                 sys.stderr.write("\n".join(described(error)["traceback"]) + "\n")
             self.close()
@@ -200,7 +200,7 @@ class _Kernel:
         for display in (self._display, [_NOT_SHOWN]):
             try:
                 shown = json.dumps([display, errors], allow_nan=False)
-            except (TypeError, ValueError, RecursionError):  # a representation that is no JSON
+            except (TypeError, ValueError, RecursionError):  # a representation that is not JSON
                 continue
             if len(shown) <= self._shown_left:
                 self._shown_left -= len(shown)

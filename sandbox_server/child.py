@@ -140,7 +140,7 @@ def _become_an_interpreter(program: ChildProgram) -> None:
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     sys.argv[:] = [program.path]
     sys.path.insert(0, os.path.dirname(program.path))
-    # A fork inherits the generators' state, and every program would draw the same numbers. `random` sees to itself.
+    # A fork inherits the generators' state, and every program would draw the same numbers. `random` does so by itself.
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
     if "sympy.core.random" in sys.modules:

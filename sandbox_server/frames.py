@@ -194,7 +194,7 @@ class ProgramReport:
     """Of a notebook, how many of its cells ended."""
 
     residue: str = ""
-    """Why the worker could not clean up behind the program, and ends after this report; empty when it could."""
+    """Why the worker could not clean up after the program, and ends after this report; empty when it could."""
 
 
 @dataclass(frozen=True)

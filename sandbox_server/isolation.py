@@ -1,7 +1,7 @@
 """How far a program is walled off: what is possible depends on who runs the server and what the kernel allows.
 
 The levels are tried from the strongest down, by running a real program under each; the first that works is the best
-that can be had. There is no other way to know: containers refuse these calls in too many places (capabilities, seccomp,
+there is. There is no other way to know: containers refuse these calls in too many places (capabilities, seccomp,
 AppArmor, sysctls).
 """
 
@@ -118,7 +118,7 @@ class IsolationSurvey:
 
     @property
     def missing(self) -> tuple[Protection, ...]:
-        """The protections that cannot be had."""
+        """The protections that this machine does not allow."""
         return self.isolation.missing()
 
     def complaint(self) -> str:

@@ -209,7 +209,7 @@ class ResidentSandbox:
 
 
 def server_arguments(config: ServerConfig) -> list[str]:
-    """The command line that reproduces `config` on this machine; what is as by default is left out."""
+    """The command line that reproduces `config` on this machine; defaults are left out."""
     defaults = ServerConfig()
     arguments = []
     for field in fields(config):

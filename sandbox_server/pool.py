@@ -166,7 +166,7 @@ class WorkerPool:
             self._lose(worker, str(lost))
             return ProgramReport(ProgramStatus.ERROR, stderr=f"the sandbox worker was lost: {lost}")
         if report.residue:
-            self._lose(worker, f"it could not clean up behind a program: {report.residue}")
+            self._lose(worker, f"it could not clean up after a program: {report.residue}")
         else:
             self._release(worker)
         return report

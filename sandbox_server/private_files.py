@@ -104,7 +104,7 @@ def enter(max_mb: int) -> None:
     for path in in_scratch:
         _show(handles[path], path)
         make_read_only(_staged(path))
-    # Only now, for a device that lies on a mount without devices is none.
+    # Only now, for a device on a mount without devices does not work.
     for name in _DEVICES:
         linux.mount(f"/dev/{name}", _staged(f"/dev/{name}"), "none", linux.MS_BIND)
     # The host's would show everybody's processes. Before the old one goes: a user namespace gets no other.
@@ -141,7 +141,7 @@ def mounts_below(top: str, mountinfo: str) -> tuple[tuple[str, int], ...]:
 
 def leftovers() -> tuple[str, ...]:
     """What a program left behind in the temporary directories; an interpreter that lives there is not among it."""
-    # Strings and no Path objects: nearly always there is nothing, and the worker looks after every program.
+    # Strings and no Path objects: nearly always there is nothing, and the worker looks each time.
     paths = [f"{directory}/{name}" for directory in SHARED_WRITABLE for name in os.listdir(directory)]
     return tuple(path for path in paths if not any(_inside(kept, path) for kept in interpreter_paths()))
 

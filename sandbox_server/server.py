@@ -69,7 +69,7 @@ async def serve(config: ServerConfig, announce_fd: int | None, exit_on_stdin_eof
 
 
 async def _drain(pool: WorkerPool, seconds: float, endings: asyncio.Queue[_Ending]) -> None:
-    """Wait for the pool to drain, or for somebody in a hurry."""
+    """Wait for the pool to drain, or for a second signal."""
     drained, hurried = asyncio.ensure_future(pool.drain(seconds)), asyncio.ensure_future(endings.get())
     await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
     if not (drained.done() and drained.result()):
@@ -99,6 +99,6 @@ def _stop_reading(loop: asyncio.AbstractEventLoop, endings: asyncio.Queue[_Endin
 
 def _endpoint(runner: web.AppRunner) -> str:
     host, port = runner.addresses[0][:2]
-    # An address to listen on everywhere is none to connect to.
+    # Nobody can connect to the address that means "everywhere".
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,7 +1,7 @@
-"""Two workers for each place at which a program can run: one with the preloaded libraries, and a plain one.
+"""Pairs of workers: one with the preloaded libraries, and a plain one. A program runs on one of the two.
 
 A fork costs what its parent's memory takes to share. A program that names none of the libraries is forked from an
-interpreter without them, which takes less than half the time; one that it comes by all the same is imported from disk.
+interpreter without them, which takes less than half the time; one that it imports all the same comes from disk.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _BROUGHT_ALONG = {"sympy": ("mpmath",)}
 
 
 class WorkerPair:
-    """The two workers of a place. Used as one: only one of them has a program at a time."""
+    """Two workers, used as one: only one of them has a program at a time."""
 
     def __init__(self, plain: WorkerHandle, loaded: WorkerHandle, libraries: tuple[str, ...]) -> None:
         self.index = loaded.index
@@ -86,7 +86,7 @@ class WorkerPairs:
             raise
 
     async def make_worker(self, index: int) -> WorkerHandle | WorkerPair:
-        """New workers for the place `index`, ready for jobs. Raises WorkerLost."""
+        """A new pair, or a single worker where nothing is preloaded; ready for jobs. Raises WorkerLost."""
         loaded = await self._loaded.make_worker(index)
         if self._plain is None:
             return loaded

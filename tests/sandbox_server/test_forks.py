@@ -16,7 +16,7 @@ from sandbox_server.pool import WorkerPool
 from sandbox_server.worker_pairs import _PLAIN
 
 # Large, or with handlers that every fork of a process that has them loaded must run.
-UNWANTED = {"asyncio", "logging", "ssl", "subprocess", "tempfile", "threading", "urllib.request"}
+UNWANTED = {"asyncio", "logging", "pydantic", "ssl", "subprocess", "tempfile", "threading", "typer", "urllib.request"}
 
 STREAMS = """\
 import sys
@@ -162,4 +162,4 @@ async def test_a_worker_that_could_not_clean_up_is_replaced_and_the_log_says_why
     assert first.closed
     assert [report.return_code for report in reports] == [0, 0]
     assert pool.replaced == 1
-    assert "worker 7 is lost and will be replaced: it could not clean up behind a program: it is stuck" in caplog.text
+    assert "worker 7 is lost and will be replaced: it could not clean up after a program: it is stuck" in caplog.text

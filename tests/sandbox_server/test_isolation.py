@@ -163,7 +163,7 @@ async def test_programs_are_walled_off():
 
 
 async def test_a_fork_bomb_is_contained():
-    """A program that only forks ends at its limits, and the worker goes on."""
+    """A program that only forks ends at its limits, and the worker keeps working."""
     bomb, after = await run_walled_off("import os\nwhile True: os.fork()", "print(1)", run_timeout=1.0)
     assert bomb.status is ProgramStatus.TIME_LIMIT or bomb.return_code != 0
     assert after.stdout == "1\n"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from sandbox_server import EmbeddedSandbox, ServerConfig
 from sandbox_server.api import parse_run_code, parse_run_jupyter
-from sandbox_server.request_fields import BadRequest
+from sandbox_server.request_models import BadRequest
 
 CONFIG = ServerConfig(port=0, workers=1, preload=(), max_run_timeout=20.0, max_request_mb=2, max_file_mb=1)
 

@@ -128,7 +128,7 @@ def test_cells_share_their_names(run_cells):
 
 
 def test_a_cell_fails(run_cells):
-    """The error has a name, a value and a traceback, and the notebook goes on as Sandbox Fusion's does."""
+    """The error has a name, a value and a traceback, and the notebook continues as Sandbox Fusion's does."""
     answer = run_cells("a = 1", "print('so far')\nraise ValueError('no')", "print(a)")
     assert answer.status == sdk.RunStatus.Success
     _, failed, after = answer.cells

@@ -193,7 +193,7 @@ def test_run_result_has_sandbox_fusions_fields(endpoint):
 
 
 def test_half_of_a_surrogate_pair_is_the_programs_affair(endpoint):
-    """Text that is no Unicode fails the program that has it, and never the server."""
+    """Text that is not Unicode fails the program that has it, and never the server."""
     sent, printed = run(endpoint, "print('\ud800')", "print('\\ud800')")
     assert (sent.status, printed.status) == (FAILED, FAILED)
     assert "UnicodeEncodeError" in printed.stderr

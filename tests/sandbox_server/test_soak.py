@@ -32,7 +32,7 @@ FAILING, KILLED = 50, 173
 
 
 def program(number: int) -> str:
-    """Prints its number twice, in different ways; some fail, and some leave a daemon and a file behind."""
+    """Prints its number twice, in different ways; some fail, and some leave a daemon and a file."""
     if number % FAILING == 1:
         return f"print({number})\nraise ValueError({number})"
     if number % KILLED == 2:
@@ -122,7 +122,7 @@ async def test_soak() -> None:
 
 
 class Soak:
-    """The calls, what came of them, and the checks behind them."""
+    """The calls, what came of them, and the checks after them."""
 
     def __init__(self, servers: list[EmbeddedSandbox]) -> None:
         self.servers = servers

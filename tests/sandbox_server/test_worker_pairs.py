@@ -73,7 +73,7 @@ async def run_all(*jobs: Job, kill: bool = False) -> list:
 
 
 def worker_pids(others: set[int]) -> list[int]:
-    """The two workers of the only pair; `others` are this process's children that are no zygotes."""
+    """The two workers of the only pair; `others` are this process's children that are not zygotes."""
     zygotes = set(below(os.getpid())) - others
     keepers = [keeper for zygote in zygotes for keeper in below(zygote)]
     workers = [worker for keeper in keepers for worker in below(keeper)]

@@ -83,7 +83,7 @@ class Attack:
     """What it tries; the test's id."""
 
     code: str
-    """The program, behind PREAMBLE."""
+    """The program, after PREAMBLE."""
 
     expect: str | Callable[[dict], bool]
     """Its standard output, or a function of the answer's `run_result`."""

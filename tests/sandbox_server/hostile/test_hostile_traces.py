@@ -30,7 +30,7 @@ ENDS = {
     "in a forked child": "if os.fork() == 0: os._exit(3)\nos.wait(); os._exit(5)",
     "in a signal handler": "signal.signal(signal.SIGUSR1, lambda *_: os._exit(5)); os.kill(os.getpid(), signal.SIGUSR1)",
     "in the exception hook": "sys.excepthook = lambda *_: os._exit(5)\n1/0",
-    "in a child that goes on as the program": "if os.fork(): os._exit(5)\nwhile True: time.sleep(1)",
+    "in a child that continues as the program": "if os.fork(): os._exit(5)\nwhile True: time.sleep(1)",
     "by exec": "os.execl('/bin/sh', 'sh', '-c', 'sleep 60 & exit 5')",
 }
 
