@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 
@@ -83,10 +82,10 @@ def test_a_missing_ground_truth_is_no_answer(missing: object) -> None:
 
 @pytest.mark.parametrize("truth", [["0.5", r"\frac12"], '["0.5", "\\\\frac12"]', np.array(["7", "0.5"], dtype=object)])
 @pytest.mark.parametrize(("answer", "score"), [("0.5", 1.0), (r"\frac{1}{2}", 1.0), ("0.25", 0.0)])
-def test_any_accepted_answer_is_right_in_training_and_in_files(truth: object, answer: str, score: float) -> None:
+async def test_any_accepted_answer_is_right_in_training_and_in_files(truth: object, answer: str, score: float) -> None:
     """The reward function and `verl-tir score` give a list one meaning, whether it is one or is written as text."""
     response = rf"\boxed{{{answer}}}"
-    assert asyncio.run(compute_score("math", response, truth, timeout=20.0))["score"] == score
+    assert (await compute_score("math", response, truth, timeout=20.0))["score"] == score
 
     async def from_a_file() -> float | None:
         plain = truth.tolist() if isinstance(truth, np.ndarray) else truth
@@ -96,7 +95,7 @@ def test_any_accepted_answer_is_right_in_training_and_in_files(truth: object, an
         await pool.aclose()
         return scored.fields["score"]
 
-    assert asyncio.run(from_a_file()) == score
+    assert await from_a_file() == score
 
 
 ALONE, TEXT = Remark.ANSWER_MARKUP, Remark.ANSWER_TEXT

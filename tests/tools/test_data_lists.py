@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +68,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_accepted_answers_stay_a_list(several: Path) -> None:
+async def test_accepted_answers_stay_a_list(several: Path) -> None:
     """A file has one type of ground truths: lists in all rows, once there are several in one; the reward reads them."""
     table = pq.read_table(several)
     assert table.schema.equals(schema(lists=True))
@@ -77,7 +76,7 @@ def test_accepted_answers_stay_a_list(several: Path) -> None:
     assert truths == [accepted for _, accepted in ACCEPTED]
     for truth in truths:
         for answer, score in [(one, 1.0) for one in truth] + [(", ".join([*truth, "9"]), 0.0)]:
-            scored = asyncio.run(compute_score("several", rf"\boxed{{{answer}}}", truth, timeout=20.0))
+            scored = await compute_score("several", rf"\boxed{{{answer}}}", truth, timeout=20.0)
             assert scored["score"] == score, (truth, answer)
     manifest = manifest_of(several)
     assert manifest["settings"]["answer_lists"] is True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 from collections import Counter
@@ -163,7 +162,7 @@ def sample(status: SampleStatus, answer: str | None = None) -> Sample:
     return Sample("k", status, answer, StopReason.ANSWER, 1, False, 0, 0, False, False, 1)
 
 
-def test_votes_go_to_answers_and_not_to_their_spelling() -> None:
+async def test_votes_go_to_answers_and_not_to_their_spelling() -> None:
     """Right ones are one vote; wrong ones are asked about only where their texts do not tell."""
     asked = []
 
@@ -184,6 +183,6 @@ def test_votes_go_to_answers_and_not_to_their_spelling() -> None:
         sample(wrong, "1+x"),
         sample(SampleStatus.UNDECIDED, "7"),
     ]
-    assert asyncio.run(votes(given, same)) == [1, 0, 1, 2, None, 0, 3, 3, 3, None]
+    assert await votes(given, same) == [1, 0, 1, 2, None, 0, 3, 3, 3, None]
     assert ("6", "5") not in asked
     assert len(asked) == len(set(asked))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import stat
@@ -132,7 +131,7 @@ def test_bytes_that_are_no_text_are_named_and_odd_text_survives(pool: ScoringPoo
         score_file(source, output, pool)
 
 
-def test_a_long_file_is_never_held_whole(pool: ScoringPool) -> None:
+async def test_a_long_file_is_never_held_whole(pool: ScoringPool) -> None:
     """Lines are read as earlier ones are done, also behind one that takes long."""
     taken = 0
 
@@ -147,7 +146,7 @@ def test_a_long_file_is_never_held_whole(pool: ScoringPool) -> None:
         async with contextlib.aclosing(score_lines(lines(), pool)) as scored:
             return (await anext(scored)).verdict
 
-    assert asyncio.run(first()) is Verdict.UNDECIDED
+    assert await first() is Verdict.UNDECIDED
     assert taken < 1_000
 
 
