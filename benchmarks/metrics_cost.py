@@ -33,7 +33,7 @@ from verl_tir.metrics.sandbox import SandboxMeter
 from verl_tir.metrics.summary import summarize
 from verl_tir.sampler.finished_row import FinishedRow, verdict_of
 from verl_tir.sampler.loss_plan import LossPlan
-from verl_tir.trajectory import LogProbs, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
+from verl_tir.trajectory import LogProbs, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd, TurnText
 
 SNAPSHOT = {"client": "a", "retries": 0, "probes": 0, "faults": {"unreachable": 0}, "endpoints": {"http://a": "closed"}}
 REWARD_EXTRA = {"correct": 1.0, "boxed": 1.0, "tool_given": 0.0, "undecided": 0.0}
@@ -130,7 +130,8 @@ def dump(rows: list[FinishedRow], shape: Shape) -> tuple[float, float, float]:
     """Seconds that the step waits, seconds until all is written, and MB written."""
     text = "x = 1 \n" * (shape.tokens * CHARS_PER_TOKEN // 7)
     for row in rows:
-        row.record["segments"] = [{"role": "model", "text": text}]
+        texts = [TurnText("", None, "").to_record() for _ in row.record["turns"]]
+        row.record["texts"] = [*texts[1:], TurnText(text, None, "").to_record()]
     keys = tuple(row.key for row in rows)
     with tempfile.TemporaryDirectory() as folder:
         writer = TrajectoryDump(Path(folder), None)

@@ -27,10 +27,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from verl_tir.rollout.conversation import ObservationSettings, Tools, converse
 from verl_tir.rollout.generation import Piece
-from verl_tir.rollout.observation import ObservationRule, ProgramRun
-from verl_tir.rollout.turn import Limits
+from verl_tir.rollout.loop import Tools, TrajectoryLimits, converse
+from verl_tir.rollout.observation import ObservationSettings, ProgramRun, result
 from verl_tir.trajectory import Outcome, StopReason
 
 TURNS = (1, 3, 5)
@@ -162,8 +161,8 @@ async def ours(batch: Batch, engine: Engine) -> int:
             decode=lambda ids: "".join(map(chr, ids)),
             end_ids=(),
         )
-        limits = Limits(batch.turns, 1 << 20, 1 << 20, None)
-        done = await converse(tools, limits, ObservationSettings(ObservationRule.RESULT, 512, 256))
+        limits = TrajectoryLimits(batch.turns, 1 << 20, 1 << 20, None)
+        done = await converse(tools, limits, ObservationSettings(result, 512, 256))
         assert done.trajectory.stop_reason is StopReason.MAX_TURNS
 
     await asyncio.gather(*map(one, batch.scripts))

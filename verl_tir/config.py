@@ -17,8 +17,8 @@ from sandbox_client import Headers, RunJupyterRequest, Timeouts, TlsSettings, va
 from sandbox_server import MAX_WORKERS, IsolationPolicy
 from verl_tir.rollout.config import STRICT as _STRICT
 from verl_tir.rollout.config import ObservationConfig, PositiveInt, PositiveSeconds, PromptConfig, RolloutConfig
+from verl_tir.rollout.loop import TrajectoryLimits
 from verl_tir.rollout.session import SessionKind
-from verl_tir.rollout.turn import Limits
 from verl_tir.rollout.turn_rule import resolve_turn_rule
 from verl_tir.sampler.config import FilterConfig
 
@@ -173,9 +173,9 @@ class TirConfig:
         except ValidationError as error:
             raise TirConfigError("\n".join(_explain(item) for item in error.errors())) from None
 
-    def limits(self, max_response_tokens: int) -> Limits:
+    def limits(self, max_response_tokens: int) -> TrajectoryLimits:
         """The budgets of one trajectory; `max_response_tokens` is verl's `data.max_response_length`."""
-        return Limits(
+        return TrajectoryLimits(
             max_turns=self.rollout.max_turns,
             max_turn_tokens=self.rollout.max_turn_tokens,
             max_response_tokens=max_response_tokens,

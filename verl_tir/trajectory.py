@@ -1,7 +1,7 @@
 """The record that every stage shares: what one trajectory did, turn by turn, and why it stopped.
 
-A bad rollout is data, not a crash: whatever happens to a trajectory ends as one `StopReason`, and the filter, the
-reward and the metrics read it from here. This module imports nothing of ours, so that every other one may import it.
+A bad rollout is data, not a crash: whatever happens to a trajectory ends as one `StopReason`, and the sampler,
+the reward and the metrics read it from here. This module imports nothing of ours, so that all others may import it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FAILED_OUTCOMES = frozenset({Outcome.FAILED, Outcome.TIME_LIMIT, Outcome.MEMORY_
 
 
 class StopReason(StrEnum):
-    """Why a trajectory stopped; a closed set. The order in which they are checked is fixed in `rollout.turn`."""
+    """Why a trajectory stopped; a closed set. `rollout.loop.stop_after` has the order in which they are checked."""
 
     ANSWER = "answer"
     """`\\boxed{` in the model's text or, where the turn rule counts it, in its program's output."""
@@ -126,8 +126,7 @@ class Turn:
     """Tokens sampled after the code block closed; they reach neither the context nor the loss."""
     has_code: bool
     has_answer: bool
-    """The trajectory ends here with an answer. Which `\\boxed{` makes one is the turn rule's: SimpleTIR's in the turn's
-    text or in its program's full stdout, others' in any of the model's texts so far once it stops calling."""
+    """The trajectory ends here with an answer; which `\\boxed{` is one, the turn rule says."""
     outcome: Outcome | None
     """None where no program was run."""
     observation_truncated: bool
@@ -142,6 +141,55 @@ class Turn:
     @property
     def void(self) -> bool:
         return not self.has_code and not self.has_answer
+
+
+@dataclass(frozen=True, slots=True)
+class SampledTokens:
+    """The tokens of a model's text."""
+
+    lengths: tuple[int, ...]
+    """Characters of the text that each token adds; 0 for one that begins a character and does not end it."""
+    log_probs: tuple[float | None, ...]
+    """In nats, to hundredths, one per token; None where the engine was not asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnText:
+    """What a turn says, beside its numbers. It is made only where trajectories are dumped."""
+
+    text: str
+    """The model's, as it entered the context."""
+    program: str | None
+    """What was run for it: the program that the turn rule made of its code. A session runs it after the earlier ones.
+    None where nothing was run."""
+    observation: str
+    """What the model was shown of the run, with what the turn rule puts around it; empty where there was none."""
+    tokens: SampledTokens | None = None
+    """Of the model's text; None where they are not kept (`tir.dump_token_log_probs`)."""
+    program_from_text: bool = False
+    """The program was looked for in the text, as in dumps that did not record it yet."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain data, without what is not there."""
+        record: dict[str, Any] = {"text": self.text, "program": self.program, "observation": self.observation}
+        if self.tokens is not None:
+            record["tokens"] = {"lengths": list(self.tokens.lengths), "log_probs": list(self.tokens.log_probs)}
+        if self.program_from_text:
+            record["program_from_text"] = True
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> TurnText:
+        """Inverse of `to_record`; other keys are passed over.
+
+        Raises:
+            KeyError, TypeError: the record was not written by `to_record`.
+        """
+        tokens = record.get("tokens")
+        sampled = None if tokens is None else SampledTokens(tuple(tokens["lengths"]), tuple(tokens["log_probs"]))
+        return cls(
+            record["text"], record["program"], record["observation"], sampled, record.get("program_from_text", False)
+        )
 
 
 @dataclass(frozen=True, slots=True)

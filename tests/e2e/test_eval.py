@@ -120,7 +120,7 @@ def test_each_sample_of_each_problem_is_there_once(evaluated: Evaluated) -> None
     assert truths == {str(number): problem.answer for number, problem in enumerate(problems)}
     for line in evaluated.dump:
         problem = problems[line["index"]]
-        assert problem.question in line["segments"][0]["text"]
+        assert problem.question in line["prompt"]
         assert line["ground_truth"] == problem.answer
 
 

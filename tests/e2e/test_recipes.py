@@ -39,8 +39,8 @@ def _run(run_verl: RunVerl, recipe: str, **overrides: Any) -> VerlRun:
     return run
 
 
-def _texts(line: dict[str, Any], role: str) -> list[str]:
-    return [segment["text"] for segment in line["segments"] if segment["role"] == role]
+def _texts(line: dict[str, Any], part: str) -> list[str]:
+    return [turn[part] for turn in line["turns"] if part == "text" or turn[part]]
 
 
 def _printed(code: str) -> str | None:
@@ -56,7 +56,7 @@ def test_torl(run_verl: RunVerl) -> None:
     assert {line["fate"] for line in run.dump} == {"train"}
     checked = 0
     for line in run.dump:
-        model, tool = _texts(line, "model"), _texts(line, "tool")
+        model, tool = _texts(line, "text"), _texts(line, "observation")
         assert len(tool) <= 1
         assert all(text.count("```output") == 1 and text.endswith("```output") for text in model[: len(tool)])
         code = re.search(r"```python\n(.*)\n```", model[0])
@@ -75,7 +75,7 @@ def test_hermes(run_verl: RunVerl) -> None:
     run = _run(run_verl, "hermes")
     checked = 0
     for line in run.dump:
-        model, tool = _texts(line, "model"), _texts(line, "tool")
+        model, tool = _texts(line, "text"), _texts(line, "observation")
         assert all(text.endswith("</tool_call>") for text in model[: len(tool)])
         code = re.search(r'"code": "(.*)"\}\}', model[0])
         expected = _printed(code[1]) if code and tool else None

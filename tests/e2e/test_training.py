@@ -205,7 +205,7 @@ def test_the_dump_says_which_tokens_were_sampled(recording: Recording) -> None:
     assert sorted(spans) == sorted(masks)
     for line in recording.dump:
         assert all(turn["log_probs"]["count"] == turn["model_tokens"] for turn in line["turns"])
-        expression = re.search(r"What is ([0-9*+-]+)\?", line["segments"][0]["text"])[1]
+        expression = re.search(r"What is ([0-9*+-]+)\?", line["prompt"])[1]
         assert line["ground_truth"] == str(eval(expression))
 
 

@@ -10,9 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from verl_tir.config import TirConfig, TirConfigError, default_settings
-from verl_tir.rollout.observation import ObservationRule
-from verl_tir.rollout.prompt import PromptTemplate
-from verl_tir.rollout.turn import Limits, OnVoidTurn
+from verl_tir.rollout.loop import OnVoidTurn, TrajectoryLimits
 from verl_tir.sampler.loss_plan import OverlongPolicy, VoidPolicy
 
 MINIMAL = {"recipe": "simpletir"}
@@ -83,14 +81,14 @@ def test_settings_are_read() -> None:
             }
         )
     )
-    assert config.prompt.template is PromptTemplate.NONE
+    assert config.prompt.template == "none"
     assert config.prompt.chat_template is False
-    assert config.observation.rule is ObservationRule.REFERENCE
+    assert config.observation.rule == "reference"
     assert config.observation.max_chars == 2
     assert config.sandbox.endpoints == ("http://10.0.0.5:8080", "https://sandbox.internal")
     assert config.filter.void is VoidPolicy.OFF
     assert (config.dump_dir, config.dump_max_mb) == ("/tmp/dump", None)
-    assert config.limits(100) == Limits(
+    assert config.limits(100) == TrajectoryLimits(
         max_turns=1,
         max_turn_tokens=8192,
         max_response_tokens=100,
@@ -125,16 +123,15 @@ WRONG = {
     "word for a boolean": ("prompt.chat_template", "maybe", "boolean"),
     "unknown policy": ("filter.void", "drop", "'mask', 'suffix' or 'off'"),
     "policy of YAML's on": ("filter.void", True, "'mask', 'suffix' or 'off'"),
-    "unknown rule": ("observation.rule", "stderr", "'result', 'reference' or 'torl'"),
+    "unknown rule": ("observation.rule", "stderr", "must be one of result, reference, torl, or the path"),
     "negative calls": ("rollout.max_tool_calls", -1, "greater than or equal to 0"),
     "unknown end": ("rollout.on_void_turn", "retry", "'stop' or 'continue'"),
     "unknown turn rule": ("rollout.turn_rule", "react", "must be one of simpletir, torl, hermes, or the path"),
     "turn rule without a name": ("rollout.turn_rule", "json:", "must be one of simpletir, torl, hermes, or the path"),
     "turn rule in no module": ("rollout.turn_rule", "no_such.rules:MINE", "No module named 'no_such'"),
     "turn rule that is not there": ("rollout.turn_rule", "json:MINE", "module json has no MINE"),
-    "function for a turn rule": ("rollout.turn_rule", "json:loads", "is no turn rule, it lacks stop_strings"),
+    "function for a turn rule": ("rollout.turn_rule", "json:loads", "is not a turn rule: it lacks stop_strings"),
     "class for a turn rule": ("rollout.turn_rule", "verl_tir.rollout.turn_rules.torl:ToRL", "name an instance of it"),
-    "unknown template": ("prompt.template", "qwen", "'simpletir', 'torl' or 'none'"),
     "number for a folder": ("dump_dir", 5, "string"),
     "no room for a dump": ("dump_max_mb", 0, "greater than or equal to 1"),
     "word for a dump of tokens": ("dump_token_log_probs", "some", "boolean"),
@@ -195,12 +192,17 @@ def test_settings_that_exclude_each_other_are_named() -> None:
         ),
         ({"filter.void_in_baseline": False, "filter.void": "suffix"}, "tir.filter: void_in_baseline=False takes void"),
         ({"sandbox.retry_total_seconds": 7.9}, "tir.sandbox: retry_total_seconds=7.9 would end the call before"),
-        ({"prompt.template": "torl"}, "tir.prompt: template=torl and chat_template=True: the template names user"),
+        (
+            {"prompt.template": "torl", "prompt.templates": {"torl": "{question}\nAssistant:"}},
+            "tir.prompt: template=torl and chat_template=True: the template names user",
+        ),
         (
             {"rollout.max_turns": None, "rollout.on_void_turn": "continue"},
             "tir.rollout: max_turns=None and on_void_turn=continue: a model that ends its message at once would",
         ),
         ({"dump_token_log_probs": True}, "tir: dump_token_log_probs=True and dump_dir=None: there is no dump"),
+        ({"prompt.template": "qwen"}, "tir.prompt: template=qwen: this recipe's templates are none; each text stands"),
+        ({"prompt.templates": {"mine": "Solve it:"}}, "tir.prompt: templates.mine: the question goes where {question}"),
         (
             {"rollout.turn_rule": "hermes", "prompt.chat_template": False},
             "tir: rollout.turn_rule=hermes and prompt.chat_template=False: the rule's tools and their messages",

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 import reference_simpletir
 import reference_torl
+from observations import REFERENCE, RESULT, TORL
 
 from sandbox_client import SandboxUnreachable
 from verl_tir.config import TirConfig, TirConfigError
 from verl_tir.reward import compute_score
-from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
-from verl_tir.rollout.frame import TokenFrame
 from verl_tir.rollout.generation import Piece
-from verl_tir.rollout.observation import ObservationRule, ProgramRun
-from verl_tir.rollout.turn import Limits
+from verl_tir.rollout.loop import Conversation, Tools, TrajectoryLimits, converse
+from verl_tir.rollout.observation import ObservationSettings, ProgramRun, TokenFrame
 from verl_tir.rollout.turn_rule import TurnRule
 from verl_tir.rollout.turn_rules import simpletir, torl
 from verl_tir.trajectory import Outcome, StopReason
@@ -65,7 +64,7 @@ def _run(
     settings: ObservationSettings,
     texts: Sequence[str],
     runs: Sequence[ProgramRun | None],
-    limits: Limits,
+    limits: TrajectoryLimits,
 ) -> tuple[Conversation, list[str]]:
     """The conversation of a model that writes `texts` whole, to the end of its message, and the programs that ran."""
     programs: list[str] = []
@@ -173,10 +172,10 @@ def _simpletir(
     budget = 100_000 if room is None else len(text) + room
     conversation, programs = _run(
         simpletir.RULE,
-        ObservationSettings(ObservationRule.REFERENCE, 512, 10_000),
+        ObservationSettings(REFERENCE, 512, 10_000),
         [text, "\\boxed{0}"],
         [run],
-        Limits(2, 100_000, budget, None),
+        TrajectoryLimits(2, 100_000, budget, None),
     )
     trajectory = conversation.trajectory
     model, tool = _parts(conversation)
@@ -208,9 +207,9 @@ def _of_tokens() -> list[Difference]:
         return "".join(words[token] for token in ids)
 
     tools = Tools(generate, run_program, lambda text: [], decode, frozenset())
-    settings = ObservationSettings(ObservationRule.REFERENCE, 512, 256)
-    tokens = asyncio.run(converse(tools, Limits(1, 99, 99, None), settings, simpletir.RULE)).tokens
-    ended, _ = _run(simpletir.RULE, settings, ["So \\boxed{5}"], [], Limits(1, 99, 99, None))
+    settings = ObservationSettings(REFERENCE, 512, 256)
+    tokens = asyncio.run(converse(tools, TrajectoryLimits(1, 99, 99, None), settings, simpletir.RULE)).tokens
+    ended, _ = _run(simpletir.RULE, settings, ["So \\boxed{5}"], [], TrajectoryLimits(1, 99, 99, None))
     return [
         Difference("split word", "trained tokens", canonical, [words[token] for token in tokens.ids]),
         # With the end of message as padding, as is common.
@@ -257,10 +256,10 @@ def test_turns_and_results_that_agree_agree_together() -> None:
 def test_the_warning_that_hides_the_result_is_a_choice() -> None:
     """Under `result` the model is shown the output; `reference` is there for the published numbers."""
     texts = []
-    for rule in ObservationRule.RESULT, ObservationRule.REFERENCE:
+    for rule in RESULT, REFERENCE:
         run = ProgramRun(Outcome.SUCCESS, "5\n", "Warning: old\n", 0)
         settings = ObservationSettings(rule, 512, 256)
-        texts += _parts(_run(simpletir.RULE, settings, [PROGRAM], [run], Limits(1, 999, 999, None))[0])[1]
+        texts += _parts(_run(simpletir.RULE, settings, [PROGRAM], [run], TrajectoryLimits(1, 999, 999, None))[0])[1]
     assert texts == ["\nCode execution result: 5\n\n", "\nCode execution result: Warning: old\n"]
 
 
@@ -296,8 +295,8 @@ def _torl_differences() -> list[Difference]:
             ProgramRun(outcome, result.stdout, result.error, None)
             for outcome, result in zip(outcomes, results, strict=True)
         ]
-        settings = ObservationSettings(ObservationRule.TORL, 256, 10_000, TokenFrame(torl.RULE.frame))
-        limits = Limits(None, 100_000, 100_000, None, max_tool_calls=calls)
+        settings = ObservationSettings(TORL, 256, 10_000, TokenFrame(torl.RULE.frame))
+        limits = TrajectoryLimits(None, 100_000, 100_000, None, max_tool_calls=calls)
         conversation, programs = _run(torl.RULE, settings, segments, runs, limits)
         # Raises where the mask is not that of the model's turns.
         trained, observations = _parts(conversation)
@@ -343,8 +342,10 @@ def test_torls_trajectories_differ_only_where_listed() -> None:
 
 def test_an_invented_output_is_counted() -> None:
     """The trajectory stops where the model asks for more, and says so."""
-    settings = ObservationSettings(ObservationRule.TORL, 256, 2048, TokenFrame(torl.RULE.frame))
-    conversation, _ = _run(torl.RULE, settings, [f"{ASK}\n7"], [], Limits(None, 999, 999, None, max_tool_calls=0))
+    settings = ObservationSettings(TORL, 256, 2048, TokenFrame(torl.RULE.frame))
+    conversation, _ = _run(
+        torl.RULE, settings, [f"{ASK}\n7"], [], TrajectoryLimits(None, 999, 999, None, max_tool_calls=0)
+    )
     assert conversation.trajectory.stop_reason is StopReason.CALL_BUDGET
 
 

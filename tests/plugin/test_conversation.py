@@ -5,13 +5,12 @@ import itertools
 from types import SimpleNamespace
 
 import pytest
-from scripted_world import ABORT, EOS, World
+from scripted_world import ABORT, EOS, World, texts_of
 from scripted_world import decode as _decode
 
 from sandbox_client import SandboxOverloaded
 from verl_tir.rollout.generation import Piece, generate_turn
 from verl_tir.rollout.observation import ProgramRun
-from verl_tir.rollout.segment import Segment
 from verl_tir.rollout.turn_rules import simpletir
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, TurnEnd
 
@@ -179,41 +178,41 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize(("script", "runs", "settings", "reason", "texts", "programs"), EXAMPLES.values(), ids=EXAMPLES)
-def test_conversation(
+async def test_conversation(
     script: str, runs: list, settings: dict, reason: StopReason, texts: list[str], programs: int
 ) -> None:
     """A script leads to its stop reason, with these texts in the context and so many programs run."""
     world = World(script, list(runs))
-    conversation = asyncio.run(world.talk(**settings))
+    conversation = await world.talk(**settings)
     assert conversation.trajectory.stop_reason is reason
-    assert conversation.segments(_decode) == [Segment(("model", "tool")[i % 2], text) for i, text in enumerate(texts)]
+    assert texts_of(conversation) == list(texts)
     assert _decode(conversation.tokens.ids) == "".join(texts)
     assert conversation.tokens.mask == [1 - i % 2 for i, text in enumerate(texts) for _ in text]
     assert len(world.programs) == programs
     assert conversation.trajectory.void is (reason is StopReason.VOID)
 
 
-def test_next_turn_sees_the_code_and_its_result_and_nothing_else() -> None:
+async def test_next_turn_sees_the_code_and_its_result_and_nothing_else() -> None:
     """What the engine sampled behind the code is not in the context, and sampling goes on from the same ids."""
     world = World(f"a\n```json\n1\n```\nb\n{CODE} c{EOS}\\boxed{{1}}", [_out("5")])
-    asyncio.run(world.talk(max_turn_tokens=50, max_response_tokens=80))
+    await world.talk(max_turn_tokens=50, max_response_tokens=80)
     block = f"a\n```json\n1\n```\nb\n{CODE}"
     assert world.contexts == ["", "a\n```json\n1\n```\n", block + _shown("5")]
     assert world.budgets == [50, 50 - len("a\n```json\n1\n```\n"), 80 - len(block + _shown("5"))]
     assert world.programs == ["x"]
 
 
-def test_engine_that_ends_on_its_own_is_not_asked_again() -> None:
+async def test_engine_that_ends_on_its_own_is_not_asked_again() -> None:
     """A fence that was passed earlier in the turn is no reason to go on after the engine ended without one."""
     world = World("a\n```\nb")
-    assert asyncio.run(world.talk()).trajectory.turns[0].end is TurnEnd.EOS
+    assert (await world.talk()).trajectory.turns[0].end is TurnEnd.EOS
     assert world.contexts == ["", "a\n```\n"]
 
 
-def test_turns_are_recorded() -> None:
+async def test_turns_are_recorded() -> None:
     """Every turn says why it ended, what it held, and how many tokens were sampled, appended and discarded."""
     world = World(f"{CODE}\n{CODE} so{EOS}end{EOS}", [_out("5"), ProgramRun(Outcome.TIME_LIMIT, "", "", None)], 0.01)
-    first, second, third = asyncio.run(world.talk()).trajectory.turns
+    first, second, third = (await world.talk()).trajectory.turns
     assert (first.end, first.model_tokens, first.discarded_tokens) == (TurnEnd.CODE, len(CODE), 1)
     assert (first.has_code, first.has_answer, first.outcome) == (True, False, Outcome.SUCCESS)
     assert (first.observation_tokens, first.observation_truncated) == (len(_shown("5")), False)
@@ -245,33 +244,33 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("script", "runs", "answer", "source"), ANSWERS.values(), ids=ANSWERS)
-def test_answer_is_recorded_with_its_source(
+async def test_answer_is_recorded_with_its_source(
     script: str, runs: list, answer: str | None, source: AnswerSource | None
 ) -> None:
     """The last box counts, the program's output is read before it is cut, and what was cut off does not count."""
-    trajectory = asyncio.run(World(script, list(runs)).talk()).trajectory
+    trajectory = (await World(script, list(runs)).talk()).trajectory
     assert (trajectory.answer, trajectory.answer_source) == (answer, source)
 
 
-def test_answer_beyond_the_truncation_ends_the_trajectory() -> None:
+async def test_answer_beyond_the_truncation_ends_the_trajectory() -> None:
     """Ended and scored look at the same text, the full output, though the model is shown less."""
     world = World(f"{CODE}\nmore", [_out("a" * 600 + "\\boxed{5}" + "b" * 600)])
-    conversation = asyncio.run(world.talk())
+    conversation = await world.talk()
     assert conversation.trajectory.stop_reason is StopReason.ANSWER
     assert "boxed" not in _decode(conversation.tokens.ids)
     assert conversation.trajectory.turns[0].observation_truncated
 
 
-def test_a_box_that_ends_nothing_is_no_answer() -> None:
+async def test_a_box_that_ends_nothing_is_no_answer() -> None:
     """Another spelling of a box does not end its turn, and does not outlive it as the trajectory's answer."""
     world = World(f"\\fbox{{3}}{CODE}\nDone.{EOS}", [_out("5\n")])
-    trajectory = asyncio.run(world.talk()).trajectory
+    trajectory = (await world.talk()).trajectory
     assert (trajectory.stop_reason, trajectory.answer) == (StopReason.VOID, None)
 
 
-def test_fault_is_recorded_and_not_shown() -> None:
+async def test_fault_is_recorded_and_not_shown() -> None:
     """An outage ends the trajectory as aborted; its text says what failed, and the model is told nothing."""
-    conversation = asyncio.run(World(f"{CODE}\n{CODE}\n{CODE}", [_out("5"), FAULT]).talk())
+    conversation = await World(f"{CODE}\n{CODE}\n{CODE}", [_out("5"), FAULT]).talk()
     trajectory = conversation.trajectory
     assert trajectory.aborted
     assert trajectory.fault == "SandboxOverloaded: no room [http://sandbox:1, attempts: 4]"
@@ -280,27 +279,27 @@ def test_fault_is_recorded_and_not_shown() -> None:
     assert _decode(conversation.tokens.ids) == CODE + _shown("5") + CODE
 
 
-def test_other_errors_are_not_swallowed() -> None:
+async def test_other_errors_are_not_swallowed() -> None:
     """What is not a fault of the sandbox is a bug and surfaces."""
     with pytest.raises(KeyError):
-        asyncio.run(World(CODE, [KeyError("bug")]).talk())
+        await World(CODE, [KeyError("bug")]).talk()
 
 
 @pytest.mark.parametrize(("max_tool_seconds", "turns"), [(2.9, 1), (3.0, 1), (3.1, 2), (6.1, 3), (None, 5)])
-def test_tool_time_adds_up_over_turns(
+async def test_tool_time_adds_up_over_turns(
     max_tool_seconds: float | None, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No turn begins once the programs together took the allowed time; the time of sampling does not count."""
     # Every look at the clock is three seconds after the last: one in each generation, one in each run.
     clock = SimpleNamespace(perf_counter=itertools.count(step=3).__next__)
-    monkeypatch.setattr("verl_tir.rollout.conversation.time", clock)
+    monkeypatch.setattr("verl_tir.rollout.loop.time", clock)
     world = World(f"{CODE}\n" * 9, [_out("5")] * 9)
-    trajectory = asyncio.run(world.talk(max_tool_seconds=max_tool_seconds)).trajectory
+    trajectory = (await world.talk(max_tool_seconds=max_tool_seconds)).trajectory
     assert trajectory.stop_reason is (StopReason.MAX_TURNS if max_tool_seconds is None else StopReason.TOOL_TIME)
     assert len(trajectory.turns) == turns
 
 
-def test_conversations_do_not_wait_for_each_other() -> None:
+async def test_conversations_do_not_wait_for_each_other() -> None:
     """While one's program runs, another goes through all its turns."""
 
     async def both() -> None:
@@ -318,14 +317,14 @@ def test_conversations_do_not_wait_for_each_other() -> None:
         released.set()
         assert len((await asyncio.wait_for(waiting, 5)).trajectory.turns) == 2
 
-    asyncio.run(both())
+    await both()
 
 
-def test_log_probs_that_do_not_match_are_refused_before_the_cut() -> None:
+async def test_log_probs_that_do_not_match_are_refused_before_the_cut() -> None:
     """A lack of log-probabilities is not hidden by tokens that are cut off behind it."""
 
     async def generate(ids: list[int], max_tokens: int) -> Piece:
         return Piece(ids=[ord(letter) for letter in CODE + " so"], log_probs=[-1.0] * len(CODE), aborted=False)
 
     with pytest.raises(ValueError, match="14 sampled token ids came with 11 log-probabilities"):
-        asyncio.run(generate_turn(generate, max_tokens=99, decode=_decode, end_ids={0}, rule=simpletir.RULE))
+        await generate_turn(generate, max_tokens=99, decode=_decode, end_ids={0}, rule=simpletir.RULE)

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from observations import OBSERVATIONS
 
 from sandbox_client import SandboxUnreachable
 from tir_tools.demo.tokenizer import MESSAGE_END, train_tokenizer
 from verl_tir.rollout.code_block import STOP_STRINGS
-from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
 from verl_tir.rollout.generation import Piece
-from verl_tir.rollout.observation import ObservationRule, ProgramRun, observe
+from verl_tir.rollout.loop import Conversation, Tools, TrajectoryLimits, converse
+from verl_tir.rollout.observation import ObservationSettings, ProgramRun, observe
 from verl_tir.rollout.tokens import fit_observation
-from verl_tir.rollout.turn import Limits
 from verl_tir.rollout.turn_rules.simpletir import parse_turn, program_of
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, TurnEnd
 
@@ -133,16 +133,16 @@ class World:
         return turns
 
 
-def _random_conversation(seed: int) -> tuple[World, Conversation, Limits, ObservationSettings]:
+def _random_conversation(seed: int) -> tuple[World, Conversation, TrajectoryLimits, ObservationSettings]:
     chance = random.Random(seed)
-    limits = Limits(
+    limits = TrajectoryLimits(
         max_turns=chance.randint(1, 5),
         max_turn_tokens=chance.choice([1, 8, 40, 200, 200]),
         max_response_tokens=chance.choice([1, 30, 90, 200, 1000, 1000]),
         max_tool_seconds=chance.choice([None, None, None, 1e-12]),
     )
     settings = ObservationSettings(
-        rule=chance.choice(list(ObservationRule)),
+        rule=chance.choice(OBSERVATIONS),
         max_chars=chance.choice([2, 20, 512]),
         max_tokens=chance.choice([2, 15, 256]),
     )
@@ -239,7 +239,7 @@ def _check(seed: int) -> StopReason:
     assert all(turn.model_tokens + turn.discarded_tokens <= limits.max_turn_tokens for turn in turns)
     assert not any(turn.void or turn.has_answer for turn in turns[:-1])
     assert turns[-1].has_answer is answer
-    assert [s.text for s in conversation.segments(_decode) if s.role == "model"] == [
+    assert [said.text for said in conversation.texts(_decode)] == [
         _decode(ids)
         for ids in _runs_of_ones(
             tokens.ids, [turn.model_tokens for turn in turns], [t.observation_tokens for t in turns]

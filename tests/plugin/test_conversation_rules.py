@@ -1,15 +1,12 @@
 """Whole trajectories under ToRL's rule, under tool budgets, and past void turns; a letter is a token here."""
 
-import asyncio
-
+import observations
 import pytest
-from scripted_world import ABORT, EOS, World, decode
+from scripted_world import ABORT, EOS, World, decode, texts_of
 
 from sandbox_client import SandboxOverloaded
-from verl_tir.rollout.frame import Frame, TokenFrame
-from verl_tir.rollout.observation import ObservationRule, ProgramRun
-from verl_tir.rollout.segment import Segment
-from verl_tir.rollout.turn import OnVoidTurn
+from verl_tir.rollout.loop import OnVoidTurn
+from verl_tir.rollout.observation import Frame, ProgramRun, TokenFrame
 from verl_tir.rollout.turn_rule import TurnRule
 from verl_tir.rollout.turn_rules import hermes, simpletir, torl
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, TurnEnd
@@ -112,16 +109,16 @@ TORL = {
 
 
 @pytest.mark.parametrize(("script", "runs", "settings", "reason", "answer", "texts"), TORL.values(), ids=TORL)
-def test_torl(
+async def test_torl(
     script: str, runs: list, settings: dict, reason: StopReason, answer: str | None, texts: list[str]
 ) -> None:
     """The request stays the model's, the observation completes it, and only the end of the text is an end."""
-    conversation, world = _talk(torl.RULE, script, runs, rule=ObservationRule.TORL, **settings)
+    conversation, world = await _talk(torl.RULE, script, runs, rule=observations.TORL, **settings)
     trajectory = conversation.trajectory
     assert trajectory.stop_reason is reason
     assert trajectory.answer == answer
     assert trajectory.answer_source is (None if answer is None else AnswerSource.MODEL)
-    assert conversation.segments(decode) == [Segment(("model", "tool")[i % 2], text) for i, text in enumerate(texts)]
+    assert texts_of(conversation) == list(texts)
     assert conversation.tokens.mask == [1 - i % 2 for i, text in enumerate(texts) for _ in text]
     assert len(world.programs) == len(runs)
     assert trajectory.void is (reason is StopReason.VOID)
@@ -129,16 +126,16 @@ def test_torl(
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2, 5])
-def test_torls_budget_of_calls(calls: int) -> None:
+async def test_torls_budget_of_calls(calls: int) -> None:
     """C programs run in C generations, one more is plain text, and a request in it ends the trajectory."""
     plain = f"```python\ny\n```\nso \\boxed{{5}}{EOS}"
     settings = {"max_turns": None, "max_tool_calls": calls}
-    conversation, world = _talk(torl.RULE, CALL * calls + plain, [FIVE] * calls, **settings)
+    conversation, world = await _talk(torl.RULE, CALL * calls + plain, [FIVE] * calls, **settings)
     assert conversation.trajectory.stop_reason is StopReason.ANSWER
     assert decode(conversation.tokens.ids) == (CALL + SEEN) * calls + plain
     assert (len(world.programs), len(world.contexts)) == (calls, calls + 1)
 
-    conversation, world = _talk(torl.RULE, CALL * (calls + 2), [FIVE] * calls, **settings)
+    conversation, world = await _talk(torl.RULE, CALL * (calls + 2), [FIVE] * calls, **settings)
     assert conversation.trajectory.stop_reason is StopReason.CALL_BUDGET
     assert decode(conversation.tokens.ids) == (CALL + SEEN) * calls + CALL
     assert (len(world.programs), len(world.contexts)) == (calls, calls + 1)
@@ -146,38 +143,38 @@ def test_torls_budget_of_calls(calls: int) -> None:
     assert (last.outcome, last.observation_tokens, last.has_answer) == (None, 0, False)
 
     # Begun with a box in it, the answer stands.
-    conversation, _ = _talk(torl.RULE, f"{CALL * calls}\\boxed{{5}}{CALL}", [FIVE] * calls, **settings)
+    conversation, _ = await _talk(torl.RULE, f"{CALL * calls}\\boxed{{5}}{CALL}", [FIVE] * calls, **settings)
     assert conversation.trajectory.stop_reason is StopReason.ANSWER
     assert conversation.trajectory.answer == "5"
 
     # Plain text without a box is void, and none of the budget's doing.
-    conversation, _ = _talk(torl.RULE, f"{CALL * calls}so 5{EOS}", [FIVE] * calls, **settings)
+    conversation, _ = await _talk(torl.RULE, f"{CALL * calls}so 5{EOS}", [FIVE] * calls, **settings)
     assert conversation.trajectory.stop_reason is StopReason.VOID
 
-    conversation, _ = _talk(torl.RULE, f"{CALL * calls}so ```output", [FIVE] * calls, **settings)
+    conversation, _ = await _talk(torl.RULE, f"{CALL * calls}so ```output", [FIVE] * calls, **settings)
     assert conversation.trajectory.stop_reason is StopReason.CALL_BUDGET
     assert conversation.trajectory.turns[-1].end is TurnEnd.CALL
 
 
-def test_simpletirs_budget_of_calls() -> None:
+async def test_simpletirs_budget_of_calls() -> None:
     """The turn ends at its block as ever; one too many is not run."""
     code = "```py\nx\n```"
-    conversation, world = _talk(simpletir.RULE, f"{code}\n{code}\n{code}", [FIVE], max_tool_calls=1)
+    conversation, world = await _talk(simpletir.RULE, f"{code}\n{code}\n{code}", [FIVE], max_tool_calls=1)
     assert conversation.trajectory.stop_reason is StopReason.CALL_BUDGET
     assert not conversation.trajectory.void
     assert world.programs == ["x"]
     assert decode(conversation.tokens.ids) == f"{code}\nCode execution result: 5\n\n{code}"
-    conversation, _ = _talk(simpletir.RULE, f"\\boxed{{5}}\n{code}", [], max_tool_calls=0)
+    conversation, _ = await _talk(simpletir.RULE, f"\\boxed{{5}}\n{code}", [], max_tool_calls=0)
     assert conversation.trajectory.stop_reason is StopReason.ANSWER
 
 
 @pytest.mark.parametrize("turns", [11, 40])
-def test_many_turns(turns: int) -> None:
+async def test_many_turns(turns: int) -> None:
     """Beyond ten turns, with and without a limit on them."""
     code = "```py\nx\n```\n"
-    conversation, _ = _talk(simpletir.RULE, code * 50, [FIVE] * turns, max_turns=turns)
+    conversation, _ = await _talk(simpletir.RULE, code * 50, [FIVE] * turns, max_turns=turns)
     assert (conversation.trajectory.stop_reason, len(conversation.trajectory.turns)) == (StopReason.MAX_TURNS, turns)
-    conversation, _ = _talk(simpletir.RULE, f"{code * turns}\\boxed{{}}", [FIVE] * turns, max_turns=None)
+    conversation, _ = await _talk(simpletir.RULE, f"{code * turns}\\boxed{{}}", [FIVE] * turns, max_turns=None)
     assert (conversation.trajectory.stop_reason, len(conversation.trajectory.turns)) == (StopReason.ANSWER, turns + 1)
 
 
@@ -229,15 +226,15 @@ CONTINUED = {
 
 
 @pytest.mark.parametrize(("script", "runs", "settings", "reason", "texts", "void"), CONTINUED.values(), ids=CONTINUED)
-def test_going_on_behind_a_void_turn(
+async def test_going_on_behind_a_void_turn(
     script: str, runs: list, settings: dict, reason: StopReason, texts: list[str], void: list[int]
 ) -> None:
     """Nothing is appended to a void turn, every one is recorded, and the trajectory stays void whatever comes."""
     settings = {"on_void_turn": OnVoidTurn.CONTINUE} | settings
-    conversation, world = _talk(simpletir.RULE, script, runs, **settings)
+    conversation, world = await _talk(simpletir.RULE, script, runs, **settings)
     trajectory = conversation.trajectory
     assert trajectory.stop_reason is reason
-    assert [segment.text for segment in conversation.segments(decode) if segment.role == "model"] == texts
+    assert [said.text for said in conversation.texts(decode)] == texts
     assert [index for index, turn in enumerate(trajectory.turns) if turn.void] == void
     assert all(turn.observation_tokens == 0 for turn in trajectory.turns if turn.void)
     assert trajectory.void is not trajectory.aborted
@@ -248,47 +245,47 @@ def test_going_on_behind_a_void_turn(
     assert all(decode(conversation.tokens.ids).startswith(context) for context in world.contexts)
 
 
-def test_torl_goes_on_behind_a_request_without_code() -> None:
+async def test_torl_goes_on_behind_a_request_without_code() -> None:
     """Then the model writes the output itself, which is what the ablation is about."""
     settings = {"on_void_turn": OnVoidTurn.CONTINUE}
-    conversation, _ = _talk(torl.RULE, f"so ```output\n5\n```\n\\boxed{{5}}{EOS}", [], **settings)
+    conversation, _ = await _talk(torl.RULE, f"so ```output\n5\n```\n\\boxed{{5}}{EOS}", [], **settings)
     assert conversation.trajectory.stop_reason is StopReason.ANSWER
     assert [turn.void for turn in conversation.trajectory.turns] == [True, False]
     assert decode(conversation.tokens.ids) == f"so ```output\n5\n```\n\\boxed{{5}}{EOS}"
 
 
-def test_tool_messages_close_the_models_message() -> None:
+async def test_tool_messages_close_the_models_message() -> None:
     """The frame's tokens carry mask 0, are never cut, and the next turn begins a message."""
     call = '<tool_call>{"name": "code_interpreter", "arguments": {"code": "x"}}</tool_call>'
     frame = TokenFrame(Frame("t:", ":t"), head_ids=(2, 3), tail_ids=(4, 5))
     script = f"so {call} more\\boxed{{4}}{EOS}"
-    conversation, world = _talk(hermes.RULE, script, [FIVE], frame=frame)
+    conversation, world = await _talk(hermes.RULE, script, [FIVE], frame=frame)
     assert world.programs == ["x"]
     assert conversation.trajectory.stop_reason is StopReason.ANSWER
-    model, tool, last = (segment.text for segment in conversation.segments(decode))
+    model, tool, last = texts_of(conversation)
     assert (model, tool, last) == (f"so {call}", "\2\3t:5\n:t\4\5", f" more\\boxed{{4}}{EOS}")
-    conversation, _ = _talk(
+    conversation, _ = await _talk(
         hermes.RULE, script, [ProgramRun(Outcome.SUCCESS, "5" * 99, "", 0)], frame=frame, max_tokens=8
     )
-    assert conversation.segments(decode)[1].text == "\2\3t:5555:t\4\5"
+    assert texts_of(conversation)[1] == "\2\3t:5555:t\4\5"
     assert conversation.trajectory.turns[0].observation_truncated
 
 
 @pytest.mark.parametrize(
     "call", ["<tool_call>{}</tool_call>", '<tool_call>{"name": "search", "arguments": {"code": "x"}}</tool_call>']
 )
-def test_a_call_without_code_is_a_void_turn(call: str) -> None:
+async def test_a_call_without_code_is_a_void_turn(call: str) -> None:
     """Nothing is run and nothing is shown; behind a box it is an answer."""
     frame = TokenFrame(Frame("", ""))
-    conversation, world = _talk(hermes.RULE, f"so {call} on", [], frame=frame)
+    conversation, world = await _talk(hermes.RULE, f"so {call} on", [], frame=frame)
     assert (conversation.trajectory.stop_reason, world.programs) == (StopReason.VOID, [])
     assert conversation.trajectory.turns[0].end is TurnEnd.CALL
-    conversation, _ = _talk(hermes.RULE, f"\\boxed{{5}} {call} on", [], frame=frame)
+    conversation, _ = await _talk(hermes.RULE, f"\\boxed{{5}} {call} on", [], frame=frame)
     assert (conversation.trajectory.stop_reason, conversation.trajectory.answer) == (StopReason.ANSWER, "5")
 
 
-def _talk(turn_rule: TurnRule, script: str, runs: list, **settings: object):
+async def _talk(turn_rule: TurnRule, script: str, runs: list, **settings: object):
     world = World(script, list(runs), rule=turn_rule)
-    conversation = asyncio.run(world.talk(**settings))
+    conversation = await world.talk(**settings)
     assert not world.runs
     return conversation, world

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from observations import OBSERVATIONS
 
 from sandbox_client import SandboxUnreachable
 from tir_tools.demo.tokenizer import MESSAGE_END, train_tokenizer
-from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
-from verl_tir.rollout.frame import chat_frame, tokenize_frame
 from verl_tir.rollout.generation import Piece
-from verl_tir.rollout.observation import ObservationRule, ProgramRun
-from verl_tir.rollout.turn import Limits, OnVoidTurn
+from verl_tir.rollout.loop import Conversation, OnVoidTurn, Tools, TrajectoryLimits, converse
+from verl_tir.rollout.observation import ObservationSettings, ProgramRun, chat_frame, tokenize_frame
 from verl_tir.rollout.turn_rule import TURN_RULES, TurnRule, resolve_turn_rule
 from verl_tir.trajectory import Outcome, StopReason, TurnEnd
 
@@ -100,10 +99,10 @@ class World:
         return self.runs[-1]
 
 
-def _random_conversation(name: str, seed: int) -> tuple[World, Conversation, Limits, ObservationSettings]:
+def _random_conversation(name: str, seed: int) -> tuple[World, Conversation, TrajectoryLimits, ObservationSettings]:
     chance = random.Random(seed)
     rule = resolve_turn_rule(name)
-    limits = Limits(
+    limits = TrajectoryLimits(
         max_turns=chance.choice([1, 3, 12]),
         max_turn_tokens=chance.choice([8, 60, 200]),
         max_response_tokens=chance.choice([30, 200, 1000]),
@@ -113,7 +112,7 @@ def _random_conversation(name: str, seed: int) -> tuple[World, Conversation, Lim
     )
     frame = rule.frame or chat_frame(_tokenizer(), rule.tools)
     settings = ObservationSettings(
-        chance.choice(list(ObservationRule)), 64, chance.choice([32, 256]), tokenize_frame(frame, _tokenizer())
+        chance.choice(OBSERVATIONS), 64, chance.choice([32, 256]), tokenize_frame(frame, _tokenizer())
     )
     world = World(chance, name, rule)
     tools = Tools(world.generate, world.run_program, _encode, _decode, frozenset(_tokenizer().all_special_ids))

@@ -12,19 +12,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verl_tir.dump.reader import DumpedTrajectory, DumpError, Fate, Span, read_dump
+from verl_tir.dump.format import DumpedTrajectory, DumpError, Fate, TokenSpan
+from verl_tir.dump.reader import read_dump
 from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.metrics.log_probs import reduce_log_probs
-from verl_tir.rollout.segment import Segment
 from verl_tir.sampler.finished_row import FinishedRow, verdict_of
 from verl_tir.sampler.loss_plan import LossPlan
-from verl_tir.trajectory import AnswerSource, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
+from verl_tir.trajectory import (
+    AnswerSource,
+    Outcome,
+    SampledTokens,
+    SandboxCall,
+    StopReason,
+    Trajectory,
+    Turn,
+    TurnEnd,
+    TurnText,
+)
 
 TURNS = (
     Turn(TurnEnd.CODE, 7, 4, 1, True, False, Outcome.SUCCESS, True, 0.5, 0.25, SandboxCall(0.1, 0.0, 0.05, 0.1, 2)),
     Turn(TurnEnd.EOS, 3, 0, 0, False, True, None, False, 0.5, 0.0, log_probs=reduce_log_probs([-0.5, -3.0])),
 )
-SEGMENTS = (Segment("prompt", "2 + 3?"), Segment("model", "```py\nprint(2+3)\n```"), Segment("tool", "5 \u2028 é"))
+PROGRAM = "def final_answer(answer): ...\nprint(2+3)"
+TEXTS = (TurnText("```py\nprint(2+3)\n```", PROGRAM, "5 \u2028 é"), TurnText("\\boxed{5}", None, ""))
 ANSWERED = Trajectory(TURNS, StopReason.ANSWER, "5", AnswerSource.MODEL)
 VOID = Trajectory((replace(TURNS[1], has_answer=False),), StopReason.VOID)
 EMPTY = Trajectory((replace(TURNS[0], model_tokens=0, observation_tokens=0),), StopReason.RESPONSE_BUDGET)
@@ -35,7 +46,8 @@ def row(key: str, trajectory: Trajectory = ANSWERED, reward: float = 1.0, **more
     """A row as it is read from storage, with what the agent loop adds to the record where it is dumped."""
     record = trajectory.to_record() | {
         "sandbox": {"client": "a"},
-        "segments": [{"role": segment.role, "text": segment.text} for segment in SEGMENTS],
+        "prompt": "2 + 3?",
+        "texts": [said.to_record() for said in TEXTS[: len(trajectory.turns)]],
         "ground_truth": more.pop("ground_truth", "5"),
     }
     reward_extra = more.pop("reward_extra", {})
@@ -71,8 +83,9 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         correct=True,
         ground_truth="5",
         data_source=None,
-        response_mask=(Span(0, 7), Span(11, 14)),
-        segments=SEGMENTS,
+        response_mask=(TokenSpan(0, 7), TokenSpan(11, 14)),
+        prompt="2 + 3?",
+        texts=TEXTS,
         trajectory=ANSWERED,
     )
     assert found.uid == "ab_c"
@@ -162,28 +175,68 @@ def test_a_line_cut_short_costs_only_itself(tmp_path: Path, caplog: pytest.LogCa
     path.write_bytes(path.read_bytes()[:-20])
     write(tmp_path, 1, [row("c_0_0")])
     assert [found.key for found in read_dump(tmp_path)] == ["a_0_0", "c_0_0"]
-    assert "000001.jsonl:2 is no whole line" in caplog.text
+    assert "000001.jsonl:2 is not a whole line" in caplog.text
 
 
 def test_a_line_of_another_version_is_refused(tmp_path: Path) -> None:
     """It is never read as something else; the message says where it is."""
     write(tmp_path, 1, [row("a_0_0")])
     path = tmp_path / "train" / "000001.jsonl"
-    path.write_text(path.read_text().replace('"schema": 2', '"schema": 3'))
-    with pytest.raises(DumpError, match=r"000001\.jsonl:1: schema 3"):
+    path.write_text(path.read_text().replace('"schema": 3', '"schema": 4'))
+    with pytest.raises(DumpError, match=r"000001\.jsonl:1 is not a line of a trajectory dump: schema 4"):
         list(read_dump(tmp_path))
 
 
-def test_lines_of_the_first_version_are_read(tmp_path: Path) -> None:
-    """They had no benchmark and no tokens; a run's folder may hold both after an upgrade."""
+def older(line: dict[str, Any], schema: int, tokens: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A line as an earlier version wrote it."""
+    segments = [{"role": "prompt", "text": line.pop("prompt")}]
+    for turn in line["turns"]:
+        segments.append({"role": "model", "text": turn.pop("text")} | ({"tokens": tokens} if tokens else {}))
+        observation = turn.pop("observation")
+        segments += [{"role": "tool", "text": observation}] * bool(observation)
+        del turn["program"]
+    if schema == 1:
+        del line["data_source"], line["index"]
+    return line | {"schema": schema, "segments": segments}
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_lines_of_earlier_versions_are_read(schema: int, tmp_path: Path) -> None:
+    """A run's folder may hold all of them after an upgrade. The program is looked for in the text, and says so."""
     write(tmp_path, 1, [row("a_0_0")])
     path = tmp_path / "train" / "000001.jsonl"
-    line = json.loads(path.read_text()) | {"schema": 1}
-    del line["data_source"]
-    path.write_text(json.dumps(line) + "\n" + path.read_text())
+    old = older(json.loads(path.read_text()), schema)
+    path.write_text(json.dumps(old) + "\n" + path.read_text())
     first, second = read_dump(tmp_path)
-    assert (first.data_source, first.segments) == (None, SEGMENTS)
-    assert first == second
+    assert (first.data_source, first.prompt, first.response) == (None, "2 + 3?", second.response)
+    assert first.texts == (replace(TEXTS[0], program="print(2+3)", program_from_text=True), TEXTS[1])
+    assert second.texts == TEXTS
+    assert replace(first, texts=second.texts) == second
+
+
+CODES = {
+    "fenced": ("Text\n```py\nx = 1\n```", "x = 1"),
+    "the last of two": ("```python\na\n```\n```python\nb\n```\n```output", "b"),
+    "a call": (
+        '<tool_call>\n{"name": "code_interpreter", "arguments": {"code": "print(1)"}}\n</tool_call>',
+        "print(1)",
+    ),
+    "a call that is broken": ("<tool_call>\n{}\n</tool_call>", ""),
+    "no code": ("I think it is 5.", ""),
+}
+
+
+@pytest.mark.parametrize(("text", "code"), CODES.values(), ids=CODES)
+def test_the_program_of_an_earlier_versions_turn(text: str, code: str, tmp_path: Path) -> None:
+    """In the three formats of the turn rules; tokens stay with their text."""
+    tokens = {"lengths": [len(text)], "log_probs": [-0.5]}
+    write(tmp_path, 1, [row("a_0_0", FAULT)])
+    path = tmp_path / "train" / "000001.jsonl"
+    line = json.loads(path.read_text())
+    line["turns"][0] |= {"text": text, "observation": "", "observation_tokens": 0}
+    path.write_text(json.dumps(older(line, 2, tokens)) + "\n")
+    (found,) = read_dump(tmp_path)
+    assert found.texts == (TurnText(text, code, "", SampledTokens((len(text),), (-0.5,)), program_from_text=True),)
 
 
 def test_an_empty_folder_is_no_dump(tmp_path: Path) -> None:

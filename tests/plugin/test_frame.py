@@ -7,14 +7,22 @@ import json
 from typing import Any
 
 import pytest
+from observations import RESULT
 from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
 
 from tir_tools.demo.tokenizer import MESSAGE_END, train_tokenizer
-from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
-from verl_tir.rollout.frame import Frame, FrameError, TokenFrame, chat_frame, tokenize_frame
 from verl_tir.rollout.generation import Piece
-from verl_tir.rollout.observation import SIMPLETIR_FRAME, ObservationRule, ProgramRun
-from verl_tir.rollout.turn import Limits
+from verl_tir.rollout.loop import Conversation, Tools, TrajectoryLimits, converse
+from verl_tir.rollout.observation import (
+    SIMPLETIR_FRAME,
+    Frame,
+    FrameError,
+    ObservationSettings,
+    ProgramRun,
+    TokenFrame,
+    chat_frame,
+    tokenize_frame,
+)
 from verl_tir.rollout.turn_rules import hermes, torl
 from verl_tir.trajectory import Outcome, StopReason
 
@@ -167,5 +175,5 @@ def _talk(tokenizer: Any, pieces: list[str], stdout: str) -> Conversation:
         end_ids=frozenset(tokenizer.all_special_ids),
     )
     frame = tokenize_frame(chat_frame(tokenizer, hermes.RULE.tools), tokenizer)
-    settings = ObservationSettings(ObservationRule.RESULT, 512, 256, frame)
-    return asyncio.run(converse(tools, Limits(5, 500, 2000, None), settings, hermes.RULE))
+    settings = ObservationSettings(RESULT, 512, 256, frame)
+    return asyncio.run(converse(tools, TrajectoryLimits(5, 500, 2000, None), settings, hermes.RULE))

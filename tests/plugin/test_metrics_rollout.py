@@ -12,8 +12,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigW
 from tir_tools.demo.tokenizer import train_tokenizer
 from verl_tir.metrics.log_probs import reduce_log_probs
 from verl_tir.rollout.agent_loop import TirAgentLoop
-from verl_tir.rollout.segment import Segment
-from verl_tir.trajectory import StopReason, Trajectory
+from verl_tir.trajectory import StopReason, Trajectory, TurnText
 
 LOG_PROBS = [-0.5, -2.0, -0.25]
 
@@ -81,17 +80,18 @@ async def test_what_only_the_dump_needs_is_there_only_for_it(
     record = (await roll_out(monkeypatch, dump_dir=folder)).extra_fields["tir"]
     assert record.get("ground_truth") == (None if folder is None else "5")
     assert record.get("data_source") == (None if folder is None else "sums")
-    assert ("segments" in record) is (folder is not None)
+    assert {"prompt", "texts"} & record.keys() == (set() if folder is None else {"prompt", "texts"})
 
 
 async def test_tokens_are_dumped_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model's segments then say which character is which token's and how probable it was; others never do."""
-    plain = (await roll_out(monkeypatch, dump_dir="/tmp/dump")).extra_fields["tir"]["segments"]
-    assert [segment.keys() for segment in plain] == [{"role", "text"}] * 2
+    """A turn's text then says which character is which token's and how probable it was."""
+    plain = (await roll_out(monkeypatch, dump_dir="/tmp/dump")).extra_fields["tir"]
+    assert [said.keys() for said in plain["texts"]] == [{"text", "program", "observation"}]
     record = (await roll_out(monkeypatch, dump_dir="/tmp/dump", dump_token_log_probs=True)).extra_fields["tir"]
-    prompt, model = map(Segment.from_record, record["segments"])
-    assert prompt.tokens is None
-    assert model.tokens.log_probs == tuple(LOG_PROBS)
-    assert sum(model.tokens.lengths) == len(model.text)
-    assert model.tokens.lengths[-1] == len("<|endoftext|>") or model.text.endswith("<|im_end|>")
-    assert [segment.to_record() for segment in (prompt, model)] == record["segments"]
+    assert record["prompt"] == plain["prompt"] == "2 + 3?\n"
+    (said,) = map(TurnText.from_record, record["texts"])
+    assert (said.program, said.observation) == (None, "")
+    assert said.tokens.log_probs == tuple(LOG_PROBS)
+    assert sum(said.tokens.lengths) == len(said.text)
+    assert said.tokens.lengths[-1] == len("<|endoftext|>") or said.text.endswith("<|im_end|>")
+    assert [said.to_record()] == record["texts"]

@@ -3,12 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from observations import REFERENCE, RESULT, TORL
 
-from verl_tir.rollout.frame import Frame
-from verl_tir.rollout.observation import Observation, ObservationRule, ProgramRun, observe, truncate_middle
+from verl_tir.rollout.observation import Frame, Observation, ObservationRule, ProgramRun, observe, truncate_middle
 from verl_tir.trajectory import Outcome
 
-RESULT, REFERENCE, TORL = ObservationRule
 OK, FAILED, LATE = Outcome.SUCCESS, Outcome.FAILED, Outcome.TIME_LIMIT
 
 TRACEBACK = (

@@ -3,8 +3,9 @@
 import textwrap
 
 import pytest
+from templates import TEMPLATES
 
-from verl_tir.rollout.prompt import PromptTemplate, plain_text, templated_messages
+from verl_tir.rollout.prompt import plain_text, templated_messages
 
 SIMPLETIR_PROMPT = textwrap.dedent(
     r"""
@@ -32,7 +33,7 @@ SIMPLETIR_PROMPT = textwrap.dedent(
 def test_simpletir_prompt_is_word_for_word() -> None:
     """Published numbers were measured with exactly these words, and the question ends the message."""
     messages = [{"role": "user", "content": "What is {1 + 1}?\n"}]
-    assert templated_messages(messages, PromptTemplate.SIMPLETIR) == [
+    assert templated_messages(messages, TEMPLATES["simpletir"]) == [
         {"role": "user", "content": SIMPLETIR_PROMPT.replace("{question}", "What is {1 + 1}?\n")}
     ]
 
@@ -51,7 +52,7 @@ TORL_PROMPT = textwrap.dedent(
 def test_torl_prompt_is_word_for_word() -> None:
     """A base model's text: no roles are added, and it ends with a newline."""
     messages = [{"role": "user", "content": "What is {1 + 1}?"}]
-    text = plain_text(templated_messages(messages, PromptTemplate.TORL))
+    text = plain_text(templated_messages(messages, TEMPLATES["torl"]))
     assert text == TORL_PROMPT.replace("{question}", "What is {1 + 1}?")
     assert text.endswith("Assistant:\n")
 
@@ -59,9 +60,11 @@ def test_torl_prompt_is_word_for_word() -> None:
 def test_torl_prompt_holds_one_question() -> None:
     """Where the assistant is to speak, nothing may follow."""
     messages = [{"role": role, "content": "x"} for role in ("system", "user", "assistant", "user")]
-    with pytest.raises(ValueError, match=r"template=torl lets the assistant answer .* use tir\.prompt\.template=none"):
-        templated_messages(messages, PromptTemplate.TORL)
-    assert templated_messages(messages[:2], PromptTemplate.TORL)[0] == messages[0]
+    with pytest.raises(
+        ValueError, match=r"tir\.prompt\.template lets the assistant answer .* use tir\.prompt\.template"
+    ):
+        templated_messages(messages, TEMPLATES["torl"])
+    assert templated_messages(messages[:2], TEMPLATES["torl"])[0] == messages[0]
 
 
 def test_only_the_first_user_message_changes() -> None:
@@ -73,7 +76,7 @@ def test_only_the_first_user_message_changes() -> None:
         {"role": "user", "content": "Two?"},
     ]
     before = [dict(message) for message in messages]
-    result = templated_messages(messages, PromptTemplate.SIMPLETIR)
+    result = templated_messages(messages, TEMPLATES["simpletir"])
     assert result[0] == messages[0]
     assert result[1] == {"role": "user", "content": SIMPLETIR_PROMPT.replace("{question}", "One?"), "name": "ann"}
     assert result[2:] == messages[2:]
@@ -83,14 +86,14 @@ def test_only_the_first_user_message_changes() -> None:
 def test_no_template_adds_nothing() -> None:
     """With `none` the data set's prompt is the prompt."""
     messages = [{"role": "user", "content": "One?"}]
-    assert templated_messages(messages, PromptTemplate.NONE) == messages
+    assert templated_messages(messages, TEMPLATES["none"]) == messages
 
 
 @pytest.mark.parametrize(
     "content", [[{"type": "text", "text": "One?"}], None, {"text": "One?"}], ids=["list", "none", "dict"]
 )
-@pytest.mark.parametrize("template", list(PromptTemplate))
-def test_content_that_is_not_text_is_refused(content: object, template: PromptTemplate) -> None:
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_content_that_is_not_text_is_refused(content: object, template: str) -> None:
     """A multi-modal prompt is refused with its type and the fix, also where nothing would be added."""
     with pytest.raises(ValueError, match=rf"content of type {type(content).__name__}; .* make it a string"):
         templated_messages([{"role": "user", "content": content}], template)
@@ -101,7 +104,7 @@ def test_prompt_without_a_user_is_refused(messages: list[dict]) -> None:
     """Where the question should stand is not guessed, and the message lists the roles there are."""
     roles = [message["role"] for message in messages]
     with pytest.raises(ValueError, match="no message with role 'user'") as error:
-        templated_messages(messages, PromptTemplate.SIMPLETIR)
+        templated_messages(messages, TEMPLATES["simpletir"])
     assert str(roles) in str(error.value)
 
 

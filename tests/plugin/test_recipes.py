@@ -18,8 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 from verl_tir.config import TirConfig, TirConfigError, default_settings
 from verl_tir.launch import validate
 from verl_tir.legacy_keys import legacy_problems
-from verl_tir.rollout.observation import ObservationRule
-from verl_tir.rollout.prompt import PromptTemplate
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.stem for path in (ROOT / "recipes" / "tir").glob("*.yaml"))
@@ -100,9 +98,9 @@ def test_torls_numbers() -> None:
     assert (rollout.val_kwargs.temperature, rollout.val_kwargs.do_sample, rollout.val_kwargs.n) == (0.0, False, 1)
     kwargs = config.reward.custom_reward_function.reward_kwargs
     assert (kwargs.correct_reward, kwargs.wrong_reward, kwargs.execution_penalty) == (1.0, -1.0, 0.0)
-    assert (tir.prompt.template, tir.prompt.chat_template) == (PromptTemplate.TORL, False)
+    assert (tir.prompt.template, tir.prompt.chat_template) == ("torl", False)
     assert (tir.rollout.turn_rule, tir.rollout.max_turns, tir.rollout.max_tool_calls) == ("torl", None, 1)
-    assert (tir.observation.rule, tir.observation.max_chars) == (ObservationRule.TORL, 256)
+    assert (tir.observation.rule, tir.observation.max_chars) == ("torl", 256)
     assert tir.filter.void == "off"
 
 
@@ -118,7 +116,7 @@ def test_the_second_stages_numbers() -> None:
 def test_hermes_is_simpletir_with_another_turn_rule() -> None:
     """The same training, filter and sandbox."""
     tir, other = _tir("simpletir"), _tir("hermes")
-    assert (other.rollout.turn_rule, other.prompt.template) == ("hermes", PromptTemplate.NONE)
+    assert (other.rollout.turn_rule, other.prompt.template) == ("hermes", "none")
     assert (other.filter, other.sandbox, other.observation) == (tir.filter, tir.sandbox, tir.observation)
 
 
@@ -167,17 +165,25 @@ from verl_tir.rollout.turn_rule import resolve_turn_rule
 from scripted_world import EOS, World, decode
 from verl_tir.rollout.observation import ProgramRun
 from verl_tir.trajectory import Outcome
+from tir_tools.report.behaviours import behaviours
 rule = resolve_turn_rule("my_rules:CODE_TAGS")
 world = World(f"So <code>\\nx\\n</code>It is \\\\boxed{{5}}{EOS}", [ProgramRun(Outcome.SUCCESS, "5", "", 0)], rule=rule)
 conversation = asyncio.run(world.talk())
 print(conversation.trajectory.stop_reason, conversation.trajectory.answer, world.programs)
 print(repr(decode(conversation.tokens.ids)))
+programs = ["print(6*7)", "print(sum([7]*6))", "print(42+1)"]
+runs = [ProgramRun(Outcome.SUCCESS, output, "", 0) for output in ("42", "42", "43")]
+script = "".join(f"<code>{program}</code>" for program in programs)
+conversation = asyncio.run(World(f"{script}\\\\boxed{{43}}{EOS}", runs, rule=rule).talk())
+texts = conversation.texts(decode)
+print([said.program for said in texts[:3]] == programs, sorted(behaviours(conversation.trajectory, "What?", texts)))
 """
     path = os.pathsep.join([str(tmp_path), str(ROOT / "tests" / "support")])
     done = _python(["-c", program], path, tmp_path)
     assert done.stdout.splitlines() == [
         "answer 5 ['x']",
         r"'So <code>\nx\n</code>\n<interpreter>\n5\n</interpreter>\nIt is \\boxed{5}\x00'",
+        "True ['answer calculated', 'cross-check', 'progressive']",
     ]
     launch = ["-m", "verl.trainer.main_ppo", "--config-dir", "conf", "+tir=retool", "--cfg", "job"]
     output = _python(launch, path, tmp_path).stdout

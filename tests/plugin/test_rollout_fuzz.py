@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from observations import OBSERVATIONS, RESULT
 
 from sandbox_client import SandboxUnreachable
 from tir_tools.demo.tokenizer import MESSAGE_END, train_tokenizer
-from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
-from verl_tir.rollout.frame import Frame, TokenFrame
 from verl_tir.rollout.generation import Piece
-from verl_tir.rollout.observation import ObservationRule, ProgramRun
-from verl_tir.rollout.turn import Limits, OnVoidTurn
+from verl_tir.rollout.loop import Conversation, OnVoidTurn, Tools, TrajectoryLimits, converse
+from verl_tir.rollout.observation import Frame, ObservationSettings, ProgramRun, TokenFrame
 from verl_tir.rollout.turn_rule import TURN_RULES, TurnRule, resolve_turn_rule
 from verl_tir.rollout.turn_rules.simpletir import FINAL_ANSWER_PRELUDE
 from verl_tir.trajectory import Outcome, StopReason, Trajectory
@@ -270,7 +269,7 @@ def _check_parse(rule: TurnRule, text: str) -> None:
         assert program.replace("\n", "") == parsed.block.code.replace("\n", "")
 
 
-def _check_conversation(world: World, conversation: Conversation, limits: Limits) -> None:
+def _check_conversation(world: World, conversation: Conversation, limits: TrajectoryLimits) -> None:
     tokens, trajectory = conversation.tokens, conversation.trajectory
     turns = trajectory.turns
     assert len(tokens.ids) == len(tokens.mask) == len(tokens.log_probs) <= limits.max_response_tokens
@@ -317,7 +316,7 @@ def _rule_frame(rule: TurnRule) -> TokenFrame:
 
 
 def _converse(outputs: Iterator[list[int]], rule: TurnRule, coding: Coding, chance: random.Random) -> Conversation:
-    limits = Limits(
+    limits = TrajectoryLimits(
         max_turns=chance.choice([1, 2, 3, 5, 8]),
         max_turn_tokens=chance.choice([1, 4, 20, 5000]),
         max_response_tokens=chance.choice([1, 30, 400, 20_000, 20_000]),
@@ -326,7 +325,7 @@ def _converse(outputs: Iterator[list[int]], rule: TurnRule, coding: Coding, chan
         on_void_turn=chance.choice(list(OnVoidTurn)),
     )
     settings = ObservationSettings(
-        chance.choice(list(ObservationRule)), chance.choice([2, 20, 512]), chance.choice([30, 256]), _rule_frame(rule)
+        chance.choice(OBSERVATIONS), chance.choice([2, 20, 512]), chance.choice([30, 256]), _rule_frame(rule)
     )
     world = World(outputs, coding, rule, chance, stops=chance.random() < 0.5)
     tools = Tools(world.generate, world.run_program, coding.encode, coding.decode, frozenset({coding.end}))
@@ -414,7 +413,7 @@ def test_a_turns_work_is_linear_in_its_tokens(name: str, size: int, behind: int)
         return ProgramRun(Outcome.SUCCESS, "", "", 0)
 
     tools = Tools(generate, run_program, coding.encode, decode, frozenset({END}))
-    settings = ObservationSettings(ObservationRule.RESULT, 512, 256, _rule_frame(rule))
-    conversation = _run(converse(tools, Limits(1, 1 << 20, 1 << 20, None), settings, rule))
+    settings = ObservationSettings(RESULT, 512, 256, _rule_frame(rule))
+    conversation = _run(converse(tools, TrajectoryLimits(1, 1 << 20, 1 << 20, None), settings, rule))
     assert conversation.trajectory.turns[0].has_code
     assert decode.tokens <= 4 * len(ids) + 2 * behind * behind.bit_length() + 300

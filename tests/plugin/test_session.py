@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 
 import pytest
+from observations import OBSERVATIONS
 
 from sandbox_client import (
     CellError,
@@ -16,11 +17,17 @@ from sandbox_client import (
 )
 from sandbox_server import EmbeddedSandbox, ServerConfig
 from verl_tir.config import SandboxConfig, TirConfig, TirConfigError
-from verl_tir.rollout.notebook import NotebookSession, last_cell
-from verl_tir.rollout.observation import ObservationRule, ProgramRun, observe
-from verl_tir.rollout.replay import ReplaySession, read_replay, replay_program
+from verl_tir.rollout.observation import ProgramRun, observe
 from verl_tir.rollout.sandbox import Sandbox
-from verl_tir.rollout.session import SessionKind, open_session
+from verl_tir.rollout.session import (
+    NotebookSession,
+    ReplaySession,
+    SessionKind,
+    last_cell,
+    open_session,
+    read_replay,
+    replay_program,
+)
 from verl_tir.rollout.turn_rules.simpletir import program_of
 from verl_tir.trajectory import Outcome
 
@@ -84,7 +91,7 @@ def test_the_model_is_shown_the_same_error_as_without_a_session(endpoint):
     plain = run_all(endpoint, SessionKind.NONE, *programs)
     replayed = run_all(endpoint, SessionKind.REPLAY, "a = 1", *programs)[1:]
     cells = run_all(endpoint, SessionKind.JUPYTER, "a = 1", *programs)[1:]
-    for rule in ObservationRule:
+    for rule in OBSERVATIONS:
         texts = [[observe(run, rule, 512).text for run in runs] for runs in (plain, replayed, cells)]
         assert texts[0] == texts[1]
         assert texts[2] == [text.replace("json.decoder.", "") for text in texts[0]]
@@ -149,7 +156,7 @@ def test_an_earlier_program_cannot_hide_a_later_ones_output(endpoint, trouble):
 def test_a_program_that_fails_when_it_is_replayed_is_counted(endpoint, caplog):
     """Its error is not the new program's: what it did until then stays, and the log says so."""
     unlucky = "import os\nn = 1\nif os.path.samestat(os.fstat(1), os.stat('/dev/null')): raise ValueError\nn = 2"
-    with caplog.at_level(logging.WARNING, logger="verl_tir.rollout.replay"):
+    with caplog.at_level(logging.WARNING, logger="verl_tir.rollout.session"):
         runs = run_all(endpoint, SessionKind.REPLAY, "m = 0", unlucky, "print(n)", "print(n + m)")
     assert [(run.outcome, run.stdout, run.stderr) for run in runs[2:]] == [(Outcome.SUCCESS, "1\n", "")] * 2
     assert caplog.messages == [f"1 of {earlier} replayed programs failed this time" for earlier in (2, 3)]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tir_tools.demo.tokenizer import train_tokenizer
-from verl_tir.rollout.segment import SampledTokens, Segment
-from verl_tir.rollout.tokens import ResponseTokens, fit_observation, token_lengths, tokens_up_to
+from verl_tir.rollout.tokens import ResponseTokens, fit_observation, sampled_tokens, token_lengths, tokens_up_to
+from verl_tir.trajectory import TurnText
 
 
 @functools.cache
@@ -222,11 +222,11 @@ def test_bytes_that_are_no_text_are_somebodys_too() -> None:
     assert lengths[-len(_encode("d")) :] == [1]
 
 
-def test_a_segment_survives_its_record() -> None:
+def test_a_text_survives_its_record() -> None:
     """Log-probabilities are kept to hundredths; what JSON cannot hold has a stand-in."""
-    tokens = SampledTokens.of(_encode("ab"), [-0.0004, float("-inf")], "ab", _decode)
+    tokens = sampled_tokens(_encode("ab"), [-0.0004, float("-inf")], "ab", _decode)
     assert tokens.log_probs == (0.0, -1000.0)
-    assert SampledTokens.of(_encode("a"), [float("nan")], "a", _decode).log_probs == (None,)
-    for segment in (Segment("model", "ab", tokens), Segment("tool", "é")):
-        assert Segment.from_record(segment.to_record()) == segment
-    assert Segment("tool", "é").to_record() == {"role": "tool", "text": "é"}
+    assert sampled_tokens(_encode("a"), [float("nan")], "a", _decode).log_probs == (None,)
+    for said in (TurnText("ab", None, "é", tokens), TurnText("ab", "x", "", program_from_text=True)):
+        assert TurnText.from_record(said.to_record()) == said
+    assert TurnText("é", None, "").to_record() == {"text": "é", "program": None, "observation": ""}

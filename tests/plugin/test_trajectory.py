@@ -82,7 +82,7 @@ def test_record_survives_storage(carry, trajectory: Trajectory) -> None:
 def test_record_may_hold_more() -> None:
     """Keys that others add beside the trajectory's do not disturb it."""
     trajectory = Trajectory((TURN, LAST), StopReason.ANSWER, "5", AnswerSource.MODEL)
-    assert Trajectory.from_record(trajectory.to_record() | {"segments": []}) == trajectory
+    assert Trajectory.from_record(trajectory.to_record() | {"texts": []}) == trajectory
 
 
 @pytest.mark.parametrize(

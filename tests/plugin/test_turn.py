@@ -7,7 +7,7 @@ import sys
 import pytest
 from guard import guarded
 
-from verl_tir.rollout.turn import Limits, stop_after
+from verl_tir.rollout.loop import TrajectoryLimits, stop_after
 from verl_tir.rollout.turn_rules.simpletir import FINAL_ANSWER_PRELUDE, parse_turn, program_of
 from verl_tir.trajectory import Outcome, StopReason, Turn, TurnEnd
 
@@ -40,13 +40,24 @@ RULES = {
     "code out of time is not void": (_turn(outcome=Outcome.TIME_LIMIT), {}, None),
     "1 aborted before everything": (_turn(end=TurnEnd.ABORTED, answer=True), OVER_ALL, StopReason.ENGINE_ABORT),
     "1 aborted before void": (_turn(end=TurnEnd.ABORTED, code=False), OVER_ALL, StopReason.ENGINE_ABORT),
-    "2 void before all limits": (_turn(end=TurnEnd.EOS, code=False), OVER_ALL, StopReason.VOID),
-    "2 void with room": (_turn(end=TurnEnd.EOS, code=False), {}, StopReason.VOID),
-    "2 void by length": (_turn(end=TurnEnd.LENGTH, code=False), {}, StopReason.VOID),
-    "5 answer without code": (_turn(end=TurnEnd.EOS, code=False, answer=True), {}, StopReason.ANSWER),
-    "5 answer by length": (_turn(end=TurnEnd.LENGTH, code=False, answer=True), OVER_ALL, StopReason.ANSWER),
-    "5 answer beside code": (_turn(answer=True), {}, StopReason.ANSWER),
-    "5 answer before all limits": (_turn(answer=True), OVER_ALL, StopReason.ANSWER),
+    "2 fault before an answer and all limits": (
+        _turn(answer=True, outcome=Outcome.FAULT),
+        OVER_ALL,
+        StopReason.SANDBOX_FAULT,
+    ),
+    "5 void before all limits": (_turn(end=TurnEnd.EOS, code=False), OVER_ALL, StopReason.VOID),
+    "5 void with room": (_turn(end=TurnEnd.EOS, code=False), {}, StopReason.VOID),
+    "5 void by length": (_turn(end=TurnEnd.LENGTH, code=False), {}, StopReason.VOID),
+    "3 answer without code": (_turn(end=TurnEnd.EOS, code=False, answer=True), {}, StopReason.ANSWER),
+    "3 answer by length": (_turn(end=TurnEnd.LENGTH, code=False, answer=True), OVER_ALL, StopReason.ANSWER),
+    "3 answer beside code": (_turn(answer=True), {}, StopReason.ANSWER),
+    "3 answer before all limits": (_turn(answer=True), OVER_ALL, StopReason.ANSWER),
+    "4 refused call before void and all limits": (
+        _turn(end=TurnEnd.CALL, code=False),
+        OVER_ALL | {"call_refused": True},
+        StopReason.CALL_BUDGET,
+    ),
+    "4 an answer before a refused call": (_turn(answer=True), {"call_refused": True}, StopReason.ANSWER),
     "6 observation does not fit": (_turn(), {"observation_fits": False}, StopReason.RESPONSE_BUDGET),
     "6 no token left": (_turn(), {"room": 0}, StopReason.RESPONSE_BUDGET),
     "6 budget before turns and time": (_turn(), OVER_ALL, StopReason.RESPONSE_BUDGET),
@@ -64,13 +75,13 @@ RULES = {
 @pytest.mark.parametrize(("turn", "changes", "reason"), RULES.values(), ids=RULES)
 def test_rules_are_checked_in_their_order(turn: Turn, changes: dict, reason: StopReason | None) -> None:
     """Each rule stops the trajectory and beats every later one."""
-    limits = Limits(max_turns=3, max_turn_tokens=10, max_response_tokens=100, max_tool_seconds=1.0)
+    limits = TrajectoryLimits(max_turns=3, max_turn_tokens=10, max_response_tokens=100, max_tool_seconds=1.0)
     assert stop_after(turn, limits=limits, **GOES_ON | changes) is reason
 
 
 def test_no_tool_limit_means_no_limit() -> None:
     """Without `max_tool_seconds` programs may take any time."""
-    limits = Limits(max_turns=3, max_turn_tokens=10, max_response_tokens=100, max_tool_seconds=None)
+    limits = TrajectoryLimits(max_turns=3, max_turn_tokens=10, max_response_tokens=100, max_tool_seconds=None)
     assert stop_after(_turn(), limits=limits, **GOES_ON | {"tool_seconds": 1e9}) is None
 
 

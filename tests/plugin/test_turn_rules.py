@@ -170,7 +170,7 @@ def test_a_rule_that_lacks_a_part_is_named() -> None:
     members = {name: getattr(torl.RULE, name) for name in (*[f.name for f in dataclasses.fields(torl.RULE)], "parse")}
     torl.INCOMPLETE = SimpleNamespace(**members)
     try:
-        with pytest.raises(ValueError, match=r"^INCOMPLETE of module .*\.torl is no turn rule, it lacks program$"):
+        with pytest.raises(ValueError, match=r"^verl_tir\..*\.torl:INCOMPLETE is not a turn rule: it lacks program$"):
             resolve_turn_rule("verl_tir.rollout.turn_rules.torl:INCOMPLETE")
     finally:
         del torl.INCOMPLETE

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from verl_tir.dump.reader import SCHEMA, Fate
+from verl_tir.dump.format import SCHEMA, Fate
 from verl_tir.sampler.finished_row import FinishedRow, verdict_of
-from verl_tir.trajectory import AnswerSource, Outcome, StopReason, Trajectory, Turn, TurnEnd
+from verl_tir.trajectory import AnswerSource, Outcome, StopReason, Trajectory, Turn, TurnEnd, TurnText
 
 _CODE = Turn(TurnEnd.CODE, 6, 4, 0, True, False, Outcome.SUCCESS, False, 0.1, 0.1)
 _TEXT = Turn(TurnEnd.EOS, 5, 0, 0, False, True, None, False, 0.1, 0.0)
@@ -33,7 +33,9 @@ def finished(
     reward = float(trajectory.answer == truth)
     extra = {} if trajectory.aborted else {"correct": reward, "undecided": float(undecided)}
     key = f"{run}{index}_{session}_0"
-    return trajectory.to_record() | {
+    record = trajectory.to_record()
+    said = TurnText(f"\\boxed{{{trajectory.answer}}}", None, "").to_record()
+    return record | {
         "schema": SCHEMA,
         "run": run,
         "partition": "val",
@@ -48,7 +50,8 @@ def finished(
         "data_source": "bench",
         "index": index,
         "response_mask": [],
-        "segments": [{"role": "prompt", "text": "?"}, {"role": "model", "text": f"\\boxed{{{trajectory.answer}}}"}],
+        "prompt": "?",
+        "turns": [turn | said for turn in record["turns"]],
     }
 
 

@@ -1,10 +1,11 @@
 """What the demo's model was shown of its programs, worked out by other means."""
 
-import itertools
 import re
 from typing import Any
 
-from verl_tir.rollout.observation import PREFIX, SUFFIX
+from verl_tir.rollout.observation import OBSERVATION_RULES, PREFIX, SUFFIX, resolve_observation_rule
+
+RESULT, REFERENCE, TORL = OBSERVATIONS = [resolve_observation_rule(name) for name in OBSERVATION_RULES]
 
 # Whole numbers and their operators: a young model also writes `59*` or `007`, which are no expressions.
 _NUMBER = r"(?:0|[1-9]\d*)"
@@ -15,10 +16,10 @@ def check_observations(dump: list[dict[str, Any]]) -> int:
     """Every observation of a plain arithmetic program is its result, computed here; returns how many there were."""
     checked = 0
     for line in dump:
-        for model, tool in itertools.pairwise(line["segments"]):
-            program = _PROGRAM.search(model["text"])
+        for turn in line["turns"]:
+            program = _PROGRAM.search(turn["text"])
             # With more fences, the block that was run began before.
-            if tool["role"] == "tool" and program and model["text"].count("```") == 2:
-                assert tool["text"] == f"{PREFIX}{eval(program[1])}\n{SUFFIX}"
+            if turn["observation"] and program and turn["text"].count("```") == 2:
+                assert turn["observation"] == f"{PREFIX}{eval(program[1])}\n{SUFFIX}"
                 checked += 1
     return checked

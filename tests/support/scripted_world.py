@@ -7,18 +7,26 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
-from verl_tir.rollout.frame import TokenFrame
+from observations import RESULT
+
 from verl_tir.rollout.generation import Piece
-from verl_tir.rollout.observation import ObservationRule, ProgramRun
-from verl_tir.rollout.turn import Limits
+from verl_tir.rollout.loop import Conversation, Tools, TrajectoryLimits, converse
+from verl_tir.rollout.observation import ObservationSettings, ProgramRun, TokenFrame
 from verl_tir.rollout.turn_rule import TurnRule
 from verl_tir.rollout.turn_rules import simpletir
 from verl_tir.rollout.turn_rules.simpletir import FINAL_ANSWER_PRELUDE
 
 EOS, ABORT = "\0", "\x01"
 LIMITS = {"max_turns": 5, "max_turn_tokens": 1000, "max_response_tokens": 10_000, "max_tool_seconds": None}
-SHOWN = {"rule": ObservationRule.RESULT, "max_chars": 512, "max_tokens": 10_000}
+SHOWN = {"rule": RESULT, "max_chars": 512, "max_tokens": 10_000}
+
+
+def texts_of(conversation: Conversation) -> list[str]:
+    """What the model wrote and what it was shown, one after the other."""
+    found: list[str] = []
+    for said in conversation.texts(decode):
+        found += [said.text, said.observation] if said.observation else [said.text]
+    return found
 
 
 def decode(ids: Iterable[int]) -> str:
@@ -62,13 +70,13 @@ class World:
         return run
 
     async def talk(self, **settings: object) -> Conversation:
-        limits = {key: value for key, value in settings.items() if key in Limits.__dataclass_fields__}
+        limits = {key: value for key, value in settings.items() if key in TrajectoryLimits.__dataclass_fields__}
         shown = {key: value for key, value in settings.items() if key not in limits}
         if self.rule.frame is not None:
             shown = {"frame": TokenFrame(self.rule.frame)} | shown
         return await converse(
             Tools(self.generate, self.run_program, lambda text: list(map(ord, text)), decode, {ord(EOS)}),
-            Limits(**LIMITS | limits),
+            TrajectoryLimits(**LIMITS | limits),
             ObservationSettings(**SHOWN | shown),
             self.rule,
         )

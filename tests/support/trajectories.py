@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from verl_tir.dump.format import SCHEMA
 from verl_tir.metrics.log_probs import reduce_log_probs
-from verl_tir.trajectory import Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
+from verl_tir.trajectory import Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd, TurnText
 
 
 def turn(
@@ -33,6 +34,11 @@ def turn(
     return Turn(**(values | more))
 
 
+def program_in(text: str) -> str:
+    """The last fenced block."""
+    return text.rpartition("\n```")[0].rpartition("```")[2].partition("\n")[2]
+
+
 def trajectory(*turns: Turn, answer: str | None = None, stop: StopReason = StopReason.ANSWER) -> Trajectory:
     """A trajectory of these turns."""
     return Trajectory(turns, stop, answer)
@@ -48,9 +54,16 @@ def line(
     correct: bool | None = True,
     **more: Any,
 ) -> dict[str, Any]:
-    """A line of a dump; `text` gives its segments as role and text."""
+    """A line of a dump; `text` gives what is said as role (`prompt`, `model`, `tool`) and words."""
+    said = iter([pair for pair in text if pair[0] != "prompt"])
+    turns = []
+    for turn in record.turns:
+        _, words = next(said, ("model", ""))
+        _, shown = next(said, ("tool", "")) if turn.observation_tokens else ("tool", "")
+        turns.append(TurnText(words, program_in(words) if turn.outcome is not None else None, shown))
+    plain = record.to_record()
     return {
-        "schema": 2,
+        "schema": SCHEMA,
         "run": "20260101T000000Z",
         "partition": "train",
         "step": step,
@@ -63,8 +76,10 @@ def line(
         "ground_truth": "5",
         "data_source": "sums",
         "response_mask": [],
-        "segments": [{"role": role, "text": words} for role, words in text],
-        **record.to_record(),
+        "index": None,
+        "prompt": "".join(words for role, words in text if role == "prompt"),
+        **plain,
+        "turns": [numbers | said.to_record() for numbers, said in zip(plain["turns"], turns, strict=True)],
         **more,
     }
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from templates import TEMPLATES
 
 from tir_tools.data.instructions import bare
-from verl_tir.rollout.prompt import PromptTemplate, templated_messages
+from verl_tir.rollout.prompt import templated_messages
 
 QUESTION = "Let $x=2$ and $y=\\frac{1}{2}$. What is $x+y$?"
 
@@ -149,8 +150,8 @@ def test_between_problem_and_instructions_only_whole_sentences_go() -> None:
     assert bare(found.text).text == middle
 
 
-@pytest.mark.parametrize("template", [PromptTemplate.SIMPLETIR, PromptTemplate.TORL])
-def test_the_recipes_own_prompts_are_not_doubled(template: PromptTemplate) -> None:
+@pytest.mark.parametrize("template", [TEMPLATES["simpletir"], TEMPLATES["torl"]], ids=["simpletir", "torl"])
+def test_the_recipes_own_prompts_are_not_doubled(template: str) -> None:
     """With a prompt of a recipe's, a bare question asks for the answer in one way."""
     (message,) = templated_messages([{"role": "user", "content": bare(f"{QUESTION} {BEHIND[0]}").text}], template)
     assert "####" not in message["content"]

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from batches import random_batch
+from templates import TEMPLATES
 from typer.testing import CliRunner
 
 from math_answers.verdict import Verdict
@@ -21,7 +22,7 @@ from tir_tools.data.normal import problem_id
 from tir_tools.data.rates import Wanted, read_rates
 from verl_tir.cli import app
 from verl_tir.dump.writer import TrajectoryDump
-from verl_tir.rollout.prompt import PromptTemplate, templated_messages
+from verl_tir.rollout.prompt import templated_messages
 from verl_tir.sampler.loss_plan import LossPlan
 
 
@@ -203,14 +204,14 @@ def test_wrong_rates_are_named(tmp_path: Path, line: dict[str, Any], message: st
         read_rates(path, WANTED)
 
 
-def dump_step(dump: TrajectoryDump, step: int, outcomes: dict[str, list[float]], template: PromptTemplate) -> None:
+def dump_step(dump: TrajectoryDump, step: int, outcomes: dict[str, list[float]], template: str) -> None:
     """A step of a run: for each question, the rewards of its group."""
     rows = []
     (sampled,) = random_batch(1, 1)
     for group, (question, rewards) in enumerate(outcomes.items()):
         (message,) = templated_messages([{"role": "user", "content": question}], template)
         prompt = f"<|im_start|>user\n{message['content']}<|im_end|>\n<|im_start|>assistant\n"
-        record = {**sampled.trajectory.to_record(), "segments": [{"role": "prompt", "text": prompt}]}
+        record = {**sampled.trajectory.to_record(), "prompt": prompt}
         rows += [
             replace(
                 sampled,
@@ -306,8 +307,8 @@ def test_wrong_requests(prepared: Path, monkeypatch: pytest.MonkeyPatch, words: 
     assert {path: path.read_bytes() for path in prepared.parent.iterdir()} == before
 
 
-@pytest.mark.parametrize("template", list(PromptTemplate))
-def test_rates_from_the_dump_of_a_run(prepared: Path, tmp_path: Path, template: PromptTemplate) -> None:
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_rates_from_the_dump_of_a_run(prepared: Path, tmp_path: Path, template: str) -> None:
     """A problem's visits are its epochs, whatever is put around the question; a repeated step counts once."""
     folder = tmp_path / "dump"
     questions = [f"What is ${number}+{number}$?" for number in range(10)]

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from trajectories import line, trajectory, write_dump
 
 from tir_tools.demo.command import TOY, launch_command, recipe_of
 from tir_tools.demo.folder import Origin, ResumeError, RunFolder
 from tir_tools.demo.run import DemoSettings, run_demo
 from tir_tools.demo.summary import read_curve, sparkline, step_seconds
 from tir_tools.report.metrics_log import read_metrics
+from verl_tir.trajectory import StopReason
 
 ORIGIN = Origin("torl", 3, None, None, ("tir.rollout.max_turns=2",))
 
@@ -122,9 +124,8 @@ def logged() -> list[tuple[int, dict[str, Any]]]:
 
 def test_the_curve_is_read_from_metrics_and_dump(tmp_path: Path) -> None:
     """Success by kind from verl's metrics, the void ratio of a validation from its dumped trajectories."""
-    (tmp_path / "val").mkdir()
-    lines = [json.dumps({"stop_reason": reason}) + "\n" for reason in ("void", "answer", "answer", "void")]
-    (tmp_path / "val" / "000000.jsonl").write_text("".join(lines))
+    reasons = (StopReason.VOID, StopReason.ANSWER, StopReason.ANSWER, StopReason.VOID)
+    write_dump(tmp_path, [line([], trajectory(stop=reason), partition="val", step=0) for reason in reasons])
     curve = read_curve(logged(), tmp_path)
     assert curve.steps == (1, 2)
     assert curve.correct == (0.5, 0.75)

@@ -12,7 +12,8 @@ from dumped_lines import CUT, FAILED_CODE, FAULT, TOO_LONG, VOID, answered, fini
 
 from tir_tools.evaluation.problems import Problem
 from tir_tools.evaluation.samples import SampleStatus, collect, sample_of, sample_record
-from verl_tir.dump.reader import DumpedTrajectory, read_dump
+from verl_tir.dump.format import DumpedTrajectory
+from verl_tir.dump.reader import read_dump
 from verl_tir.trajectory import Trajectory
 
 

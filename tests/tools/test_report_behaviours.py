@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from trajectories import trajectory, turn
 
-from tir_tools.report.behaviours import Behaviour, Program, behaviours, code_of, numbers, programs
-from verl_tir.rollout.segment import Segment
-from verl_tir.trajectory import Outcome
+from tir_tools.report.behaviours import Behaviour, RanProgram, behaviours, numbers, programs
+from verl_tir.trajectory import Outcome, TurnText
 
 PASSED, FAILED, SLOW, FAULT = Outcome.SUCCESS, Outcome.FAILED, Outcome.TIME_LIMIT, Outcome.FAULT
 CORRECTS, CHECKS, BUILDS, CALCULATED, REASONED = Behaviour
@@ -49,41 +48,20 @@ EXAMPLES = {
 @pytest.mark.parametrize(("ran", "answer", "seen"), EXAMPLES.values(), ids=EXAMPLES)
 def test_behaviours(ran: list[tuple[Outcome, str, str]], answer: str | None, seen: set[Behaviour]) -> None:
     """Each pattern where it is, and nowhere else."""
-    segments = [Segment("prompt", "What is 99?")]
-    for outcome, code, output in ran:
-        segments.append(Segment("model", f"Let me see.\n```py\n{code}\n```"))
-        if outcome is not FAULT:
-            segments.append(Segment("tool", f"\nCode execution result: {output}\n"))
-    segments.append(Segment("model", "The end."))
+    texts = [
+        TurnText("Let me see.", code, "" if outcome is FAULT else f"\nCode execution result: {output}\n")
+        for outcome, code, output in ran
+    ]
     turns = [turn(outcome) for outcome, _, _ in ran]
-    assert behaviours(trajectory(*turns, turn(), answer=answer), segments) == seen
-
-
-CODES = {
-    "fenced": ("Text\n```py\nx = 1\n```", "x = 1"),
-    "the last of two": ("```python\na\n```\n```python\nb\n```\n```output", "b"),
-    "a call": (
-        '<tool_call>\n{"name": "code_interpreter", "arguments": {"code": "print(1)"}}\n</tool_call>',
-        "print(1)",
-    ),
-    "a call that is broken": ("<tool_call>\n{}\n</tool_call>", None),
-    "no code": ("I think it is 5.", None),
-}
-
-
-@pytest.mark.parametrize(("text", "code"), CODES.values(), ids=CODES)
-def test_the_program_of_a_turn(text: str, code: str | None) -> None:
-    """In the three formats of the turn rules."""
-    assert code_of(text) == code
+    record = trajectory(*turns, turn(), answer=answer)
+    assert behaviours(record, "What is 99?", [*texts, TurnText("The end.", None, "")]) == seen
 
 
 def test_an_output_without_room_shifts_nothing() -> None:
-    """The segments of turns without an observation are the model's alone."""
-    segments = [
-        Segment(role, text) for role, text in (("prompt", "?"), ("model", "```\na\n```"), ("model", "```\nb\n```"))
-    ]
+    """A turn without an observation keeps its program."""
+    texts = [TurnText("first", "a", ""), TurnText("second", "b", "")]
     record = trajectory(turn(PASSED, seen=False), turn(FAILED, seen=False))
-    assert programs(record, segments) == [Program("a", PASSED, ""), Program("b", FAILED, "")]
+    assert programs(record, texts) == [RanProgram("a", PASSED, ""), RanProgram("b", FAILED, "")]
 
 
 def test_numbers_are_whole_ones() -> None:

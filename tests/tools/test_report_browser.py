@@ -218,8 +218,8 @@ def test_nothing_that_a_model_wrote_acts(tmp_path: Path, visit: Visit) -> None:
     ]
     for item in lines:
         tokens = {"lengths": [5, len(everything) - 5], "log_probs": [-3.0, -0.2]}
-        for segment in item["segments"]:
-            segment |= {"tokens": tokens} if segment["role"] == "model" else {}
+        for said in item["turns"]:
+            said |= {"tokens": tokens}
     write_dump(tmp_path / "trajectories", lines)
     path = tmp_path / "report.html"
     path.write_text(report_page(read_run(RunFiles.find(tmp_path))))

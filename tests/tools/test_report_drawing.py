@@ -15,7 +15,7 @@ from tir_tools.report.figure import DataLine, Kind, lines_of
 from tir_tools.report.history import History, Point, Series
 from tir_tools.report.key_figures import key_figures
 from tir_tools.report.words import Unit, spell
-from verl_tir.dump.reader import Fate
+from verl_tir.dump.format import Fate
 
 
 def series(*values: float) -> Series:

@@ -20,9 +20,8 @@ from tir_tools.report.highlight import colour_runs
 from tir_tools.report.page import report_page
 from tir_tools.report.run_data import RunFiles, read_run
 from tir_tools.report.sample import choose
-from verl_tir.dump.reader import DumpError
-from verl_tir.rollout.segment import SampledTokens, Segment
-from verl_tir.trajectory import Outcome, StopReason
+from verl_tir.dump.format import DumpError
+from verl_tir.trajectory import Outcome, SampledTokens, StopReason, TurnText
 
 ANSWERED = trajectory(turn(Outcome.SUCCESS), turn(answer=True), answer="5")
 VOID = trajectory(turn(void=True), stop=StopReason.VOID)
@@ -101,7 +100,7 @@ def test_a_dump_that_is_still_written_is_read(tmp_path: Path, caplog: pytest.Log
     path.write_text(f"{first}\n{second[:50]}\n{third[:80]}")
     index = index_dump(tmp_path)
     assert (len(index.entries), index.unreadable) == (1, 1)
-    assert caplog.text.count("000001.jsonl:2 is no whole line") == 1
+    assert caplog.text.count("000001.jsonl:2 is not a whole line") == 1
 
 
 @pytest.mark.parametrize("wrong", ["{}", "[]", '{"schema": 2}', '{"schema": 9}'])
@@ -110,7 +109,7 @@ def test_another_file_in_the_dump_is_named(wrong: str, tmp_path: Path) -> None:
     write_dump(tmp_path, [line(TEXT, ANSWERED)])
     with (tmp_path / "train" / "000001.jsonl").open("a") as file:
         file.write(wrong + "\n")
-    with pytest.raises(DumpError, match=r"000001\.jsonl:2 is no line of a trajectory dump"):
+    with pytest.raises(DumpError, match=r"000001\.jsonl:2 is not a line of a trajectory dump"):
         index_dump(tmp_path)
 
 
@@ -175,7 +174,7 @@ def test_long_texts_are_cut_between_tokens(tmp_path: Path) -> None:
     text = "🙂ab" * 4000
     tokens = {"lengths": [1, 2] * 4000, "log_probs": [-0.5, -1.0] * 4000}
     item = line(VOID_TEXT, VOID)
-    item["segments"][1] = {"role": "model", "text": text, "tokens": tokens}
+    item["turns"][0] |= {"text": text, "tokens": tokens}
     (found,) = everything(index_dump(write_dump(tmp_path, [item])))
     head, gap, tail = found["turns"][0]["model"]
     assert len(head["text"]) + gap["gap"] + len(tail["text"]) == len(text)
@@ -236,7 +235,7 @@ def test_python_is_coloured() -> None:
 
 
 def test_tokens_and_text_go_together() -> None:
-    """A segment knows its tokens by characters, the page by JavaScript's units."""
-    segment = Segment("model", "a🙂", SampledTokens((1, 0, 1), (-0.1, None, -2.0)))
-    assert Segment.from_record(segment.to_record()) == segment
+    """A text knows its tokens by characters, the page by JavaScript's units."""
+    said = TurnText("a🙂", None, "", SampledTokens((1, 0, 1), (-0.1, None, -2.0)))
+    assert TurnText.from_record(said.to_record()) == said
     assert [utf16(text) for text in ("a", "🙂", "中", "\ud83d")] == [1, 2, 1, 1]

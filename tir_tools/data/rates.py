@@ -13,7 +13,8 @@ from tir_tools.data.files import FORMATS, FileStamp, Row, open_file, stamp
 from tir_tools.data.instructions import bare
 from tir_tools.data.lim import Curve
 from tir_tools.data.normal import normalised
-from verl_tir.dump.reader import PATTERN, read_dump
+from verl_tir.dump.format import PATTERN
+from verl_tir.dump.reader import read_dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def _from_dump(folder: Path, problems: Sequence[Wanted], partition: str) -> Rate
     for item in read_dump(folder):
         if item.partition != partition or item.correct is None:
             continue
-        prompt = item.segments[0].text
+        prompt = item.prompt
         if (key := finder.find(prompt)) is None:
             unknown.add(prompt)
         else:

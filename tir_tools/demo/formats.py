@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tir_tools.demo.tasks.kinds import DemoProgram
 from tir_tools.demo.transcripts import Call, Walk
-from verl_tir.rollout.observation import SIMPLETIR_FRAME, ObservationRule, ProgramRun, observe
+from verl_tir.rollout.observation import SIMPLETIR_FRAME, ProgramRun, observe, resolve_observation_rule
 from verl_tir.rollout.turn_rules import torl
 from verl_tir.rollout.turn_rules.hermes import CALL_END, CALL_START
 from verl_tir.trajectory import Outcome
@@ -59,14 +59,14 @@ def _run(program: DemoProgram) -> ProgramRun:
 
 
 def _simpletir_call(program: DemoProgram) -> list[MarkedSpan]:
-    shown = observe(_run(program), ObservationRule.RESULT, 512, SIMPLETIR_FRAME).text
+    shown = observe(_run(program), resolve_observation_rule("result"), 512, SIMPLETIR_FRAME).text
     # The newline that begins an observation is trained too: the rollout stops generating at the newline behind a fence
     # and cuts it off, and the observation brings its own.
     return [MarkedSpan(f"```py\n{program.code}\n```", True), MarkedSpan(shown[:1], True), MarkedSpan(shown[1:], False)]
 
 
 def _torl_call(program: DemoProgram) -> list[MarkedSpan]:
-    shown = observe(_run(program), ObservationRule.TORL, 256, torl.FRAME).text
+    shown = observe(_run(program), resolve_observation_rule("torl"), 256, torl.FRAME).text
     return [MarkedSpan(f"```python\n{program.code}\n```\n{torl.REQUEST}", True), MarkedSpan(shown, False)]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +11,9 @@ from rich.panel import Panel
 from rich.table import Table
 
 from tir_tools.demo.summary import Curve, Validation, sparkline
+from verl_tir.dump.format import DumpedTrajectory
+from verl_tir.dump.reader import read_file
+from verl_tir.trajectory import StopReason
 
 
 def show_curve(curve: Curve, console: Console) -> None:
@@ -51,19 +53,17 @@ def show_times(seconds: Mapping[str, float], console: Console) -> None:
 def show_samples(trajectories: Path, console: Console) -> None:
     """A trajectory of the last step of each sort that there is: rewarded with code, void, neither."""
     latest = max((trajectories / "train").glob("*.jsonl"))
-    last = [json.loads(line) for line in latest.read_text(encoding="utf-8").splitlines()]
-    sorts = (
-        lambda line: line["correct"] and sum(turn["has_code"] for turn in line["turns"]) > 1,
-        lambda line: line["correct"] and any(turn["has_code"] for turn in line["turns"]),
-        lambda line: line["stop_reason"] == "void",
-        lambda line: not line["correct"] and line["stop_reason"] != "void",
+    last = [line.item for line in read_file(latest) if line.item is not None]
+    sorts: tuple[Callable[[DumpedTrajectory], bool], ...] = (
+        lambda one: bool(one.correct) and sum(turn.has_code for turn in one.trajectory.turns) > 1,
+        lambda one: bool(one.correct) and any(turn.has_code for turn in one.trajectory.turns),
+        lambda one: one.trajectory.stop_reason is StopReason.VOID,
+        lambda one: not one.correct and one.trajectory.stop_reason is not StopReason.VOID,
     )
     chosen = [found for sort in sorts if (found := next(filter(sort, last), None)) is not None]
-    for line in chosen[:3]:
-        styles = {"prompt": "dim", "model": "", "tool": "cyan"}
-        text = "".join(
-            f"[{styles[s['role']]}]{escape(s['text'])}[/]" if styles[s["role"]] else escape(s["text"])
-            for s in line["segments"]
-        )
-        title = f"reward {line['reward']:g}, stopped: {line['stop_reason']}, in the update: {line['fate']}"
+    for one in chosen[:3]:
+        text = f"[dim]{escape(one.prompt)}[/]"
+        for said in one.texts:
+            text += escape(said.text) + (f"[cyan]{escape(said.observation)}[/]" if said.observation else "")
+        title = f"reward {one.reward:g}, stopped: {one.trajectory.stop_reason}, in the update: {one.fate}"
         console.print(Panel(text, title=title, subtitle="prompt dim, tool output in cyan"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from verl_tir.dump.reader import read_file
+from verl_tir.trajectory import StopReason
 
 _SUCCESS = re.compile(r"val-aux/(?P<kind>.+)/correct/mean@\d+")
 _PART_NAMES = {
@@ -103,5 +105,5 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
 def _void_ratio(dump: Path) -> float | None:
     if not dump.exists():
         return None
-    reasons = [json.loads(line)["stop_reason"] for line in dump.read_text(encoding="utf-8").splitlines()]
-    return reasons.count("void") / len(reasons)
+    reasons = [line.item.trajectory.stop_reason for line in read_file(dump) if line.item is not None]
+    return reasons.count(StopReason.VOID) / len(reasons)

@@ -12,7 +12,8 @@ from typing import Any
 from tir_tools.evaluation.command import DUMP
 from tir_tools.files import replacing
 from tir_tools.trainer import end_marked
-from verl_tir.dump.reader import DumpedTrajectory, read_dump
+from verl_tir.dump.format import DumpedTrajectory
+from verl_tir.dump.reader import read_dump
 
 _RUNNING = "running"
 """Holds the mark of the run of verl that is under way."""

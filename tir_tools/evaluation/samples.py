@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from tir_tools.evaluation.problems import Problem
-from verl_tir.dump.reader import DumpedTrajectory
+from verl_tir.dump.format import DumpedTrajectory
 from verl_tir.trajectory import Outcome, StopReason, TurnEnd
 
 
@@ -161,5 +161,5 @@ def sample_record(
         "void": sample.void,
         "truncated": sample.truncated,
         "response_tokens": sample.response_tokens,
-        "response": "".join(segment.text for segment in line.segments if segment.role != "prompt"),
+        "response": line.response,
     }

@@ -14,10 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from verl_tir.rollout.code_block import code_blocks
-from verl_tir.rollout.segment import Segment
-from verl_tir.rollout.turn_rules import hermes
-from verl_tir.trajectory import FAILED_OUTCOMES, Outcome, Trajectory
+from verl_tir.trajectory import FAILED_OUTCOMES, Outcome, Trajectory, TurnText
 
 
 class Behaviour(StrEnum):
@@ -38,7 +35,7 @@ class Behaviour(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class RanProgram:
     """One that a trajectory ran."""
 
     code: str
@@ -53,41 +50,25 @@ _TELLING = 10
 "nothing."""
 
 
-def code_of(text: str) -> str | None:
-    """The program in a model's turn: of its first call in the chat format, else of its last complete code block."""
-    if hermes.CALL_START in text:
-        block = hermes.RULE.parse(text).block
-        return None if block is None else block.code
-    found = None
-    for block in code_blocks(text):
-        found = block.code
-    return found
-
-
-def programs(trajectory: Trajectory, segments: Sequence[Segment]) -> list[Program]:
+def programs(trajectory: Trajectory, texts: Sequence[TurnText]) -> list[RanProgram]:
     """Those that ran, in their order.
 
     Args:
         trajectory: what the agent loop recorded.
-        segments: the text of the prompt, then of each turn of the model, each followed by the tool's if there is any.
+        texts: what its turns say.
     """
-    found = []
-    texts = iter([segment for segment in segments if segment.role != "prompt"])
-    for turn in trajectory.turns:
-        model = next(texts, None)
-        tool = next(texts, None) if turn.observation_tokens else None
-        if turn.outcome is None or turn.outcome is Outcome.FAULT or model is None:
-            continue
-        found.append(Program(code_of(model.text) or "", turn.outcome, "" if tool is None else tool.text))
-    return found
+    return [
+        RanProgram(said.program, turn.outcome, said.observation)
+        for turn, said in zip(trajectory.turns, texts, strict=True)
+        if turn.outcome not in (None, Outcome.FAULT) and said.program is not None
+    ]
 
 
-def behaviours(trajectory: Trajectory, segments: Sequence[Segment]) -> frozenset[Behaviour]:
-    """The patterns that a trajectory shows."""
-    ran = programs(trajectory, segments)
+def behaviours(trajectory: Trajectory, prompt: str, texts: Sequence[TurnText]) -> frozenset[Behaviour]:
+    """The patterns that a trajectory shows, by the prompt's text and what its turns say."""
+    ran = programs(trajectory, texts)
     if not ran:
         return frozenset()
-    prompt = "".join(segment.text for segment in segments if segment.role == "prompt")
     shown = {
         Behaviour.SELF_CORRECTION: _corrects_itself(ran),
         Behaviour.CROSS_CHECK: _cross_checks(ran),
@@ -99,7 +80,7 @@ def behaviours(trajectory: Trajectory, segments: Sequence[Segment]) -> frozenset
     return frozenset(behaviour for behaviour, yes in shown.items() if yes)
 
 
-def _corrects_itself(ran: Sequence[Program]) -> bool:
+def _corrects_itself(ran: Sequence[RanProgram]) -> bool:
     failed = False
     for program in ran:
         if failed and program.outcome is Outcome.SUCCESS:
@@ -108,7 +89,7 @@ def _corrects_itself(ran: Sequence[Program]) -> bool:
     return False
 
 
-def _cross_checks(ran: Sequence[Program]) -> bool:
+def _cross_checks(ran: Sequence[RanProgram]) -> bool:
     seen: dict[str, set[str]] = {}
     for program in _passed(ran):
         values = numbers(program.output)
@@ -121,7 +102,7 @@ def _cross_checks(ran: Sequence[Program]) -> bool:
     return False
 
 
-def _builds_on_results(ran: Sequence[Program], prompt: str) -> bool:
+def _builds_on_results(ran: Sequence[RanProgram], prompt: str) -> bool:
     known, printed = set(numbers(prompt)), set()
     for program in ran:
         used = set(numbers(program.code))
@@ -133,7 +114,7 @@ def _builds_on_results(ran: Sequence[Program], prompt: str) -> bool:
     return False
 
 
-def _passed(ran: Sequence[Program]) -> Iterator[Program]:
+def _passed(ran: Sequence[RanProgram]) -> Iterator[RanProgram]:
     return (program for program in ran if program.outcome is Outcome.SUCCESS)
 
 

@@ -5,8 +5,6 @@ A dump may hold gigabytes. One pass keeps a small entry per trajectory; the text
 
 from __future__ import annotations
 
-import json
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +12,11 @@ from pathlib import Path
 
 from math_answers.verdict import Verdict
 from tir_tools.report.behaviours import Behaviour, behaviours
-from verl_tir.dump.reader import DumpedTrajectory, DumpError, Fate, dump_files
+from verl_tir.dump.format import DumpedTrajectory, Fate
+from verl_tir.dump.reader import dump_files, read_at, read_file
 from verl_tir.metrics.summary import summarize
 from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.trajectory import StopReason
-
-logger = logging.getLogger(__name__)
 
 TRAIN = "train"
 
@@ -99,16 +96,14 @@ def index_dump(folder: Path) -> DumpIndex:
 
 def load(entries: Iterable[Entry]) -> list[DumpedTrajectory]:
     """The trajectories themselves, read again, in the order of `entries`."""
-    found: dict[tuple[Path, int], DumpedTrajectory] = {}
-    by_file: defaultdict[Path, list[int]] = defaultdict(list)
     wanted = list(entries)
+    by_file: defaultdict[Path, list[int]] = defaultdict(list)
     for entry in wanted:
         by_file[entry.path].append(entry.offset)
+    found = {}
     for path, offsets in by_file.items():
-        with path.open("rb") as file:
-            for offset in sorted(offsets):
-                file.seek(offset)
-                found[path, offset] = DumpedTrajectory.from_line(json.loads(file.readline()))
+        offsets.sort()
+        found |= {(path, offset): item for offset, item in zip(offsets, read_at(path, offsets), strict=True)}
     return [found[entry.path, entry.offset] for entry in wanted]
 
 
@@ -144,29 +139,20 @@ def _read(path: Path) -> _File:
     entries: defaultdict[str, list[Entry]] = defaultdict(list)
     batches: defaultdict[str, list[FinishedRow]] = defaultdict(list)
     rewards: defaultdict[str, list[float]] = defaultdict(list)
-    offset = unreadable = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                # The last one may still be being written.
-                if line.endswith(b"\n"):
-                    unreadable += 1
-                    logger.warning("%s:%d is no whole line: %s", path, number, error)
-            else:
-                try:
-                    item = DumpedTrajectory.from_line(record)
-                except (DumpError, KeyError, TypeError, ValueError, AttributeError) as error:
-                    raise DumpError(f"{path}:{number} is no line of a trajectory dump: {error}") from None
-                entry = _entry(path, offset, item)
-                entries[item.run].append(entry)
-                if not (item.trajectory.aborted or entry.undecided):
-                    rewards[item.run].append(item.reward)
-                # What a gate refused is in no metric of the batch.
-                if item.fate is not Fate.EVICTED:
-                    batches[item.run].append(_row(item))
-            offset += len(line)
+    unreadable = 0
+    for line in read_file(path):
+        item = line.item
+        if item is None:
+            # The last one may still be being written.
+            unreadable += line.ended
+            continue
+        entry = _entry(path, line.offset, item)
+        entries[item.run].append(entry)
+        if not (item.trajectory.aborted or entry.undecided):
+            rewards[item.run].append(item.reward)
+        # What a gate refused is in no metric of the batch.
+        if item.fate is not Fate.EVICTED:
+            batches[item.run].append(_row(item))
     training = path.parent.name == TRAIN
     sessions = [
         _Session(found, _metrics(found, batches[run], rewards[run]) if training else {})
@@ -201,7 +187,7 @@ def _entry(path: Path, offset: int, item: DumpedTrajectory) -> Entry:
         void=trajectory.void,
         stop=trajectory.stop_reason,
         undecided=bool(item.reward_extra.get("undecided")),
-        behaviours=behaviours(trajectory, item.segments),
+        behaviours=behaviours(trajectory, item.prompt, item.texts),
     )
 
 

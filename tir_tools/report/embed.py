@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 from tir_tools.report.dump_index import Entry, load
 from tir_tools.report.highlight import colour_runs
-from verl_tir.dump.reader import DumpedTrajectory
-from verl_tir.rollout.segment import SampledTokens, Segment
-from verl_tir.trajectory import Turn
+from verl_tir.dump.format import DumpedTrajectory
+from verl_tir.trajectory import SampledTokens, Turn
 
 HEAD_CHARS, TAIL_CHARS = 5000, 3000
-"""Of a segment's text; what lies between is left out, with a note."""
+"""Of a text; what lies between is left out, with a note."""
 _BATCH = 64
 """Trajectories that are read at a time."""
 
@@ -37,7 +36,7 @@ class Embedded:
     full: bool
     """Whether fewer are shown because the page would have become too large."""
     cut: int
-    """Segments of which the middle is left out."""
+    """Texts of which the middle is left out."""
 
 
 def embed(chosen: Sequence[Entry], total: int, max_bytes: int) -> Embedded:
@@ -80,12 +79,12 @@ class _Transcript:
     item: DumpedTrajectory
     entry: Entry
     cut: int = 0
-    """Its segments of which the middle was left out."""
+    """Its texts of which the middle was left out."""
 
     def record(self, prompts: dict[str, int]) -> dict[str, Any]:
         """Plain data; new prompts are added to `prompts`."""
         item, trajectory = self.item, self.item.trajectory
-        prompt = "".join(segment.text for segment in item.segments if segment.role == "prompt")
+        prompt = item.prompt
         if len(prompt) > HEAD_CHARS + TAIL_CHARS:
             prompt = f"{prompt[:HEAD_CHARS]}\n...\n{prompt[-TAIL_CHARS:]}"
         return {
@@ -107,27 +106,18 @@ class _Transcript:
             "fault": _short(trajectory.fault),
             "void": trajectory.void,
             "behaviours": sorted(self.entry.behaviours),
-            "turns": self._turns(),
-        }
-
-    def _turns(self) -> list[dict[str, Any]]:
-        rest = iter([segment for segment in self.item.segments if segment.role != "prompt"])
-        found = []
-        for turn in self.item.trajectory.turns:
-            model = next(rest, None)
-            tool = next(rest, None) if turn.observation_tokens else None
-            found.append(
+            "turns": [
                 _times(turn)
                 | {
-                    "model": [] if model is None else self._pieces(model, code=True),
-                    "tool": [] if tool is None else self._pieces(tool, code=False),
+                    "model": self._pieces(said.text, said.tokens, code=True),
+                    "tool": self._pieces(said.observation, None, code=False) if said.observation else [],
                 }
-            )
-        return found
+                for turn, said in zip(trajectory.turns, item.texts, strict=True)
+            ],
+        }
 
-    def _pieces(self, segment: Segment, code: bool) -> list[dict[str, Any]]:
+    def _pieces(self, text: str, tokens: SampledTokens | None, code: bool) -> list[dict[str, Any]]:
         """The text, in two pieces with a gap between them where it is too long."""
-        text, tokens = segment.text, segment.tokens
         if len(text) <= HEAD_CHARS + TAIL_CHARS:
             return [_piece(text, tokens, code)]
         self.cut += 1

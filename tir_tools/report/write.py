@@ -15,7 +15,7 @@ from tir_tools.report.metrics_log import MetricsError
 from tir_tools.report.page import MAX_MB, TRAJECTORIES, report_page
 from tir_tools.report.run_data import Run, RunFiles, RunNotFoundError, read_run
 from tir_tools.report.status import RunState
-from verl_tir.dump.reader import DumpError
+from verl_tir.dump.format import DumpError
 
 
 class ReportError(ValueError):

@@ -1,4 +1,4 @@
-"""Writes the trajectory dump, beside the training and within its bounds. `filters.dumped` says what is in it."""
+"""Writes the trajectory dump, beside the training and within its bounds. `dump.format` says what is in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from verl_tir.dump.reader import PATTERN, SCHEMA, Fate, model_spans
+from verl_tir.dump.format import PATTERN, Fate, to_line
 from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.sampler.loss_plan import LossPlan
 
@@ -57,7 +57,7 @@ class TrajectoryDump:
         fates = dict.fromkeys(plan.train, Fate.TRAIN)
         fates |= dict.fromkeys(plan.mask, Fate.TRAIN if validating else Fate.MASK)
         fates |= dict.fromkeys(plan.drop, Fate.DROP) | {row.key: Fate.EVICTED for row in evicted}
-        head = {"schema": SCHEMA, "run": self._run, "partition": partition_id, "step": step}
+        head = {"run": self._run, "partition": partition_id, "step": step}
         lines = (_line(head, row, fates[row.key], reasons or {}) for row in (*batch, *evicted))
         path = self._folder / partition_id / f"{step:06}.jsonl"
         self._writing = self._writer.submit(self._append, path, lines)
@@ -106,22 +106,17 @@ class TrajectoryDump:
 
 
 def _line(head: Mapping[str, Any], row: FinishedRow, fate: Fate, reasons: Mapping[str, str]) -> dict[str, Any]:
-    line = {
+    return to_line(
+        row.record,
+        row.trajectory,
         **head,
-        "key": row.key,
-        "fate": fate,
-        "reason": None if fate is Fate.TRAIN else reasons.get(row.key) or _reason(row, fate),
-        "reward": row.reward,
-        "reward_extra": row.reward_extra,
-        "correct": row.correct,
-        "ground_truth": None,
-        "data_source": None,
-        "index": None,
-        "response_mask": model_spans(row.trajectory.turns),
-        "segments": [],
-    }
-    # The state of the client that ran the programs is the step's, not the trajectory's.
-    return line | {name: value for name, value in row.record.items() if name != "sandbox"}
+        key=row.key,
+        fate=fate,
+        reason=None if fate is Fate.TRAIN else reasons.get(row.key) or _reason(row, fate),
+        reward=row.reward,
+        reward_extra=row.reward_extra,
+        correct=row.correct,
+    )
 
 
 def _reason(row: FinishedRow, fate: Fate) -> str | None:

@@ -14,15 +14,19 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopOutp
 
 from verl_tir.config import TirConfig, TirConfigError
 from verl_tir.metrics.log_probs import UNKNOWN_LOG_PROB
-from verl_tir.rollout.conversation import Conversation, ObservationSettings, Tools, converse
-from verl_tir.rollout.frame import TokenFrame, chat_frame, tokenize_frame
 from verl_tir.rollout.generation import Piece
+from verl_tir.rollout.loop import Conversation, Tools, converse, response_room
+from verl_tir.rollout.observation import (
+    ObservationSettings,
+    TokenFrame,
+    chat_frame,
+    resolve_observation_rule,
+    tokenize_frame,
+)
 from verl_tir.rollout.prompt import plain_text, templated_messages
 from verl_tir.rollout.sandbox import Sandbox
-from verl_tir.rollout.segment import Segment
 from verl_tir.rollout.session import open_session
 from verl_tir.rollout.tokens import ResponseTokens
-from verl_tir.rollout.turn import response_room
 from verl_tir.rollout.turn_rule import TurnRule, resolve_turn_rule
 from verl_tir.trajectory import StopReason, Trajectory
 
@@ -52,7 +56,7 @@ class _Shared:
         self.tools = list(self.rule.tools)
         frame = self.rule.frame or chat_frame(tokenizer, self.tools, chat_template_kwargs)
         self.observation = ObservationSettings(
-            self.config.observation.rule,
+            resolve_observation_rule(self.config.observation.rule),
             self.config.observation.max_chars,
             self.config.observation.max_tokens,
             tokenize_frame(frame, tokenizer),
@@ -73,7 +77,7 @@ def _check_frame_fits(frame: TokenFrame, max_tokens: int, tokenizer: Any) -> Non
     if max_tokens < least:
         raise TirConfigError(
             f"tir.observation.max_tokens={max_tokens}: no room for an observation between the {len(before)} tokens "
-            f"before and the {len(after)} behind it; give it at least {least}"
+            f"before and the {len(after)} after it; give it at least {least}"
         )
 
 
@@ -120,7 +124,7 @@ class TirAgentLoop(AgentLoopBase):
         return output
 
     def _prompt_ids(self, raw_prompt: Any) -> list[int]:
-        messages = templated_messages(list(raw_prompt), self.tir.prompt.template)
+        messages = templated_messages(list(raw_prompt), self.tir.prompt.text)
         if self.tir.prompt.chat_template:
             return self.continuous_token_builder.build_initial_tokens(messages, tools=self.shared.tools or None)
         return self.tokenizer.encode(plain_text(messages))
@@ -185,9 +189,9 @@ class TirAgentLoop(AgentLoopBase):
             "tool_rewards": [],
         }
         if self.tir.dump_dir is not None:
-            extra_fields["tir"]["segments"] = [
-                segment.to_record() for segment in self._segments(prompt_ids, conversation)
-            ]
+            texts = conversation.texts(self._decode, self.tir.dump_token_log_probs)
+            extra_fields["tir"]["prompt"] = self.tokenizer.decode(prompt_ids)
+            extra_fields["tir"]["texts"] = [said.to_record() for said in texts]
         if trajectory.aborted:
             extra_fields["reward_extra_info"] = {}
         return AgentLoopOutput(
@@ -205,10 +209,6 @@ class TirAgentLoop(AgentLoopBase):
             },
             extra_fields=extra_fields,
         )
-
-    def _segments(self, prompt_ids: list[int], conversation: Conversation) -> list[Segment]:
-        response = conversation.segments(self._decode, self.tir.dump_token_log_probs)
-        return [Segment("prompt", self.tokenizer.decode(prompt_ids)), *response]
 
     def _decode(self, ids: Sequence[int]) -> str:
         # transformers' own decode looks at every id in Python first, which takes longer than the decoding.

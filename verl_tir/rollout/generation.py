@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from verl_tir.rollout.tokens import Decode, tokens_up_to
-from verl_tir.rollout.turn import ParsedTurn
-from verl_tir.rollout.turn_rule import TurnRule
+from verl_tir.rollout.turn_rule import ParsedTurn, TurnRule
 from verl_tir.trajectory import TurnEnd
 
 
@@ -36,7 +35,7 @@ class GeneratedTurn:
     ids: list[int]
     log_probs: list[float]
     discarded: int
-    """Tokens sampled behind the call and cut off."""
+    """Tokens sampled after the call and cut off."""
     parsed: ParsedTurn
     end: TurnEnd
 
@@ -47,7 +46,7 @@ async def generate_turn(
     """Sample one turn of at most `max_tokens` (at least 1) tokens.
 
     The engine stops at any of the rule's stop strings. Where that is no end to the rule (under SimpleTIR's a fence that
-    opened a bare block or closed one of another language), sampling goes on from the very ids sampled so far.
+    opened a bare block or closed one of another language), sampling continues from the very ids sampled so far.
     """
     ids: list[int] = []
     log_probs: list[float] = []

@@ -1,38 +1,68 @@
-"""One trajectory from its prompt to its stop reason: the loop itself, free of verl, so that it can be tested alone."""
+"""One trajectory from its prompt to its stop reason, free of verl, so that it can be tested alone.
+
+When a trajectory stops and why is decided in this file: `converse` takes the steps of a turn in their order, and
+`stop_after` checks the reasons in theirs. Where a turn ends, what is a call in it and which box is an answer is the
+turn rule's (`rollout.turn_rule`); the order is the same under every rule.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from math_answers import last_boxed
 from sandbox_client import SandboxFault
 from verl_tir.metrics.log_probs import reduce_log_probs
-from verl_tir.rollout.frame import TokenFrame
-from verl_tir.rollout.generation import Generate, GeneratedTurn, Piece, generate_turn
-from verl_tir.rollout.observation import SIMPLETIR_FRAME, Observation, ObservationRule, ProgramRun, observe
-from verl_tir.rollout.segment import SampledTokens, Segment
-from verl_tir.rollout.tokens import Decode, ResponseTokens, fit_observation
-from verl_tir.rollout.turn import BOXED, Limits, stop_after
-from verl_tir.rollout.turn_rule import TurnRule
+from verl_tir.rollout.generation import Generate, Piece, generate_turn
+from verl_tir.rollout.observation import Observation, ObservationSettings, ProgramRun, observe
+from verl_tir.rollout.tokens import Decode, ResponseTokens, sampled_tokens
+from verl_tir.rollout.turn_rule import BOXED, TurnRule
 from verl_tir.rollout.turn_rules import simpletir
-from verl_tir.trajectory import AnswerSource, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd
+from verl_tir.trajectory import AnswerSource, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd, TurnText
 
 RunProgram = Callable[[str], Awaitable[ProgramRun]]
 """Runs a program; raises `SandboxFault` when the service, not the program, failed."""
 
 
-_SIMPLETIR_TOKENS = TokenFrame(SIMPLETIR_FRAME)
+class OnVoidTurn(StrEnum):
+    """What follows a void turn."""
+
+    STOP = "stop"
+    """The trajectory ends (SimpleTIR, section 3.3)."""
+    CONTINUE = "continue"
+    """The model continues from the same tokens, also after its end of message: naive multi-turn."""
 
 
 @dataclass(frozen=True, slots=True)
-class ObservationSettings:
-    rule: ObservationRule
-    max_chars: int
-    max_tokens: int
-    """Of an observation with the innermost part of its frame."""
-    frame: TokenFrame = _SIMPLETIR_TOKENS
+class TrajectoryLimits:
+    """The budgets of one trajectory."""
+
+    max_turns: int | None
+    """Generations; None for no limit but the others."""
+    max_turn_tokens: int
+    """Sampled tokens per turn."""
+    max_response_tokens: int
+    """Sampled and observation tokens of the whole response."""
+    max_tool_seconds: float | None
+    """Wall time of all programs of the trajectory; None for no limit."""
+    max_tool_calls: int | None = None
+    """Programs that are run; None for no limit."""
+    on_void_turn: OnVoidTurn = OnVoidTurn.STOP
+
+
+def response_room(prompt_tokens: int, max_response_tokens: int, max_model_len: int | None) -> int:
+    """Tokens that fit after the prompt; the engine would cut at its context length without saying so.
+
+    Args:
+        prompt_tokens: of the templated prompt.
+        max_response_tokens: verl's `rollout.response_length`.
+        max_model_len: verl's `rollout.max_model_len`, prompt and response together; None for no such bound.
+    """
+    if max_model_len is None:
+        return max_response_tokens
+    return max(1, min(max_response_tokens, max_model_len - prompt_tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +86,21 @@ class Conversation:
 
     tokens: ResponseTokens
     trajectory: Trajectory
+    programs: tuple[str | None, ...] = ()
+    """What was given to the sandbox, turn by turn."""
 
-    def segments(self, decode: Decode, with_tokens: bool = False) -> list[Segment]:
-        """The response turn by turn, decoded only where somebody reads it; on request with the model's tokens."""
-        found: list[Segment] = []
-        position = 0
-        for turn in self.trajectory.turns:
-            for role, length in (("model", turn.model_tokens), ("tool", turn.observation_tokens)):
-                here = slice(position, position + length)
-                position += length
-                if role == "tool" and not length:
-                    continue
-                ids = self.tokens.ids[here]
-                text = decode(ids)
-                wanted = with_tokens and role == "model"
-                tokens = SampledTokens.of(ids, self.tokens.log_probs[here], text, decode) if wanted else None
-                found.append(Segment(role, text, tokens))
+    def texts(self, decode: Decode, with_tokens: bool = False) -> list[TurnText]:
+        """What each turn says, decoded only where somebody reads it; on request with the model's tokens."""
+        found: list[TurnText] = []
+        start = 0
+        for turn, program in zip(self.trajectory.turns, self.programs, strict=True):
+            middle, end = start + turn.model_tokens, start + turn.model_tokens + turn.observation_tokens
+            ids = self.tokens.ids[start:middle]
+            text = decode(ids)
+            tokens = sampled_tokens(ids, self.tokens.log_probs[start:middle], text, decode) if with_tokens else None
+            observation = decode(self.tokens.ids[middle:end]) if end > middle else ""
+            found.append(TurnText(text, program, observation, tokens))
+            start = end
         return found
 
 
@@ -80,6 +109,7 @@ class _Execution:
     """What running a turn's code gave; all None where nothing ran."""
 
     outcome: Outcome | None = None
+    program: str | None = None
     observation: Observation | None = None
     stdout: str = ""
     seconds: float = 0.0
@@ -110,21 +140,19 @@ class _Answer:
 class _State:
     tokens: ResponseTokens = field(default_factory=ResponseTokens)
     turns: list[Turn] = field(default_factory=list)
+    programs: list[str | None] = field(default_factory=list)
     answer: _Answer = field(default_factory=_Answer)
     tool_calls: int = 0
     tool_seconds: float = 0.0
 
-    def finish(self, reason: StopReason, fault: str | None = None) -> Conversation:
-        trajectory = Trajectory(tuple(self.turns), reason, self.answer.text, self.answer.source, fault)
-        return Conversation(self.tokens, trajectory)
-
 
 async def converse(
-    tools: Tools, limits: Limits, settings: ObservationSettings, rule: TurnRule = simpletir.RULE
+    tools: Tools, limits: TrajectoryLimits, settings: ObservationSettings, rule: TurnRule = simpletir.RULE
 ) -> Conversation:
-    """Run one trajectory under a turn rule; the order of decisions is that of `rollout.turn`."""
+    """Run one trajectory under a turn rule."""
     state = _State()
     while True:
+        # 1. The model writes up to its call, the end of its message or a token limit. A box in it is the answer so far.
         started = time.perf_counter()
         room = limits.max_response_tokens - len(state.tokens)
         turn = await generate_turn(
@@ -138,19 +166,26 @@ async def converse(
         state.tokens.append_model(turn.ids, turn.log_probs)
         state.answer.update(turn.parsed.text, AnswerSource.MODEL)
 
+        # 2. Its code runs while calls are left, also beside a box and on the last turn. An aborted turn is thrown away,
+        #    so its code does not run even where it is complete.
         no_calls_left = limits.max_tool_calls is not None and state.tool_calls >= limits.max_tool_calls
-        run = _Execution() if no_calls_left else await _execute(turn, rule, tools.run_program, settings)
+        run = _Execution()
+        if turn.parsed.block is not None and turn.end is not TurnEnd.ABORTED and not no_calls_left:
+            run = await _execute(rule.program(turn.parsed.block.code), tools.run_program, settings)
+        state.programs.append(run.program)
         state.tool_calls += run.outcome is not None
         state.tool_seconds += run.seconds
         if rule.tool_may_answer:
             state.answer.update(run.stdout, AnswerSource.TOOL)
 
-        observation_ids, cut = _observation_ids(run.observation, tools.encode, settings)
+        # 3. The observation is appended if it fits into the response budget.
+        observation_ids, cut = settings.token_ids(run.observation, tools.encode)
         fits = len(observation_ids) <= limits.max_response_tokens - len(state.tokens)
         if not fits:
             observation_ids = []
         state.tokens.append_observation(observation_ids)
 
+        # 4. The turn is recorded. It answers with any box so far; where a box ends nothing, once it runs no code.
         state.turns.append(
             Turn(
                 end=turn.end,
@@ -167,8 +202,9 @@ async def converse(
                 log_probs=reduce_log_probs(turn.log_probs),
             )
         )
-        if run.outcome is Outcome.FAULT:
-            return state.finish(StopReason.SANDBOX_FAULT, run.fault)
+
+        # 5. The first reason that holds stops the trajectory. Without one the next turn continues from the very ids
+        #    that there are, also after a void turn.
         reason = stop_after(
             state.turns[-1],
             turns_done=len(state.turns),
@@ -179,11 +215,64 @@ async def converse(
             call_refused=no_calls_left and turn.parsed.closed,
         )
         if reason is not None:
-            return state.finish(reason)
+            answer = state.answer
+            trajectory = Trajectory(tuple(state.turns), reason, answer.text, answer.source, run.fault)
+            return Conversation(state.tokens, trajectory, tuple(state.programs))
+
+
+def stop_after(
+    turn: Turn,
+    *,
+    turns_done: int,
+    room: int,
+    tool_seconds: float,
+    observation_fits: bool,
+    limits: TrajectoryLimits,
+    call_refused: bool = False,
+) -> StopReason | None:
+    """Why the trajectory stops after this turn; None where the next turn begins.
+
+    Answers come before limits, so that a trajectory that finished is never called truncated; a turn whose program
+    failed is not void, because the model acted.
+
+    Args:
+        turn: the turn just finished.
+        turns_done: turns finished, this one included.
+        room: tokens left of the response budget after this turn and its observation.
+        tool_seconds: wall time of the programs run so far.
+        observation_fits: whether the observation, if any, was appended.
+        limits: the trajectory's budgets.
+        call_refused: whether the turn called, and no call was left.
+    """
+    # 1. The engine gave the request up.
+    if turn.end is TurnEnd.ABORTED:
+        return StopReason.ENGINE_ABORT
+    # 2. The sandbox failed.
+    if turn.outcome is Outcome.FAULT:
+        return StopReason.SANDBOX_FAULT
+    # 3. It answers.
+    if turn.has_answer:
+        return StopReason.ANSWER
+    # 4. It began a call after the last allowed one.
+    if call_refused:
+        return StopReason.CALL_BUDGET
+    # 5. It is void, also where a token limit cut it. Where nothing was sampled, nothing would differ the next time.
+    if turn.void and (limits.on_void_turn is OnVoidTurn.STOP or not turn.model_tokens):
+        return StopReason.VOID
+    # 6. The observation did not fit, or no token is left.
+    if not observation_fits or room < 1:
+        return StopReason.RESPONSE_BUDGET
+    # 7. It was the last turn.
+    if limits.max_turns is not None and turns_done >= limits.max_turns:
+        return StopReason.MAX_TURNS
+    # 8. The programs so far took their time.
+    if limits.max_tool_seconds is not None and tool_seconds >= limits.max_tool_seconds:
+        return StopReason.TOOL_TIME
+    return None
 
 
 def _continuing(generate: Callable[[list[int], int], Awaitable[Piece]], tokens: ResponseTokens) -> Generate:
-    """Let a turn's sampling go on from the whole response so far."""
+    """Let a turn's sampling continue from the whole response so far."""
 
     async def from_here(turn_ids: list[int], max_tokens: int) -> Piece:
         return await generate([*tokens.ids, *turn_ids], max_tokens)
@@ -191,29 +280,14 @@ def _continuing(generate: Callable[[list[int], int], Awaitable[Piece]], tokens: 
     return from_here
 
 
-async def _execute(
-    turn: GeneratedTurn, rule: TurnRule, run_program: RunProgram, settings: ObservationSettings
-) -> _Execution:
-    """Run the turn's code, if it has any. The one place where a sandbox fault is caught: it becomes a record."""
-    # An aborted turn is thrown away, so its code is not run even where it is complete.
-    if turn.parsed.block is None or turn.end is TurnEnd.ABORTED:
-        return _Execution()
+async def _execute(program: str, run_program: RunProgram, settings: ObservationSettings) -> _Execution:
+    """Run a program. The one place where a sandbox fault is caught: it becomes a record."""
     started = time.perf_counter()
     try:
-        run = await run_program(rule.program(turn.parsed.block.code))
+        run = await run_program(program)
     except SandboxFault as fault:
         seconds = time.perf_counter() - started
-        return _Execution(outcome=Outcome.FAULT, seconds=seconds, fault=f"{type(fault).__name__}: {fault}")
+        return _Execution(Outcome.FAULT, program, seconds=seconds, fault=f"{type(fault).__name__}: {fault}")
     seconds = time.perf_counter() - started
     observation = observe(run, settings.rule, settings.max_chars, settings.frame.text)
-    return _Execution(run.outcome, observation, run.stdout, seconds, call=run.call)
-
-
-def _observation_ids(
-    observation: Observation | None, encode: Callable[[str], list[int]], settings: ObservationSettings
-) -> tuple[list[int], bool]:
-    """The tokens to append, none without an observation; also say whether any were cut."""
-    if observation is None:
-        return [], False
-    ids, cut = fit_observation(encode(observation.text), settings.max_tokens)
-    return [*settings.frame.head_ids, *ids, *settings.frame.tail_ids], cut
+    return _Execution(run.outcome, program, observation, run.stdout, seconds, call=run.call)

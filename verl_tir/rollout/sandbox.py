@@ -1,4 +1,5 @@
-"""The one sandbox client of a process, and the servers behind it where no endpoint is configured."""
+"""The one sandbox client of a process, and the servers that it keeps to where no endpoint is configured: its own
+embedded one, or those that Ray hosts."""
 
 from __future__ import annotations
 
@@ -11,6 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError
 
 from sandbox_client import (
     CallLimits,
@@ -25,9 +29,9 @@ from sandbox_client import (
 )
 from sandbox_server import ResidentSandbox, SandboxStartError, ServerConfig
 from verl_tir.config import RAY, SandboxConfig
-from verl_tir.rollout.notebook import sandbox_call
+from verl_tir.fleet import Roster, join_fleet
 from verl_tir.rollout.observation import ProgramRun
-from verl_tir.rollout.roster import RosterFollower
+from verl_tir.rollout.session import sandbox_call
 from verl_tir.trajectory import Outcome
 
 logger = logging.getLogger(__name__)
@@ -44,6 +48,9 @@ _QUEUE_SECONDS = 60.0
 
 _WATCH_SECONDS = 1.0
 """Between two looks at the embedded server."""
+
+_FOLLOW_SECONDS = 2.0
+"""Between two looks at the servers that Ray hosts."""
 
 _SNAPSHOT_SECONDS = 1.0
 """For how long a snapshot of the client serves the trajectories that finish."""
@@ -123,6 +130,57 @@ class ResidentServer:
                 client.set_endpoints((endpoint,))
 
 
+class RosterFollower:
+    """The fleet as one process sees it."""
+
+    def __init__(self, fleet: ActorHandle, roster: Roster) -> None:
+        self._fleet = fleet
+        self._roster = roster
+        self._following: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def join(cls, settings: Mapping[str, Any]) -> RosterFollower:
+        """Find the job's fleet, or start it with `settings`, and wait until a server runs.
+
+        Raises:
+            RuntimeError: no node could start a server; the message says why for each.
+        """
+        fleet = await asyncio.to_thread(join_fleet, settings)
+        roster: Roster = await fleet.roster.remote()
+        if not roster.endpoints:
+            raise RuntimeError("tir.sandbox.endpoints=ray: no node has a sandbox server: " + "; ".join(roster.problems))
+        logger.info("tir.sandbox.endpoints=ray: programs run at %s", ", ".join(roster.endpoints))
+        return cls(fleet, roster)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Base URLs of the servers that ran at the last look."""
+        return self._roster.endpoints
+
+    @property
+    def token(self) -> str:
+        """The servers' bearer token."""
+        return self._roster.token
+
+    def follow(self, client: SandboxClient) -> None:
+        """Tell `client` of servers that come and go, for as long as this process lives."""
+        self._following = asyncio.create_task(self._follow(client))
+
+    async def _follow(self, client: SandboxClient) -> None:
+        while True:
+            await asyncio.sleep(_FOLLOW_SECONDS)
+            try:
+                roster: Roster = await self._fleet.roster.remote()
+            except RayActorError as error:  # Ray starts it again; until then the servers known are as good as any
+                logger.warning("the sandbox fleet does not answer: %s", error)
+                continue
+            # With none running, the client goes on waiting for those it knows.
+            if roster.endpoints and set(roster.endpoints) != set(client.endpoints):
+                logger.info("sandbox servers: %s", ", ".join(roster.endpoints))
+                client.set_endpoints(roster.endpoints)
+            self._roster = roster
+
+
 @dataclass(slots=True)
 class Sandbox:
     """Runs programs for the trajectories of one process."""
@@ -149,7 +207,7 @@ class Sandbox:
             follower.follow(client)
             return cls(client, config, follower)
         if config.endpoints:
-            client = make_client(config, config.endpoints, configured_token(config))
+            client = make_client(config, tuple(config.endpoints), configured_token(config))
             await client.open()
             return cls(client, config)
         server = await ResidentServer.start(server_settings(config))

@@ -7,8 +7,12 @@ prefix of them, and the ids of observations, each tokenised once.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from verl_tir.metrics.log_probs import FLOOR
+from verl_tir.trajectory import SampledTokens
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -58,7 +62,7 @@ def tokens_up_to(ids: Sequence[int], text: str, end: int, decode: Decode) -> int
     surplus = len(text) - end
     if surplus <= 0:
         return len(ids)
-    # Largest m such that the last m tokens decode to at most `surplus` characters: those are wholly behind the cut.
+    # Largest m such that the last m tokens decode to at most `surplus` characters: those are wholly after the cut.
     low, high = 0, 1
     while high < len(ids) and len(decode(ids[len(ids) - high :])) <= surplus:
         low, high = high, high * 2
@@ -87,7 +91,7 @@ def tokens_up_to(ids: Sequence[int], text: str, end: int, decode: Decode) -> int
 def token_lengths(ids: Sequence[int], text: str, decode: Decode) -> list[int]:
     """How many characters of `text`, the decoding of `ids`, each token adds; they add up to its length.
 
-    A character that is made of several tokens is its last one's. Each token is decoded behind the one before it, since
+    A character that is made of several tokens is its last one's. Each token is decoded after the one before it, since
     some tokenizers drop the leading blank of what they decode.
     """
     ends: list[int] = []
@@ -102,6 +106,16 @@ def token_lengths(ids: Sequence[int], text: str, decode: Decode) -> list[int]:
     if ends:
         ends[-1] = len(text)
     return [after - before for before, after in itertools.pairwise([0, *ends])]
+
+
+def sampled_tokens(ids: Sequence[int], log_probs: Sequence[float], text: str, decode: Decode) -> SampledTokens:
+    """The tokens of `text`, the decoding of `ids`, with their log-probabilities as the engine gave them."""
+    return SampledTokens(tuple(token_lengths(ids, text, decode)), tuple(map(_hundredths, log_probs)))
+
+
+def _hundredths(log_prob: float) -> float | None:
+    # JSON has no NaN and no infinity; adding 0.0 turns a minus zero into zero.
+    return None if math.isnan(log_prob) else round(max(log_prob, FLOOR), 2) + 0.0
 
 
 def fit_observation(ids: Sequence[int], max_tokens: int) -> tuple[list[int], bool]:

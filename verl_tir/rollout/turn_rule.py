@@ -1,4 +1,4 @@
-"""What a method of tool-integrated reasoning says of its turns. The one loop, `rollout.conversation`, asks it.
+"""What a method of tool-integrated reasoning says of its turns. The one loop, `rollout.loop`, asks it.
 
 A rule is found by name (`tir.rollout.turn_rule`) or as `package.module:NAME`, so a new method needs one small file
 anywhere on the Python path, and a recipe that names it.
@@ -6,28 +6,61 @@ anywhere on the Python path, and a recipe that names it.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from typing import Any, Protocol, get_type_hints
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
-from verl_tir.rollout.frame import Frame
-from verl_tir.rollout.turn import ParsedTurn
+from verl_tir.rollout.by_path import find_by_path
+from verl_tir.rollout.code_block import CodeBlock
+from verl_tir.rollout.observation import Frame
+
+BOXED = "\\boxed{"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedTurn:
+    """What a turn's text holds."""
+
+    block: CodeBlock | None
+    text: str
+    """The turn as it enters the context: up to the end of its call, or whole."""
+    closed: bool
+    """The text holds a complete call, which ends the turn here, with or without code that can be run."""
+
+    @property
+    def boxed(self) -> bool:
+        """Whether a box begins in the text; whether it is the answer, the rule says."""
+        return BOXED in self.text
 
 
 class TurnRule(Protocol):
     """The parts in which methods differ; a rule is immutable and shared by all trajectories."""
 
-    stop_strings: tuple[str, ...]
-    """Where the engine may stop generating. A hint that saves compute: where `parse` finds no end, it goes on."""
-    answer_ends: bool
-    """Whether `\\boxed{` ends the trajectory in the turn that shows it. Where it does not, only the end of the message
-    does, or a limit, and the answer is the last box so far."""
-    tool_may_answer: bool
-    """Whether a box that a program prints counts as the model's own."""
-    frame: Frame | None
-    """What stands around an observation's text; None for a tool's message as the chat template writes it."""
-    tools: tuple[Mapping[str, Any], ...]
-    """JSON schemas that the chat template shows in the prompt; empty where the prompt's text explains the tool."""
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """Where the engine may stop generating. A hint only: sampling resumes where `parse` finds no end."""
+        ...
+
+    @property
+    def answer_ends(self) -> bool:
+        """Whether `\\boxed{` ends the trajectory in the turn that shows it. Where it does not, only the end of the
+        message or a limit does, and the answer is the last box so far."""
+        ...
+
+    @property
+    def tool_may_answer(self) -> bool:
+        """Whether a box that a program prints, in its full stdout, counts as the model's own."""
+        ...
+
+    @property
+    def frame(self) -> Frame | None:
+        """What stands around an observation's text; None for a tool's message as the chat template writes it."""
+        ...
+
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...]:
+        """JSON schemas that the chat template shows in the prompt; empty where the prompt's text explains the tool."""
+        ...
 
     def parse(self, text: str) -> ParsedTurn:
         """What a turn's decoded text holds, special tokens included; linear in its length, never raises."""
@@ -43,7 +76,7 @@ TURN_RULES: Mapping[str, str] = {
 }
 """Names that stand for a path."""
 
-_MEMBERS = (*get_type_hints(TurnRule), "parse", "program")
+_MEMBERS = [member for member in vars(TurnRule) if not member.startswith("_")]
 
 
 def resolve_turn_rule(name: str) -> TurnRule:
@@ -52,20 +85,9 @@ def resolve_turn_rule(name: str) -> TurnRule:
     Raises:
         ValueError: there is none; the message says what is allowed, or why the import failed.
     """
-    module, colon, attribute = TURN_RULES.get(name, name).partition(":")
-    if not (module and colon and attribute):
-        raise ValueError(f"must be one of {', '.join(TURN_RULES)}, or the path package.module:NAME of a rule of yours")
-    try:
-        found = getattr(importlib.import_module(module), attribute, None)
-    except BaseException as error:
-        # Whatever a module of the user's raises; what ends the process is no import error.
-        if not isinstance(error, Exception):
-            raise
-        raise ValueError(f"module {module} cannot be imported ({type(error).__name__}: {error})") from error
-    if found is None:
-        raise ValueError(f"module {module} has no {attribute}")
+    found = find_by_path(name, TURN_RULES)
     missing = [member for member in _MEMBERS if not hasattr(found, member)]
     if missing or isinstance(found, type):
-        lack = f"lacks {', '.join(missing)}" if missing else "is a class: name an instance of it"
-        raise ValueError(f"{attribute} of module {module} is no turn rule, it {lack}")
-    return found
+        lack = f"it lacks {', '.join(missing)}" if missing else "it is a class: name an instance of it"
+        raise ValueError(f"{name} is not a turn rule: {lack}")
+    return cast(TurnRule, found)

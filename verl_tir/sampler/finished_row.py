@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from math_answers.verdict import Verdict
-from verl_tir.rollout.turn import response_room
+from verl_tir.rollout.loop import response_room
 from verl_tir.trajectory import StopReason, Trajectory, TurnEnd
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_tir.rollout.code_block import CodeBlock
-from verl_tir.rollout.turn import ParsedTurn
+from verl_tir.rollout.turn_rule import ParsedTurn
 
 CALL_START, CALL_END = "<tool_call>", "</tool_call>"
 

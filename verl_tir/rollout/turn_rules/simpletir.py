@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_tir.rollout.code_block import STOP_STRINGS, first_code_block
-from verl_tir.rollout.frame import Frame
-from verl_tir.rollout.observation import SIMPLETIR_FRAME
-from verl_tir.rollout.turn import ParsedTurn
+from verl_tir.rollout.observation import SIMPLETIR_FRAME, Frame
+from verl_tir.rollout.turn_rule import ParsedTurn
 
 FINAL_ANSWER_PRELUDE = "def final_answer(answer): print('\\\\boxed{' + str(answer) + '}')\n"
 """Prepended to every program: `final_answer(x)` prints `\\boxed{x}` (SimpleTIR's prompt promises it)."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_tir.rollout.code_block import code_blocks
-from verl_tir.rollout.frame import Frame
-from verl_tir.rollout.turn import ParsedTurn
+from verl_tir.rollout.observation import Frame
+from verl_tir.rollout.turn_rule import ParsedTurn
 
 REQUEST = "```output"
 FRAME = Frame("\n", "\n```\n")
