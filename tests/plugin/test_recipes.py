@@ -8,12 +8,14 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
+from templates import TEMPLATES
 
 from verl_tir.config import TirConfig, TirConfigError, default_settings
 from verl_tir.launch import validate
@@ -46,10 +48,19 @@ def test_the_name_alone_selects_everything(recipe: str) -> None:
 
 
 def test_simpletirs_settings_are_the_defaults() -> None:
-    """Every key is there to be overridden, with the default of the code; the yaml names the recipe only."""
-    config = _composed("+tir=simpletir")
-    assert OmegaConf.to_container(config.tir) == default_settings() | {"recipe": "simpletir"}
-    assert _tir("simpletir") == TirConfig(recipe="simpletir")
+    """Every key is there to be overridden, with the default of the code; the yaml names the recipe and brings its prompt."""
+    node = OmegaConf.to_container(_composed("+tir=simpletir").tir)
+    prompt = node.pop("prompt")
+    assert node == {key: value for key, value in default_settings().items() if key != "prompt"} | {
+        "recipe": "simpletir"
+    }
+    assert prompt == {
+        "template": "simpletir",
+        "templates": {"simpletir": TEMPLATES["simpletir"]},
+        "chat_template": True,
+    }
+    tir = _tir("simpletir")
+    assert tir == replace(TirConfig(recipe="simpletir"), prompt=tir.prompt)
 
 
 def test_no_default_stands_twice() -> None:
@@ -176,7 +187,8 @@ runs = [ProgramRun(Outcome.SUCCESS, output, "", 0) for output in ("42", "42", "4
 script = "".join(f"<code>{program}</code>" for program in programs)
 conversation = asyncio.run(World(f"{script}\\\\boxed{{43}}{EOS}", runs, rule=rule).talk())
 texts = conversation.texts(decode)
-print([said.program for said in texts[:3]] == programs, sorted(behaviours(conversation.trajectory, "What?", texts)))
+seen = sorted(map(str, behaviours(conversation.trajectory, "What?", texts)))
+print([said.program for said in texts[:3]] == programs, seen)
 """
     path = os.pathsep.join([str(tmp_path), str(ROOT / "tests" / "support")])
     done = _python(["-c", program], path, tmp_path)

@@ -34,7 +34,8 @@ def finished(
     extra = {} if trajectory.aborted else {"correct": reward, "undecided": float(undecided)}
     key = f"{run}{index}_{session}_0"
     record = trajectory.to_record()
-    said = TurnText(f"\\boxed{{{trajectory.answer}}}", None, "").to_record()
+    last = len(trajectory.turns) - 1
+    words = ["" if number < last else f"\\boxed{{{trajectory.answer}}}" for number in range(len(trajectory.turns))]
     return record | {
         "schema": SCHEMA,
         "run": run,
@@ -51,7 +52,9 @@ def finished(
         "index": index,
         "response_mask": [],
         "prompt": "?",
-        "turns": [turn | said for turn in record["turns"]],
+        "turns": [
+            turn | TurnText(said, None, "").to_record() for turn, said in zip(record["turns"], words, strict=True)
+        ],
     }
 
 
