@@ -48,7 +48,7 @@ def test_the_name_alone_selects_everything(recipe: str) -> None:
 
 
 def test_simpletirs_settings_are_the_defaults() -> None:
-    """Every key is there to be overridden, with the default of the code; the yaml names the recipe and brings its prompt."""
+    """Every key is there to be overridden, with the default of the code; the yaml brings its name and prompt."""
     node = OmegaConf.to_container(_composed("+tir=simpletir").tir)
     prompt = node.pop("prompt")
     assert node == {key: value for key, value in default_settings().items() if key != "prompt"} | {
