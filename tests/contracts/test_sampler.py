@@ -145,7 +145,7 @@ CORRECTIONS = {
 
 @pytest.mark.parametrize(("settings", "rejected"), CORRECTIONS.values(), ids=CORRECTIONS)
 def test_rollout_correction_only_takes_away_from_our_masks(settings: dict, rejected: set[int]) -> None:
-    """A masked row stays masked, a trimmed one trimmed, whatever its ratios; what is rejected leaves as well."""
+    """What our rules took out of the loss stays out, whatever its ratios; what is rejected leaves as well."""
     mask = torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 0, 1]])
     rollout = torch.full((3, 4), -1.0)
     ours = rollout.clone()

@@ -25,7 +25,7 @@ WITHOUT_VOID = LossRule(void_in_baseline=False)
 
 
 def group(*rewards: float | str, **fields: Any) -> list[FinishedRow]:
-    """Rows from rewards; `v` behind one makes its row void, `x` aborted, `o` overlong, `0` empty."""
+    """Rows from rewards; `v` after one makes its row void, `x` aborted, `o` overlong, `e` empty."""
     rows = []
     for i, word in enumerate(map(str, rewards)):
         number = word.rstrip("vxoe")

@@ -104,8 +104,8 @@ PLANS = {
         None,
     ),
     "wholly overlong": ("a1o a2o", {"rule": OVERLONG}, "a1o", "a2o", "", "", "a1o"),
-    "rows that the token rule emptied": ("a1 a2 a3", {"empty_rows": {"a_2_0"}}, "a1 a3", "a2", "", "", None),
-    "all rows emptied": ("a1 a2", {"empty_rows": {"a_1_0", "a_2_0"}}, "a1", "a2", "", "", "a1"),
+    "rows of which the token rule left nothing": ("a1 a2 a3", {"empty_rows": {"a_2_0"}}, "a1 a3", "a2", "", "", None),
+    "nothing left of any row": ("a1 a2", {"empty_rows": {"a_1_0", "a_2_0"}}, "a1", "a2", "", "", "a1"),
     "wholly void": ("a1v a2v b1v b2v", {}, "a1v", "a2v b1v b2v", "", "", "a1v"),
     "wholly void but for aborted rows": ("a1v a2v b1 b2x", {}, "a1v", "a2v", "b1 b2x", "", "a1v"),
 }

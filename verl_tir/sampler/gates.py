@@ -162,7 +162,7 @@ def gates_of(filters: FilterConfig, rollout_n: int) -> list[Gate]:
 
 
 UNTRAINABLE = "untrainable"
-"""Under this name groups are counted that went because no row of a whole batch would have trained."""
+"""The name under which groups are counted that were refused because no row of a whole batch would have trained."""
 
 
 @dataclass(slots=True)

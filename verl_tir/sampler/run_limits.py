@@ -25,7 +25,7 @@ _EXAMPLES = 3
 
 
 class OutageError(RuntimeError):
-    """So many trajectories were aborted that the rest is no fair sample of the policy."""
+    """So many trajectories were aborted that the rest is not a fair sample of the policy."""
 
 
 class DataCannotFillBatchError(RuntimeError):
@@ -39,7 +39,7 @@ class FailedRolloutsError(RuntimeError):
 def check_aborted(rows: Sequence[FinishedRow], expected: int, allowed: float) -> None:
     """A dead sandbox aborts those that write code: training on the others would teach the model not to.
 
-    An answer that could not be compared is no fault of sandbox or engine, and does not count here.
+    An answer that could not be compared is not a fault of sandbox or engine, and does not count here.
 
     Args:
         rows: the trajectories so far.
@@ -73,7 +73,7 @@ def outage(rows: Sequence[FinishedRow], expected: int, allowed: float) -> Outage
 
 
 def alarm_of_undecided(rows: Sequence[FinishedRow], allowed: float) -> bool:
-    """Log an error where too many answers could not be compared with their ground truth; the run goes on without them.
+    """Log an error where too many answers could not be compared with their ground truth; the run continues without.
 
     Args:
         rows: the batch, and those of groups that were replaced for it.

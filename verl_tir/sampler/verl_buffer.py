@@ -6,10 +6,10 @@ this list:
 
     __init__                    takes the settings; lets verl look as often as `poll_seconds` says, and refill by ones
     sample                      takes verl's batch and applies the rules to it
-    wait_for_sampleable         knows how large a batch verl waits for, outside of `sample` and before the first
+    wait_for_sampleable         notes how large a batch verl waits for, outside of `sample` and before the first
     _terminal_eviction_reasons  looks at groups as they finish, while others run: the refused ones count as failed
-    _select_prompt_uids         gives groups of one age an order
-    _evict_terminal_groups      remembers what goes, and stops a run that would replace groups for ever
+    _select_prompt_uids         puts groups of one age in an order
+    _evict_terminal_groups      notes what verl evicts and why, and stops a run that would replace groups for ever
 
 What they read of verl's beside:
 
