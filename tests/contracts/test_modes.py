@@ -29,7 +29,7 @@ def answer(ids: list[int], version: int, reason: str) -> TokenOutput:
     )
 
 
-def ask(
+async def ask(
     monkeypatch: pytest.MonkeyPatch, answers: list[TokenOutput], max_tokens: int
 ) -> tuple[TokenOutput, list[tuple[list[int], int]]]:
     """One call of verl's client, and what it asked the engine for: the ids that it continued, and how many tokens."""
@@ -45,14 +45,16 @@ def ask(
     monkeypatch.setattr(LLMServerClient, "generate", generate)
     monkeypatch.setattr(asyncio, "sleep", no_wait)
     client = FullyAsyncLLMServerClient(config=SimpleNamespace())
-    output = asyncio.run(client.generate("r", prompt_ids=[1, 2], sampling_params={"max_tokens": max_tokens}))
+    output = await client.generate("r", prompt_ids=[1, 2], sampling_params={"max_tokens": max_tokens})
     return output, asked
 
 
-def test_the_client_resumes_aborted_requests_and_the_loop_sees_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_client_resumes_aborted_requests_and_the_loop_sees_one_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Why an abort at a weight update ends no trajectory: `aborted` does not come through."""
     answers = [answer([], 3, "aborted"), answer([7, 8], 3, "aborted"), answer([9], 4, "completed")]
-    output, asked = ask(monkeypatch, answers, max_tokens=10)
+    output, asked = await ask(monkeypatch, answers, max_tokens=10)
     assert asked == [([1, 2], 10), ([1, 2], 10), ([1, 2, 7, 8], 8)]
     assert (output.token_ids, output.log_probs) == ([7, 8, 9], [-3.5, -4.0, -4.5])
     assert output.stop_reason == "completed"
@@ -63,9 +65,9 @@ def test_the_client_resumes_aborted_requests_and_the_loop_sees_one_answer(monkey
     assert (versions.first, versions.last) == (3, 6)
 
 
-def test_a_resumed_request_ends_at_the_limit_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_resumed_request_ends_at_the_limit_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the abort came with the last token: the turn then has its full length and is not aborted."""
-    output, asked = ask(monkeypatch, [answer([7, 8], 3, "aborted")], max_tokens=2)
+    output, asked = await ask(monkeypatch, [answer([7, 8], 3, "aborted")], max_tokens=2)
     assert (len(asked), output.token_ids, output.stop_reason) == (1, [7, 8], "length")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import subprocess
@@ -173,7 +172,7 @@ def test_the_cpu_hook_raises_where_vllm_has_nothing_to_replace(monkeypatch: pyte
     register()
 
 
-def test_reward_manager_hands_the_rollouts_record_to_the_reward() -> None:
+async def test_reward_manager_hands_the_rollouts_record_to_the_reward() -> None:
     """verl's default reward manager merges the loop's `extra_fields` into `extra_info`."""
     seen: dict[str, Any] = {}
 
@@ -197,7 +196,7 @@ def test_reward_manager_hands_the_rollouts_record_to_the_reward() -> None:
         )
         return await manager.run_single(data)
 
-    assert asyncio.run(run())["reward_score"] == 1.0
+    assert (await run())["reward_score"] == 1.0
     assert seen["tir"] == {"answer": "1"}
 
 

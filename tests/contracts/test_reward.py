@@ -28,7 +28,7 @@ def row(truth: str) -> DataProto:
     )
 
 
-def test_a_slow_score_holds_up_no_other_of_its_worker() -> None:
+async def test_a_slow_score_holds_up_no_other_of_its_worker() -> None:
     """verl's reward worker is an actor with coroutines: it takes a second trajectory while the first one waits."""
     assert inspect.iscoroutinefunction(RewardLoopWorker.compute_score)
 
@@ -49,10 +49,10 @@ def test_a_slow_score_holds_up_no_other_of_its_worker() -> None:
         both = await asyncio.gather(worker.compute_score(row("slow")), worker.compute_score(row("fast")))
         return [result["reward_score"] for result in both]
 
-    assert asyncio.run(run()) == [1.0, 0.0]
+    assert await run() == [1.0, 0.0]
 
 
-def test_a_trajectory_is_scored_while_others_are_rolled_out() -> None:
+async def test_a_trajectory_is_scored_while_others_are_rolled_out() -> None:
     """The agent-loop worker awaits each trajectory's own score; another one's generation goes on meanwhile."""
 
     async def run() -> list[str]:
@@ -88,7 +88,7 @@ def test_a_trajectory_is_scored_while_others_are_rolled_out() -> None:
         assert output.extra_fields["reward_extra_info"] == {"undecided": 0.0}
         return order
 
-    assert asyncio.run(run()) == ["generated", "scored"]
+    assert await run() == ["generated", "scored"]
 
 
 def test_a_reward_actor_that_dies_stays_dead() -> None:

@@ -74,14 +74,14 @@ def walled_off() -> None:
         pytest.skip("not allowed here: " + "; ".join(missing))
 
 
-def findings(**settings: Any) -> list[Finding]:
+async def findings(**settings: Any) -> list[Finding]:
     """What the doctor finds with these keys below `tir.sandbox`."""
-    return asyncio.run(check_sandbox(SandboxConfig(**{"run_timeout": 10.0, "workers": 1} | settings)))
+    return await check_sandbox(SandboxConfig(**{"run_timeout": 10.0, "workers": 1} | settings))
 
 
-def only(**settings: Any) -> Finding:
+async def only(**settings: Any) -> Finding:
     """The one thing that it finds."""
-    (finding,) = findings(**settings)
+    (finding,) = await findings(**settings)
     return finding
 
 
@@ -99,79 +99,81 @@ def findings_where_denied(**settings: Any) -> list[dict[str, Any]]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_an_endpoint_is_tried_with_the_token_of_the_launch(
+async def test_an_endpoint_is_tried_with_the_token_of_the_launch(
     guarded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a file or from the environment, the token opens the way, and each library is run."""
     (tmp_path / "token").write_text(TOKEN + "\n")
     monkeypatch.setenv("DOCTORS_TOKEN", TOKEN)
     for source in ({"token_file": str(tmp_path / "token")}, {"token_env": "DOCTORS_TOKEN"}):
-        finding = only(endpoints=[guarded], **source)
+        finding = await only(endpoints=[guarded], **source)
         assert finding.ok, finding
         assert finding.name == f"sandbox {guarded}"
         assert all(library in finding.detail for library in LIBRARIES)
 
 
-def test_headers_are_sent_too(guarded: str) -> None:
+async def test_headers_are_sent_too(guarded: str) -> None:
     """A service that takes its secret in a header of the settings' is tried as the run will call it."""
-    assert only(endpoints=[guarded], headers={"Authorization": f"Bearer {TOKEN}"}).ok
+    assert (await only(endpoints=[guarded], headers={"Authorization": f"Bearer {TOKEN}"})).ok
 
 
 @pytest.mark.parametrize("token", [None, "another-token"])
-def test_a_missing_or_wrong_token_is_named(guarded: str, monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
+async def test_a_missing_or_wrong_token_is_named(
+    guarded: str, monkeypatch: pytest.MonkeyPatch, token: str | None
+) -> None:
     """401 is told with the keys to set, and the wrong token is not shown."""
     monkeypatch.setenv("DOCTORS_TOKEN", token or "")
-    finding = only(endpoints=[guarded], token_env="DOCTORS_TOKEN" if token else None)
+    finding = await only(endpoints=[guarded], token_env="DOCTORS_TOKEN" if token else None)
     assert not finding.ok
     assert "401" in finding.detail
     assert "tir.sandbox.token_file" in finding.fix
     assert token is None or token not in str(finding)
 
 
-def test_a_token_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
+async def test_a_token_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
     """A missing file is named before any call is made."""
     missing = str(tmp_path / "token")
-    finding = only(endpoints=["http://127.0.0.1:9"], token_file=missing)
+    finding = await only(endpoints=["http://127.0.0.1:9"], token_file=missing)
     assert (finding.name, finding.ok) == ("sandbox token", False)
     assert missing in finding.detail
     assert "tir.sandbox.token_file" in finding.fix
 
 
-def test_every_endpoint_has_a_row(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_endpoint_has_a_row(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is down is found beside one that works."""
     monkeypatch.setenv("DOCTORS_TOKEN", TOKEN)
     with socket.socket() as taken:  # bound and not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         dead = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        good, bad = findings(endpoints=[guarded, dead], token_env="DOCTORS_TOKEN")
+        good, bad = await findings(endpoints=[guarded, dead], token_env="DOCTORS_TOKEN")
     assert (good.ok, bad.ok) == (True, False)
     assert "SandboxUnreachable" in bad.detail
     assert "start the service" in bad.fix
 
 
-def test_limits_that_the_service_refuses_are_named(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_limits_that_the_service_refuses_are_named(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """422 is told with the keys that ask for too much."""
     monkeypatch.setenv("DOCTORS_TOKEN", TOKEN)
-    finding = only(endpoints=[guarded], token_env="DOCTORS_TOKEN", memory_limit_mb=4096)
+    finding = await only(endpoints=[guarded], token_env="DOCTORS_TOKEN", memory_limit_mb=4096)
     assert not finding.ok
     assert "422" in finding.detail
     assert "max-memory-limit-mb" in finding.detail
     assert "memory_limit_mb" in finding.fix
 
 
-def test_a_run_time_that_is_too_short_is_named(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_run_time_that_is_too_short_is_named(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that does not get done in time is told with the key that gives it more."""
     monkeypatch.setenv("DOCTORS_TOKEN", TOKEN)
-    finding = only(endpoints=[guarded], token_env="DOCTORS_TOKEN", run_timeout=0.0005)
+    finding = await only(endpoints=[guarded], token_env="DOCTORS_TOKEN", run_timeout=0.0005)
     assert not finding.ok
     assert "time_limit" in finding.detail
     assert "tir.sandbox.run_timeout" in finding.fix
 
 
-def test_tls_files_that_cannot_be_used_are_named(guarded: str, tmp_path: Path) -> None:
+async def test_tls_files_that_cannot_be_used_are_named(guarded: str, tmp_path: Path) -> None:
     """A file that is there and holds no certificate is found before the first trajectory needs it."""
     (tmp_path / "ca.pem").write_text("no certificate")
-    finding = only(endpoints=[guarded], tls={"ca_file": str(tmp_path / "ca.pem")})
+    finding = await only(endpoints=[guarded], tls={"ca_file": str(tmp_path / "ca.pem")})
     assert not finding.ok
     assert "ca_file" in finding.detail
     assert "tls" in finding.fix
@@ -179,9 +181,9 @@ def test_tls_files_that_cannot_be_used_are_named(guarded: str, tmp_path: Path) -
 
 @pytest.mark.parametrize(("endpoints", "name"), [([], "sandbox, embedded"), ("ray", "sandbox, this node")])
 @pytest.mark.usefixtures("walled_off")
-def test_a_server_of_ours_is_started_as_the_launch_would(endpoints: Any, name: str) -> None:
+async def test_a_server_of_ours_is_started_as_the_launch_would(endpoints: Any, name: str) -> None:
     """It takes the launch's limits, beyond its own defaults too; of Ray's nodes this one is tried."""
-    isolation, server = findings(endpoints=endpoints, memory_limit_mb=16384, run_timeout=90.0)
+    isolation, server = await findings(endpoints=endpoints, memory_limit_mb=16384, run_timeout=90.0)
     assert (isolation.name, isolation.ok, isolation.fix) == ("sandbox isolation", True, "")
     assert Protection.NO_NETWORK in isolation.detail
     assert (server.name, server.ok) == (name, True), server

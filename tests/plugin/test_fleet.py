@@ -80,71 +80,59 @@ async def run_many(sandbox: Sandbox, calls: int) -> set[str]:
     return {execution.endpoint for execution in executions}
 
 
-def test_each_node_has_a_server_and_calls_go_to_all_of_them(servers: Servers) -> None:
+async def test_each_node_has_a_server_and_calls_go_to_all_of_them(servers: Servers) -> None:
     """One server a node, known to the client; Ray still has all of its CPUs to give."""
     known = servers.roster_of(3)
 
-    async def check() -> None:
-        sandbox = await Sandbox.start(CONFIG)
-        assert set(sandbox.client.endpoints) == set(known.endpoints)
-        assert await run_many(sandbox, 60) == set(known.endpoints)
-        await sandbox.client.close()
-
-    asyncio.run(check())
+    sandbox = await Sandbox.start(CONFIG)
+    assert set(sandbox.client.endpoints) == set(known.endpoints)
+    assert await run_many(sandbox, 60) == set(known.endpoints)
+    await sandbox.client.close()
     assert ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"] == 6
 
 
-def test_servers_want_the_fleets_token(servers: Servers) -> None:
+async def test_servers_want_the_fleets_token(servers: Servers) -> None:
     """Whoever finds the port on the network cannot run code there, and the token shows nowhere."""
     known = servers.roster_of(3)
 
-    async def call() -> None:
-        async with SandboxClient(known.endpoints[:1], retry=RetryPolicy(attempts=1)) as stranger:
+    async with SandboxClient(known.endpoints[:1], retry=RetryPolicy(attempts=1)) as stranger:
+        with pytest.raises(SandboxProtocolError, match="401"):
             await stranger.run_code("print(1)", run_timeout=5.0)
-
-    with pytest.raises(SandboxProtocolError, match="401"):
-        asyncio.run(call())
     assert known.token not in repr(known)
     for pid in servers.pids().values():
         assert known.token not in " ".join(psutil.Process(pid).cmdline())
 
 
-def test_a_server_that_dies_is_there_again_and_no_call_is_lost(servers: Servers) -> None:
+async def test_a_server_that_dies_is_there_again_and_no_call_is_lost(servers: Servers) -> None:
     """Killed in the middle of calls, it is started again at its old address; the calls are run."""
     known = servers.roster_of(3)
     victim, pid = next(iter(servers.pids().items()))
 
-    async def check() -> None:
-        sandbox = await Sandbox.start(CONFIG)
-        calls = asyncio.create_task(run_many(sandbox, 300))
-        await asyncio.sleep(0.3)
-        os.kill(pid, signal.SIGKILL)
-        await calls
-        await sandbox.client.close()
-
-    asyncio.run(check())
+    sandbox = await Sandbox.start(CONFIG)
+    calls = asyncio.create_task(run_many(sandbox, 300))
+    await asyncio.sleep(0.3)
+    os.kill(pid, signal.SIGKILL)
+    await calls
+    await sandbox.client.close()
     assert until(lambda: servers.pids().get(victim) not in (None, pid), 30), (victim, servers.roster())
     assert set(servers.roster_of(3).endpoints) == set(known.endpoints)
 
 
-def test_a_node_that_leaves_takes_its_server_off_the_list(servers: Servers) -> None:
+async def test_a_node_that_leaves_takes_its_server_off_the_list(servers: Servers) -> None:
     """The client is told, and goes on with the others; a node that joins gets a server."""
     servers.roster_of(3)
 
-    async def check() -> None:
-        sandbox = await Sandbox.start(CONFIG)
-        servers.cluster.remove_node(next(iter(servers.cluster.worker_nodes)), allow_graceful=False)
-        await asyncio.to_thread(servers.roster_of, 2)
-        await run_many(sandbox, 40)
-        servers.cluster.add_node(**NODE)
-        back = await asyncio.to_thread(servers.roster_of, 3)
-        deadline = time.monotonic() + 20
-        while set(sandbox.client.endpoints) != set(back.endpoints) and time.monotonic() < deadline:
-            await asyncio.sleep(0.2)
-        assert await run_many(sandbox, 60) == set(back.endpoints)
-        await sandbox.client.close()
-
-    asyncio.run(check())
+    sandbox = await Sandbox.start(CONFIG)
+    servers.cluster.remove_node(next(iter(servers.cluster.worker_nodes)), allow_graceful=False)
+    await asyncio.to_thread(servers.roster_of, 2)
+    await run_many(sandbox, 40)
+    servers.cluster.add_node(**NODE)
+    back = await asyncio.to_thread(servers.roster_of, 3)
+    deadline = time.monotonic() + 20
+    while set(sandbox.client.endpoints) != set(back.endpoints) and time.monotonic() < deadline:
+        await asyncio.sleep(0.2)
+    assert await run_many(sandbox, 60) == set(back.endpoints)
+    await sandbox.client.close()
 
 
 def test_servers_end_with_the_job(servers: Servers) -> None:

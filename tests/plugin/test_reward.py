@@ -1,6 +1,5 @@
 """The contract between verl and the reward function."""
 
-import asyncio
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -15,12 +14,10 @@ pytest.importorskip("math_verify")
 KEYS = ["score", "correct", "boxed", "tool_given", "executable", "undecided", "execution_penalty"]
 
 
-def score(solution: str, ground_truth: Any = "5", extra_info: Any = None, **settings: Any) -> dict[str, float]:
+async def score(solution: str, ground_truth: Any = "5", extra_info: Any = None, **settings: Any) -> dict[str, float]:
     """One score, called by keyword as verl calls it."""
-    return asyncio.run(
-        compute_score(
-            data_source="math", solution_str=solution, ground_truth=ground_truth, extra_info=extra_info, **settings
-        )
+    return await compute_score(
+        data_source="math", solution_str=solution, ground_truth=ground_truth, extra_info=extra_info, **settings
     )
 
 
@@ -43,20 +40,20 @@ def record(answer: str | None, source: str | None) -> Mapping[str, Any]:
         (r"\boxed{5}", record("", "model"), [0, 0, 1, 0, 0, 0, 0]),
     ],
 )
-def test_recorded_answer_beats_the_text(solution: str, extra_info: Any, expected: list[float]) -> None:
+async def test_recorded_answer_beats_the_text(solution: str, extra_info: Any, expected: list[float]) -> None:
     """What the rollout recorded counts alone; without a record the text's last box does, and a bare number never."""
-    result = score(solution, extra_info=extra_info)
+    result = await score(solution, extra_info=extra_info)
     assert list(result) == KEYS
     assert list(result.values()) == expected
     assert all(type(value) is float for value in result.values())
 
 
-def test_rewards_are_configurable() -> None:
+async def test_rewards_are_configurable() -> None:
     """A right answer, a wrong one and none at all get the configured rewards."""
     settings = {"correct_reward": 2, "wrong_reward": -1}
-    assert score(r"\boxed{5}", **settings)["score"] == 2.0
-    assert score(r"\boxed{6}", **settings)["score"] == -1.0
-    assert score("5", **settings)["score"] == -1.0
+    assert (await score(r"\boxed{5}", **settings))["score"] == 2.0
+    assert (await score(r"\boxed{6}", **settings))["score"] == -1.0
+    assert (await score("5", **settings))["score"] == -1.0
 
 
 # outcomes of the turns' programs, whether there is a penalty, whether the response is executable
@@ -73,23 +70,25 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize(("outcomes", "penalised", "executable"), PROGRAMS.values(), ids=PROGRAMS)
-def test_programs_count_once_and_faults_never(outcomes: list[str | None], penalised: bool, executable: bool) -> None:
+async def test_programs_count_once_and_faults_never(
+    outcomes: list[str | None], penalised: bool, executable: bool
+) -> None:
     """Right and wrong answers lose and win the same; who writes no program does neither, nor does an outage count."""
     turns = {"turns": [{"outcome": outcome} for outcome in outcomes]}
     for answer, reward in (("5", 1.0), ("6", -1.0), (None, -1.0)):
         extra_info = {"tir": dict(record(answer, "model")["tir"]) | turns}
         settings = {"wrong_reward": -1.0, "extra_info": extra_info}
-        assert score("", **settings)["score"] == reward
-        result = score("", execution_penalty=0.5, **settings)
+        assert (await score("", **settings))["score"] == reward
+        result = await score("", execution_penalty=0.5, **settings)
         assert (result["score"], result["execution_penalty"]) == (reward - 0.5 * penalised, 0.5 * penalised)
-        result = score("", executable_reward=0.25, **settings)
+        result = await score("", executable_reward=0.25, **settings)
         assert (result["score"], result["executable"]) == (reward + 0.25 * executable, executable)
 
 
-def test_a_boxed_answer_can_earn_a_part() -> None:
+async def test_a_boxed_answer_can_earn_a_part() -> None:
     """A wrong answer in a box lies between a right one and none."""
     settings = {"wrong_reward": -1.0, "boxed_reward": -0.5}
-    rewards = [score(text, **settings)["score"] for text in (r"\boxed{5}", r"\boxed{6}", "5")]
+    rewards = [(await score(text, **settings))["score"] for text in (r"\boxed{5}", r"\boxed{6}", "5")]
     assert rewards == [1.0, -0.5, -1.0]
 
 
@@ -120,20 +119,20 @@ WORTHLESS = {
 
 
 @pytest.mark.parametrize(("settings", "message"), WORTHLESS.values(), ids=WORTHLESS)
-def test_rewards_that_teach_the_wrong_thing_are_refused(settings: dict[str, float], message: str) -> None:
+async def test_rewards_that_teach_the_wrong_thing_are_refused(settings: dict[str, float], message: str) -> None:
     """A sign too many would reward programs that fail; the error names the key and what is allowed, bounds included."""
     with pytest.raises(ValueError, match=f"reward_kwargs.*{message}"):
-        score(r"\boxed{5}", **settings)
+        await score(r"\boxed{5}", **settings)
 
 
-def test_undecided_comparison_scores_as_wrong_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_undecided_comparison_scores_as_wrong_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison without a result is marked for the sampler to leave out."""
 
     async def undecided(pool: ScoringPool, answer: str, accepted: list[str]) -> Verdict:
         return Verdict.UNDECIDED
 
     monkeypatch.setattr(ScoringPool, "compare", undecided)
-    result = score(r"\boxed{5}", wrong_reward=-1.0, boxed_reward=0.5)
+    result = await score(r"\boxed{5}", wrong_reward=-1.0, boxed_reward=0.5)
     assert list(result.values()) == [-1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0]
 
 
@@ -149,34 +148,34 @@ class Array:
 
 
 @pytest.mark.parametrize("ground_truth", ["5", 5, 5.0, ["4", "5"], ("5",), Array(["7", "5"]), r"\frac{10}{2}"])
-def test_ground_truths_of_every_kind(ground_truth: Any) -> None:
+async def test_ground_truths_of_every_kind(ground_truth: Any) -> None:
     """Text, numbers, and lists of accepted answers are ground truths."""
-    assert score(r"\boxed{5}", ground_truth)["correct"] == 1.0
+    assert (await score(r"\boxed{5}", ground_truth))["correct"] == 1.0
 
 
 @pytest.mark.parametrize("ground_truth", [None, [], {"answer": "5"}, True, ["5", None]])
-def test_ground_truth_of_a_wrong_type_is_refused(ground_truth: Any) -> None:
+async def test_ground_truth_of_a_wrong_type_is_refused(ground_truth: Any) -> None:
     """The error names the data source."""
     with pytest.raises(TypeError, match="'math'"):
-        score(r"\boxed{5}", ground_truth)
+        await score(r"\boxed{5}", ground_truth)
 
 
 @pytest.mark.parametrize("bad", ["5", {"answer_source": "tool"}, {"answer": 5}])
-def test_record_of_a_wrong_type_is_refused(bad: Any) -> None:
+async def test_record_of_a_wrong_type_is_refused(bad: Any) -> None:
     """A broken record is a fault of the rollout, not a wrong answer."""
     with pytest.raises(TypeError, match="tir"):
-        score(r"\boxed{5}", extra_info={"tir": bad})
+        await score(r"\boxed{5}", extra_info={"tir": bad})
 
 
-def test_unknown_setting_is_refused_and_verls_own_are_not() -> None:
+async def test_unknown_setting_is_refused_and_verls_own_are_not() -> None:
     """A misspelt key is named together with the keys there are; what verl itself adds is ignored."""
     with pytest.raises(ValueError, match=r"reward_kwargs: unknown key corect_reward: .*correct_reward"):
-        score(r"\boxed{5}", corect_reward=1.0)
-    result = score(r"\boxed{5}", reward_router_address="host:1", reward_model_tokenizer=None)
+        await score(r"\boxed{5}", corect_reward=1.0)
+    result = await score(r"\boxed{5}", reward_router_address="host:1", reward_model_tokenizer=None)
     assert result["correct"] == 1.0
 
 
-def test_verl_loads_and_calls_the_function() -> None:
+async def test_verl_loads_and_calls_the_function() -> None:
     """verl finds the function by its package path, keeps it asynchronous and hands it the configured settings."""
     omegaconf = pytest.importorskip("omegaconf")
     reward = pytest.importorskip("verl.trainer.ppo.reward")
@@ -189,13 +188,13 @@ def test_verl_loads_and_calls_the_function() -> None:
     loaded = reward.get_custom_reward_fn(config)
     assert inspect.iscoroutinefunction(loaded)
     arguments = {"data_source": "math", "solution_str": r"\boxed{6}", "ground_truth": "5", "extra_info": {}}
-    assert asyncio.run(loaded(**arguments))["score"] == -1.0
+    assert (await loaded(**arguments))["score"] == -1.0
 
 
-def test_verl_reduces_the_extra_keys() -> None:
+async def test_verl_reduces_the_extra_keys() -> None:
     """Every key becomes a validation mean."""
     metrics = pytest.importorskip("verl.trainer.ppo.metric_utils")
-    results = [score(rf"\boxed{{{n}}}") for n in (5, 6)]
+    results = [await score(rf"\boxed{{{n}}}") for n in (5, 6)]
     columns = {key: [result[key] for result in results] for key in KEYS}
     reduced = metrics.process_validation_metrics(["math", "math"], ["a", "a"], columns)["math"]
     assert reduced["correct"]["mean@2"] == 0.5

@@ -51,22 +51,22 @@ async def send(weights: dict[str, torch.Tensor], actors: int, rollouts: int) -> 
 
 
 @pytest.mark.parametrize(("actors", "rollouts"), [(1, 1), (2, 1), (1, 3)])
-def test_every_rollout_worker_gets_every_weight_as_it_is(actors: int, rollouts: int) -> None:
+async def test_every_rollout_worker_gets_every_weight_as_it_is(actors: int, rollouts: int) -> None:
     """Names, order, types, shapes and values; a tensor above the bucket's size and one that is a view too."""
-    for received in asyncio.run(send(WEIGHTS, actors, rollouts)):
+    for received in await send(WEIGHTS, actors, rollouts):
         assert list(received) == list(WEIGHTS)
         for name, weight in WEIGHTS.items():
             assert received[name].dtype == weight.dtype
             assert torch.equal(received[name], weight)
 
 
-def test_an_update_may_follow_an_update() -> None:
+async def test_an_update_may_follow_an_update() -> None:
     """Each has a meeting place of its own."""
 
     async def twice() -> list[list[dict[str, torch.Tensor]]]:
         return [await send({"w": torch.tensor([step])}, 1, 2) for step in range(2)]
 
-    assert [[int(got["w"]) for got in update] for update in asyncio.run(twice())] == [[0, 0], [1, 1]]
+    assert [[int(got["w"]) for got in update] for update in await twice()] == [[0, 0], [1, 1]]
 
 
 @pytest.fixture
