@@ -350,7 +350,7 @@ def test_a_wrong_row_is_named(tmp_path: Path, name: str, rows: list[Any], messag
         ("a.csv", "problem,answer\nQ,1,2\n", r"a\.csv, row 1 \(to line 2\) has 3 fields, where the header names 2"),
         ("a.csv", 'problem,answer\nQ,"1', r"a\.csv, line 2"),
         ("a.csv", "", "is empty"),
-        ("a.parquet", "PAR1", "is no whole Parquet file"),
+        ("a.parquet", "PAR1", "is not a whole Parquet file"),
         ("a.txt", "x", r"of no known format; name a file that ends in \.parquet"),
         ("a.json", '[{"text": "Q", "answer": "1"}]', "no column for the question: looked for question, problem"),
         (

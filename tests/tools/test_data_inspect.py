@@ -87,7 +87,7 @@ def test_lengths_in_tokens(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "does not exist: name the folder of a model"), ("{", "is no tokenizer"), ("{}", "has no entry 'model'")],
+    [(None, "does not exist: name the folder of a model"), ("{", "is not a tokenizer"), ("{}", "has no entry 'model'")],
 )
 def test_a_wrong_tokenizer_is_named(file: Path, tmp_path: Path, content: str | None, message: str) -> None:
     """What is wrong with it is said."""

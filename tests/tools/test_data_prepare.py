@@ -332,7 +332,7 @@ def test_a_known_data_set_from_a_file(inputs: Path) -> None:
             ("train.jsonl", "--against", "bench.jsonl", "--against", "foreign.parquet", "-o", "foreign.parquet"),
             "also an",
         ),
-        (("train.jsonl", "--keep", "no_answer"), "--keep no_answer: without it a row is no problem"),
+        (("train.jsonl", "--keep", "no_answer"), "--keep no_answer: without it a row is not a problem"),
         (("train.jsonl", "--role", "benchmark", "--level", "5"), "is a benchmark, which is kept whole"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
     ("name", "checkpointed", "message"),
     [
         ("last", None, "has no checkpoint yet"),
-        ("last", 20, "at step 20 already; go on with --steps above 20"),
+        ("last", 20, "at step 20 already; resume with --steps above 20"),
         ("demo-none", 5, "no such run"),
         (".", 5, "not a run of the demo"),
     ],

@@ -83,7 +83,7 @@ def test_a_wrong_file_is_named(tmp_path: Path) -> None:
     """One that is missing, one that is no parquet, one that is empty, and a benchmark that is there twice."""
     text = tmp_path / "f.jsonl"
     text.write_text("{}\n")
-    for file, complaint in ((tmp_path / "no.parquet", "there is no such file"), (text, "is no parquet file")):
+    for file, complaint in ((tmp_path / "no.parquet", "there is no such file"), (text, "is not a parquet file")):
         with pytest.raises(BenchmarkError, match=complaint):
             read_benchmarks([file])
     pandas.DataFrame([row(0)]).iloc[:0].to_parquet(tmp_path / "empty.parquet")

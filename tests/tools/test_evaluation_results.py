@@ -159,9 +159,9 @@ ENTRY = json.loads(REGISTRY.read_text())[0]
     ("change", "complaint"),
     [
         ({"results": {"aime99": 1.0}}, "unknown benchmark 'aime99'"),
-        ({"results": {"aime24": 101.0}}, "aime24=101.0 is no percentage"),
+        ({"results": {"aime24": 101.0}}, "aime24=101.0 is not a percentage"),
         ({"results": {}}, "no results"),
-        ({"arxiv": "none"}, "no arXiv number"),
+        ({"arxiv": "none"}, "not an arXiv number"),
         ({"protocol": "guess"}, "guess"),
         ({"colour": "red"}, "colour"),
     ],

@@ -180,7 +180,7 @@ def test_a_model_that_the_hub_does_not_give_is_said_to_be_missing(world: Path, m
     words = ["eval", "nobody/no-such-model", "--data", "demo.parquet", "--output", "out"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2, result.output
-    assert "no-such-model is no folder here, and the Hugging Face hub did not give it" in " ".join(
+    assert "no-such-model is not a folder here, and the Hugging Face hub did not give it" in " ".join(
         result.output.split()
     )
 

@@ -176,7 +176,7 @@ def test_what_is_looked_for_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunNotFoundError, match=r"neither metrics\*\.jsonl nor .* --metrics FILE .*tir\.dump_dir"):
         RunFiles.find(tmp_path)
     path = log(tmp_path / "some.jsonl", 1)
-    with pytest.raises(RunNotFoundError, match=r"some\.jsonl is no folder; give its metrics as --metrics"):
+    with pytest.raises(RunNotFoundError, match=r"some\.jsonl is not a folder; give its metrics as --metrics"):
         RunFiles.find(path)
     with pytest.raises(RunNotFoundError, match="does not exist"):
         RunFiles.find(None, [tmp_path / "no.jsonl"])

@@ -104,7 +104,7 @@ def _parquet(path: Path) -> DataFile:
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
-        raise FileError(f"{path} is no whole Parquet file: {error}") from error
+        raise FileError(f"{path} is not a whole Parquet file: {error}") from error
 
     def rows(columns: Sequence[str]) -> Iterator[Row]:
         for batch in file.iter_batches(batch_size=4096, columns=list(columns)):

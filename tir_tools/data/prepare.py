@@ -110,7 +110,7 @@ def prepare_files(request: PrepareRequest, progress: Progress) -> PreparedFile:
         ScoringError: the scorer does not come up.
     """
     if fixed := [rule for rule in request.keep if rule in ALWAYS]:
-        raise DataError(f"--keep {fixed[0]}: without it a row is no problem, so this rule is always on")
+        raise DataError(f"--keep {fixed[0]}: without it a row is not a problem, so this rule is always on")
     origin = _known(request) if request.source in BY_NAME else _own(request)
     output = request.output or Path("data") / f"{origin.name}.parquet"
     if output.suffix != ".parquet":

@@ -32,9 +32,9 @@ class TokenLengths:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise FileError(f"{path} is no tokenizer: {error}") from error
+            raise FileError(f"{path} is not a tokenizer: {error}") from error
         if not isinstance(content, dict) or "model" not in content:
-            raise FileError(f"{path} is no tokenizer: it has no entry 'model'; name the folder of a model")
+            raise FileError(f"{path} is not a tokenizer: it has no entry 'model'; name the folder of a model")
         self._tokenizer = Tokenizer.from_file(str(path))
 
     def __call__(self, texts: Sequence[str]) -> list[int]:

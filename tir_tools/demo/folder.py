@@ -68,7 +68,7 @@ class RunFolder:
             raise ResumeError(f"--resume {name}: {found} has no checkpoint yet; start a new run without --resume")
         step = int(tracker.read_text(encoding="utf-8"))
         if step >= steps:
-            raise ResumeError(f"--resume {name}: {found} is at step {step} already; go on with --steps above {step}")
+            raise ResumeError(f"--resume {name}: {found} is at step {step} already; resume with --steps above {step}")
         folder.exit_status.unlink(missing_ok=True)
         folder.join_metrics(up_to=step)
         return cls(folder.path, step)

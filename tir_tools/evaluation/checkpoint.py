@@ -16,7 +16,7 @@ _PROBED_BYTES = 2**20
 
 
 class CheckpointError(ValueError):
-    """What was named is no checkpoint that can be evaluated; the message says what it is and what to name instead."""
+    """What was named is not a checkpoint that can be evaluated; the message says what it is and what to name."""
 
 
 class CheckpointKind(StrEnum):
@@ -54,7 +54,7 @@ def find_checkpoint(name: str) -> Checkpoint:
     if not path.exists():
         if _HUB_NAME.fullmatch(name) and not re.search(r"global_step_\d+|\.(safetensors|bin|pt)$", name):
             return Checkpoint(CheckpointKind.HUB, name, name)
-        raise CheckpointError(f"{name}: there is no such folder, and it is no name on the Hugging Face hub")
+        raise CheckpointError(f"{name}: there is no such folder, and it is not a name on the Hugging Face hub")
     if not path.is_dir():
         raise CheckpointError(f"{name} is a file; name the folder that it is in")
     path = path.resolve()
@@ -64,7 +64,7 @@ def find_checkpoint(name: str) -> Checkpoint:
             return _in_folder(saved) if _is_model(saved) else _shards(folder)
     if _is_model(path):
         return _in_folder(path)
-    raise CheckpointError(f"{name} is no checkpoint: {_what_it_is(path)}")
+    raise CheckpointError(f"{name} is not a checkpoint: {_what_it_is(path)}")
 
 
 def context_problem(config_file: Path, prompt_tokens: int, response_tokens: int) -> str | None:

@@ -55,7 +55,7 @@ def read_benchmarks(files: Sequence[Path]) -> tuple[Benchmark, ...]:
     """The benchmarks of the files, in their order; a file may hold several, and a benchmark is in one file.
 
     Raises:
-        BenchmarkError: a file is no parquet file in verl's format, or a problem or benchmark is there twice.
+        BenchmarkError: a file is not a parquet file in verl's format, or a problem or benchmark is there twice.
     """
     found: dict[str, Benchmark] = {}
     number = 0
@@ -120,7 +120,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     try:
         table = pq.read_table(file)
     except (pa.ArrowInvalid, OSError) as error:
-        raise BenchmarkError(f"{file}: is no parquet file ({error}); {_PREPARE}") from None
+        raise BenchmarkError(f"{file}: is not a parquet file ({error}); {_PREPARE}") from None
     missing = [name for name in _COLUMNS if name not in table.column_names]
     if missing:
         raise BenchmarkError(

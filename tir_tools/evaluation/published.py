@@ -119,14 +119,14 @@ def parse(data: Any) -> dict[str, Published]:
         if key in found:
             raise RegistryError(f"published result {key!r} is there twice")
         if not re.fullmatch(r"\d{4}\.\d{5}", item.arxiv):
-            raise RegistryError(f"published result {key!r}: arxiv={item.arxiv!r} is no arXiv number")
+            raise RegistryError(f"published result {key!r}: arxiv={item.arxiv!r} is not an arXiv number")
         if not item.results:
             raise RegistryError(f"published result {key!r} has no results")
         for benchmark, value in item.results.items():
             if benchmark not in _ALIASES:
                 raise RegistryError(f"published result {key!r}: unknown benchmark {benchmark!r}")
             if not 0 <= value <= 100:
-                raise RegistryError(f"published result {key!r}: {benchmark}={value} is no percentage")
+                raise RegistryError(f"published result {key!r}: {benchmark}={value} is not a percentage")
         found[item.key] = item
     return found
 

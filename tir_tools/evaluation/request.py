@@ -152,4 +152,6 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(cached_file(name, "config.json"))
     except OSError as error:
-        raise CheckpointError(f"{name} is no folder here, and the Hugging Face hub did not give it: {error}") from None
+        raise CheckpointError(
+            f"{name} is not a folder here, and the Hugging Face hub did not give it: {error}"
+        ) from None

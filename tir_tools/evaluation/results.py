@@ -147,7 +147,7 @@ def _notes(
     if short:
         notes.append(f"{short} problems have fewer than {samples} decided samples; pass@k and maj@k leave them out")
     if 0 < len(scored) < FEW_PROBLEMS:
-        notes.append(f"{len(scored)} problems are few: what lies within the interval is no difference")
+        notes.append(f"{len(scored)} problems are few: what lies within the interval is not a difference")
     accuracy = metrics.get(f"avg@{samples}")
     if accuracy is not None and accuracy.low == accuracy.high:
         notes.append("all problems came out alike, so that the interval of avg has no width and says nothing")

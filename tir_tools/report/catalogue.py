@@ -83,7 +83,7 @@ FIGURES = (
         "Void trajectories",
         Unit.SHARE,
         (Line("tir/void_ratio", "trajectories"), Line(r"tir/turn/([1-5])/void_ratio", "of turn {}")),
-        "A turn with neither code nor an answer. Rising in late turns only: the context behind tool output is the "
+        "A turn with neither code nor an answer. Rising in late turns only: the context after tool output is the "
         "trouble.",
     ),
     Figure(

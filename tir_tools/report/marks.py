@@ -99,7 +99,7 @@ class VoidRising:
             f"Their share went from {share(found.early)} to {share(found.late)}: more and more turns end with neither "
             "code nor an answer. SimpleTIR sees this before training collapses.",
             "See in the browser below in which turn they go void. In the first: the prompt or the model. In later "
-            "ones: the context behind tool output. Keep tir.filter.void=mask, and try a lower learning rate or "
+            "ones: the context after tool output. Keep tir.filter.void=mask, and try a lower learning rate or "
             "temperature.",
             "void",
             whole(history),
@@ -125,7 +125,7 @@ class VoidTrained:
             Level.PROBLEM if worst > 0.1 else Level.WATCH,
             "Void trajectories are trained on",
             f"Up to {share(worst)} of a step's trajectories had a turn with neither code nor an answer and were in the "
-            f"loss all the same ({steps(span)}): the void filter was off.",
+            f"loss nevertheless ({steps(span)}): the void filter was off.",
             "ToRL does so by its own rule. If that is not the experiment, leave out tir.filter.void=off (or the "
             "ablation): the default, mask, keeps their reward in the baseline and their tokens out of the loss.",
             "fate",

@@ -71,7 +71,7 @@ class LateTurnsImprobable:
             Level.WATCH,
             "Tokens of late turns become improbable",
             f"In turn {turn.replace('9plus', '9 and later')} the lowest 1% of log-probabilities fell from "
-            f"{spell(found.early, Unit.NATS)} to {spell(found.late, Unit.NATS)}: behind tool output the model writes "
+            f"{spell(found.early, Unit.NATS)} to {spell(found.late, Unit.NATS)}: after tool output the model writes "
             "what it holds for unlikely, and such tokens have large gradients.",
             "Watch the gradient norm. The void filter takes the worst of them out of the loss; shorter observations "
             "(tir.observation.max_tokens) or tir.filter.min_token_probability take out more.",
@@ -217,7 +217,7 @@ class FilterTakesGoodWork:
             self.name,
             Level.NOTE,
             "The void filter takes good work",
-            f"{share(right.late)} of the void trajectories have the right answer all the same.",
+            f"{share(right.late)} of the void trajectories nevertheless have the right answer.",
             "tir.filter.void=suffix keeps what came before the void turn; tir.rollout.on_void_turn=continue samples "
             "on.",
             "void",

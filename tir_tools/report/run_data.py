@@ -45,7 +45,7 @@ class RunFiles:
             if not path.exists():
                 raise RunNotFoundError(f"{path} does not exist")
         if folder is not None and not folder.is_dir():
-            raise RunNotFoundError(f"{folder} is no folder; give its metrics as --metrics {folder}")
+            raise RunNotFoundError(f"{folder} is not a folder; give its metrics as --metrics {folder}")
         if folder is not None:
             metrics = metrics or sorted(folder.glob("metrics*.jsonl"), key=lambda path: path.stat().st_mtime)
             places = [folder / name for name in _DUMP_NAMES]
