@@ -11,8 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")])
-DOCUMENTS.remove(ROOT / "docs" / "settings.md")
-PACKAGES = ("math_answers", "recipes", "sandbox_client", "verl_cpu")
+PACKAGES = ("math_answers", "recipes", "sandbox_client", "sandbox_server", "tir_tools", "verl_cpu", "verl_tir")
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 PHRASES = {

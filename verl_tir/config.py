@@ -97,7 +97,7 @@ class SandboxConfig:
     """Programs that an embedded or Ray-hosted server runs side by side; 0 for its machine's CPU count."""
     isolation: IsolationPolicy = IsolationPolicy.REQUIRED
     """Of embedded and Ray-hosted servers: `required` refuses to start where the kernel denies any protection,
-    `best-effort` goes on with what there is."""
+    `best-effort` starts with what there is."""
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> SandboxConfig:
