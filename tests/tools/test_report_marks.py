@@ -12,7 +12,7 @@ from tir_tools.report.behaviours import Behaviour
 from tir_tools.report.catalogue import FIGURES
 from tir_tools.report.findings import MARKS, findings_of
 from tir_tools.report.history import History
-from tir_tools.report.marks import Level
+from tir_tools.report.marks.mark import Level
 from tir_tools.report.status import RunProgress, RunState
 
 STEPS = 12

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from tir_tools.report import marks_sandbox, marks_stability
 from tir_tools.report.history import History
-from tir_tools.report.marks import (
-    Level,
-    Mark,
-    OneTurn,
-    RewardFalls,
-    RunFinding,
-    ToolDecay,
-    VoidRising,
-    VoidTrained,
-    look,
-)
+from tir_tools.report.marks import learning, sandbox, stability
+from tir_tools.report.marks.mark import Level, Mark, RunFinding, look
 from tir_tools.report.status import RunProgress, RunState
 
 MARKS: tuple[Mark, ...] = (
-    marks_sandbox.SandboxFaults(),
-    marks_sandbox.Aborted(),
-    marks_stability.Undecided(),
-    marks_stability.NoSignal(),
-    VoidTrained(),
-    RewardFalls(),
-    OneTurn(),
-    ToolDecay(),
-    VoidRising(),
-    marks_stability.GradientSpikes(),
-    marks_stability.LateTurnsImprobable(),
-    marks_stability.ImportanceRatio(),
-    marks_stability.Overlong(),
-    marks_sandbox.EndpointsOut(),
-    marks_sandbox.SandboxSlow(),
-    marks_sandbox.CodeFails(),
-    marks_stability.GroupsAlike(),
-    marks_stability.FilterTakesGoodWork(),
-    marks_sandbox.OutputCut(),
+    sandbox.SandboxFaults(),
+    sandbox.Aborted(),
+    stability.Undecided(),
+    stability.NoSignal(),
+    learning.VoidTrained(),
+    learning.RewardFalls(),
+    learning.OneTurn(),
+    learning.ToolDecay(),
+    learning.VoidRising(),
+    stability.GradientSpikes(),
+    stability.LateTurnsImprobable(),
+    stability.ImportanceRatio(),
+    stability.Overlong(),
+    sandbox.EndpointsOut(),
+    sandbox.SandboxSlow(),
+    sandbox.CodeFails(),
+    stability.GroupsAlike(),
+    stability.FilterTakesGoodWork(),
+    sandbox.OutputCut(),
 )
 """All rules; of findings that are equally bad, those named first come first."""
 

@@ -20,7 +20,7 @@ from tir_tools.report.drawing import BOTTOM, LEFT, RIGHT, TOP, Drawing, draw, sp
 from tir_tools.report.embed import embed
 from tir_tools.report.figure import Figure, lines_of
 from tir_tools.report.key_figures import key_figures
-from tir_tools.report.marks import Level
+from tir_tools.report.marks.mark import Level
 from tir_tools.report.run_data import Run
 from tir_tools.report.sample import choose
 from verl_tir import __version__

@@ -9,7 +9,7 @@ from pathlib import Path
 from tir_tools.report.dump_index import DumpIndex, index_dump
 from tir_tools.report.findings import findings_of
 from tir_tools.report.history import History
-from tir_tools.report.marks import RunFinding
+from tir_tools.report.marks.mark import RunFinding
 from tir_tools.report.metrics_log import MetricsLog
 from tir_tools.report.settings import LaunchSettings, read_settings
 from tir_tools.report.status import RunProgress, read_status

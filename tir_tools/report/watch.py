@@ -15,7 +15,7 @@ from rich.text import Text
 from tir_tools.report.findings import findings_of
 from tir_tools.report.history import History, Series
 from tir_tools.report.key_figures import key_figures
-from tir_tools.report.marks import Level, RunFinding
+from tir_tools.report.marks.mark import Level, RunFinding
 from tir_tools.report.metrics_log import MetricsLog
 from tir_tools.report.run_data import RunFiles
 from tir_tools.report.settings import LaunchSettings, read_settings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tir_tools.report.history import History, trend, where
-from tir_tools.report.marks import Level, RunFinding, share, sound, steps, whole
+from tir_tools.report.marks.mark import Level, RunFinding, share, sound, steps, whole
 from tir_tools.report.words import Unit, spell
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from sandbox_client import FAULT_KINDS
 from tir_tools.report.history import History, Series, trend, where
-from tir_tools.report.marks import Level, RunFinding, share, steps, whole
+from tir_tools.report.marks.mark import Level, RunFinding, share, steps, whole
 from tir_tools.report.words import Unit, spell
 
 _CALLS, _FAULTED = "tir/sandbox/calls/total", "tir/sandbox/calls/faulted/total"
