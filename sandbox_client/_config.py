@@ -61,7 +61,7 @@ class RetryPolicy:
     """Up to this many seconds are added at random, so that callers do not come back together."""
 
     patience: float = 120.0
-    """Seconds that a call waits, between two attempts or before its first, while no endpoint takes calls; it goes on as
+    """Seconds that a call waits, between two attempts or before its first, while no endpoint takes calls; it resumes as
     soon as one does. Part of `total_timeout`."""
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class BreakerPolicy:
-    """When an endpoint gets no more calls, and for how long. See `breaker.py`."""
+    """When an endpoint gets no more calls, and for how long. See `_breaker.py`."""
 
     consecutive_faults: int = 3
     """Faults in a row that open the breaker. Fewer than RetryPolicy.attempts: in an outage, even a call that is alone
@@ -105,7 +105,7 @@ class BreakerPolicy:
 
 @dataclass(frozen=True)
 class ProbePolicy:
-    """How an endpoint is tried with a trivial program. See `health.py`."""
+    """How an endpoint is tried with a trivial program. See `_health.py`."""
 
     quiet_seconds: float = 15.0
     """Seconds that an endpoint may leave all its calls unanswered before it is probed."""

@@ -107,7 +107,7 @@ class Endpoint:
                 self._opened(now, f"{why}, the last: {self.last_fault}")
 
     def alive(self) -> None:
-        """It gave a sign of life that is no result."""
+        """It gave a sign of life that is not a result."""
         self.silent_since = self.answered_at = time.monotonic()
 
     def give_up(self, why: str) -> None:

@@ -147,7 +147,7 @@ class Health:
         if fault is None:
             endpoint.probe_succeeded()
             return
-        # A full queue is no proof that programs run, and no new fault either.
+        # A full queue does not prove that programs run, and is not a new fault either.
         endpoint.probe_failed(fault, lengthen=not isinstance(fault, SandboxOverloaded))
         silent = time.monotonic() - endpoint.silent_since
         if endpoint.outstanding and silent >= self._policy.quiet_seconds and _is_silence(fault):

@@ -219,7 +219,7 @@ async def test_calls_without_sense_are_refused(arguments):
 
 @pytest.mark.parametrize(("code", "kind"), [("endless", SandboxProtocolError), ("garbled", SandboxUnreachable)])
 async def test_answers_that_never_end_or_break_are_faults(code, kind, monkeypatch):
-    """An answer without end fills no memory, and one that is not what it claims to be is no result."""
+    """An answer without end fills no memory, and one that is not what it claims to be is not a result."""
     monkeypatch.setattr("sandbox_client._transport._BODY_MOST", 1 << 16)
 
     async def handle(request):

@@ -256,7 +256,7 @@ def test_settings_without_sense_are_refused(make):
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value, seconds):
-    """Both forms of the header are understood, and nonsense is no header."""
+    """Both forms of the header are understood, and nonsense is not a header."""
     assert parse_retry_after(value, now=10.0) == seconds
 
 

@@ -101,7 +101,7 @@ async def test_nobody_there_is_unreachable(host):
 
 
 async def test_something_other_than_http_is_a_protocol_error():
-    """A port that speaks another protocol is no sandbox, and asking again does not make it one."""
+    """A port that speaks another protocol is not a sandbox, and asking again does not make it one."""
 
     async def talk(reader, writer):
         writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")

@@ -89,7 +89,7 @@ async def test_an_idle_client_sends_nothing():
 
 
 async def test_a_removed_endpoint_finishes_what_it_has():
-    """Attempts in flight on an endpoint that leaves the list go on to their end; new calls go to the others."""
+    """Attempts in flight on an endpoint that leaves the list run to their end; new calls go to the others."""
     async with FakeSandbox("slow") as old, FakeSandbox() as new, SandboxClient([old.url], **QUICK) as client:
         call = asyncio.create_task(program(client))
         await until(lambda: old.codes)

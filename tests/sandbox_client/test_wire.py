@@ -92,7 +92,7 @@ def test_files_may_be_missing_only_when_none_were_asked_for():
 
 
 def test_numbers_are_not_booleans():
-    """JSON's true is no return code, although Python takes it for 1."""
+    """JSON's true is not a return code, although Python takes it for 1."""
     with pytest.raises(SandboxProtocolError, match="return_code=True"):
         parse_run_code_response(code_answer(return_code=True), ENDPOINT)
 

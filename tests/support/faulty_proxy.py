@@ -23,7 +23,7 @@ class Spoil(StrEnum):
     ERROR_500 = "error_500"
     ERROR_503 = "error_503"
     WRONG_JSON = "wrong_json"
-    """A good status with a body that is no JSON."""
+    """A good status with a body that is not JSON."""
     HANG = "hang"
     """Nothing arrives, and the connection stays open."""
 
@@ -99,13 +99,13 @@ class FaultyProxy:
             _reset(writer)
             return
         try:
-            behind, ahead = await asyncio.open_connection(*self._target)
+            from_target, to_target = await asyncio.open_connection(*self._target)
         except OSError:
             _reset(writer)
             return
-        requests = asyncio.create_task(_copy(reader, ahead))
+        requests = asyncio.create_task(_copy(reader, to_target))
         try:
-            while data := await behind.read(1 << 16):
+            while data := await from_target.read(1 << 16):
                 spoil = self._choose()
                 if spoil is None:
                     writer.write(data)
@@ -116,7 +116,7 @@ class FaultyProxy:
                 return
         finally:
             requests.cancel()
-            ahead.close()
+            to_target.close()
             writer.close()
 
     async def _spoil(
