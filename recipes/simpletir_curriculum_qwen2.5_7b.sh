@@ -5,7 +5,7 @@
 #   MODEL=Qwen/Qwen2.5-7B TRAIN=train.parquet VAL=aime25.parquet SANDBOX=ray \
 #     CHECKPOINTS=/shared/simpletir STEPS_16K=200 STEPS_24K=100 bash simpletir_curriculum_qwen2.5_7b.sh
 #
-# Started again after an interruption, it goes on where the checkpoints end: a stage that is done ends at once.
+# Started again after an interruption, it resumes where the checkpoints end: a stage that is done ends at once.
 set -euo pipefail
 
 : "${CHECKPOINTS:?the folder of the checkpoints of both stages, on storage that every node shares}"

@@ -52,5 +52,5 @@ class _AliasFinder(DistributionFinder):
 def install() -> None:
     """Let `importlib.metadata` find `vllm`, unless it is installed under that name."""
     if _AliasFinder not in sys.meta_path:
-        # Behind the others: an installed `vllm` wins.
+        # After the others: an installed `vllm` wins.
         sys.meta_path.append(_AliasFinder)

@@ -1,7 +1,7 @@
 """Copies of the model that stay as they are while the model is trained on.
 
 verl's `separate_async` keeps the weights at the beginning of a step to compute old log-probabilities with. It copies
-them to the CPU with `.cpu()`, which on a CPU gives back the very tensor that the optimiser goes on to change.
+them to the CPU with `.cpu()`, which on a CPU gives back the very tensor that the optimiser changes next.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """verl's entry point (`verl.plugins`): makes `+platform=cpu` work in every process that imports verl, or stops it.
 
-verl logs a plugin's load error at DEBUG and goes on, and would then look for a GPU. So nothing may fail here quietly:
+verl logs a plugin's load error at DEBUG and continues, and would then look for a GPU. So nothing may fail here quietly:
 where the CPU was asked for, whatever goes wrong ends the process with `SystemExit`, which verl's `except Exception`
 does not catch.
 """

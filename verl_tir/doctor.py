@@ -55,7 +55,7 @@ class CheckFailedError(Exception):
 def examine(overrides: Sequence[str]) -> list[Finding]:
     """Check a launch with these Hydra overrides; `+tir=simpletir` if they select no recipe.
 
-    The checks build on each other, so those behind a failed one that they need are reported as not run.
+    The checks build on each other, so those after a failed one that they need are reported as not run.
     """
     overrides = list(overrides)
     recipe = selected("tir", ["", *overrides])

@@ -146,7 +146,7 @@ class ValidateLaunch(Callback):
 
         Raises:
             SystemExit: with one line per wrong key, or with the error that kept the check from its end. Hydra turns
-                other exceptions of a callback into warnings, and goes on.
+                other exceptions of a callback into warnings, and continues.
         """
         if "tir" not in config and selected("tir", sys.argv) is None:
             return
@@ -157,7 +157,7 @@ class ValidateLaunch(Callback):
         except BaseException as error:
             if not isinstance(error, Exception):
                 raise
-            # Whatever it is, Hydra would go on with an unchecked launch.
+            # Whatever it is, Hydra would start an unchecked launch.
             raise SystemExit(f"{_STOPPED}\nit cannot be checked: {type(error).__name__}: {error}") from error
         os.environ[RECIPE_VARIABLE] = recipe
 

@@ -1,6 +1,6 @@
 """verl's entry point (`verl.plugins`): makes `+tir=...` work in every process that imports verl, or stops the launch.
 
-verl logs a plugin's load error at DEBUG and goes on; `+tir=simpletir` is then a plain new key and vanilla GRPO trains
+verl logs a plugin's load error at DEBUG and continues; `+tir=simpletir` is then a plain new key and vanilla GRPO trains
 with exit code 0. So nothing may fail here quietly: this module needs the standard library only, and whatever goes
 wrong after it ends the process with `SystemExit`, which verl's `except Exception` does not catch.
 """

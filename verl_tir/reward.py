@@ -144,7 +144,7 @@ async def compute_score(
         is an answer; `tool_given`, 1 if a program printed it; `executable`, 1 if programs ran and all of them ended
         well (0 where none ran); `undecided`, 1 if the comparison could not be finished; `execution_penalty`, what was
         taken off.
-        An undecided row scores `wrong_reward` and is no evidence against the answer: leave it out of training.
+        An undecided row scores `wrong_reward` and says nothing against the answer: leave it out of training.
 
     Raises:
         TypeError: a ground truth or record of a wrong type.
