@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from math_answers import Verdict
 from tir_tools.evaluation.protocol import PRESETS, Protocol, departures
 from tir_tools.evaluation.published import (
     REGISTRY,
@@ -19,19 +20,19 @@ from tir_tools.evaluation.published import (
 )
 from tir_tools.evaluation.report import EvaluationReport
 from tir_tools.evaluation.results import Answered, BenchmarkResult, benchmark_result
-from tir_tools.evaluation.samples import Sample, SampleStatus
+from tir_tools.evaluation.samples import Sample
 from tir_tools.evaluation.settings import EvalSettings
 from tir_tools.evaluation.statistics import Estimate
 from verl_tir.trajectory import StopReason
 
-RIGHT, WRONG, NONE = SampleStatus.CORRECT, SampleStatus.WRONG, SampleStatus.NO_ANSWER
-UNDECIDED, ABORTED = SampleStatus.UNDECIDED, SampleStatus.ABORTED
+RIGHT, WRONG, NONE = Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER
+UNDECIDED, ABORTED = Verdict.UNDECIDED, None
 PLAIN = Sample("k", RIGHT, "1", StopReason.ANSWER, 2, True, 2, 1, False, False, 100)
 
 
-def answered(*given: tuple[SampleStatus, int | None]) -> Answered:
+def answered(*given: tuple[Verdict | None, int | None]) -> Answered:
     """A problem by its samples' statuses and votes."""
-    return Answered(tuple(replace(PLAIN, status=status) for status, _ in given), tuple(vote for _, vote in given))
+    return Answered(tuple(replace(PLAIN, verdict=verdict) for verdict, _ in given), tuple(vote for _, vote in given))
 
 
 PROBLEMS = [
@@ -55,7 +56,7 @@ def test_the_numbers_of_a_benchmark_by_hand() -> None:
     assert (values["turns"], values["tool_use"], values["code_pass"]) == (2.0, 1.0, 0.5)
     assert values["no_answer"] == pytest.approx(1 / 10)
     assert (values["response_tokens"], values["response_tokens_p95"]) == (100.0, 100.0)
-    assert (result.counts[UNDECIDED], result.counts[ABORTED], result.missing) == (1, 1, 0)
+    assert (result.counts[UNDECIDED], result.counts["aborted"], result.missing) == (1, 1, 0)
     assert [note.split(" ")[0] for note in result.notes] == ["1", "3"]
     assert all(item.low <= item.value <= item.high for item in result.metrics.values() if item.low is not None)
 

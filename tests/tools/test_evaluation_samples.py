@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 from dumped_lines import CUT, FAILED_CODE, FAULT, TOO_LONG, VOID, answered, finished, write_dump
 
-from tir_tools.evaluation.problems import Problem
-from tir_tools.evaluation.samples import SampleStatus, collect, sample_of, sample_record
+from math_answers import Verdict
+from tir_tools.evaluation.problems import BenchmarkProblem
+from tir_tools.evaluation.samples import collect, sample_of, sample_record
 from verl_tir.dump.format import DumpedTrajectory
 from verl_tir.dump.reader import read_dump
 from verl_tir.trajectory import Trajectory
 
 
-def problems(count: int) -> list[Problem]:
+def problems(count: int) -> list[BenchmarkProblem]:
     """That many problems whose answer is 1."""
     row = {"reward_model": {"ground_truth": "1"}}
-    return [Problem(number, "bench", f"p{number}", row) for number in range(count)]
+    return [BenchmarkProblem(number, "bench", f"p{number}", row) for number in range(count)]
 
 
 def lines(folder: Path, rows: list[Mapping[str, Any]]) -> list[DumpedTrajectory]:
@@ -32,21 +33,21 @@ def lines(folder: Path, rows: list[Mapping[str, Any]]) -> list[DumpedTrajectory]
 @pytest.mark.parametrize(
     ("trajectory", "undecided", "status", "void", "truncated", "programs", "passed"),
     [
-        (answered("1"), False, SampleStatus.CORRECT, False, False, 1, 1),
-        (answered("2"), False, SampleStatus.WRONG, False, False, 1, 1),
-        (answered("2"), True, SampleStatus.UNDECIDED, False, False, 1, 1),
-        (VOID, False, SampleStatus.NO_ANSWER, True, False, 0, 0),
-        (CUT, False, SampleStatus.NO_ANSWER, True, True, 0, 0),
-        (FAILED_CODE, False, SampleStatus.NO_ANSWER, False, False, 1, 0),
-        (FAULT, False, SampleStatus.ABORTED, False, False, 0, 0),
-        (TOO_LONG, False, SampleStatus.ABORTED, False, False, 0, 0),
+        (answered("1"), False, Verdict.CORRECT, False, False, 1, 1),
+        (answered("2"), False, Verdict.WRONG, False, False, 1, 1),
+        (answered("2"), True, Verdict.UNDECIDED, False, False, 1, 1),
+        (VOID, False, Verdict.NO_ANSWER, True, False, 0, 0),
+        (CUT, False, Verdict.NO_ANSWER, True, True, 0, 0),
+        (FAILED_CODE, False, Verdict.NO_ANSWER, False, False, 1, 0),
+        (FAULT, False, None, False, False, 0, 0),
+        (TOO_LONG, False, None, False, False, 0, 0),
     ],
 )
 def test_what_a_line_says(
     tmp_path: Path,
     trajectory: Trajectory,
     undecided: bool,
-    status: SampleStatus,
+    status: Verdict | None,
     void: bool,
     truncated: bool,
     programs: int,
@@ -55,9 +56,9 @@ def test_what_a_line_says(
     """Right, wrong, without an answer; and what is neither right nor wrong."""
     (line,) = lines(tmp_path, [finished(0, 0, trajectory, undecided=undecided)])
     sample = sample_of(line)
-    assert (sample.status, sample.void, sample.truncated) == (status, void, truncated)
+    assert (sample.verdict, sample.void, sample.truncated) == (status, void, truncated)
     assert (sample.programs, sample.programs_passed) == (programs, passed)
-    assert sample.decided == (status not in (SampleStatus.UNDECIDED, SampleStatus.ABORTED))
+    assert sample.decided == (status not in (Verdict.UNDECIDED, None))
 
 
 def test_each_sample_counts_once_whichever_run_wrote_it(tmp_path: Path) -> None:
@@ -67,14 +68,14 @@ def test_each_sample_counts_once_whichever_run_wrote_it(tmp_path: Path) -> None:
     write_dump(tmp_path, [first[0], finished(9, 0, answered("1"))])
     found = collect(read_dump(tmp_path), problems(3), 2)
     assert found.missing() == {1: 1, 2: 2}
-    assert [sample.status for sample in found.of(1)] == [SampleStatus.WRONG, SampleStatus.ABORTED]
+    assert [sample.verdict for sample in found.of(1)] == [Verdict.WRONG, None]
     write_dump(
         tmp_path, [finished(1, 0, answered("1"), run="b"), finished(2, 0, VOID, run="b"), finished(2, 1, TOO_LONG)]
     )
     found = collect(read_dump(tmp_path), problems(3), 2)
     assert found.missing() == {}
     assert [len(found.of(number)) for number in range(3)] == [2, 2, 2]
-    assert [sample.status for sample in found.of(1)] == [SampleStatus.WRONG, SampleStatus.CORRECT]
+    assert [sample.verdict for sample in found.of(1)] == [Verdict.WRONG, Verdict.CORRECT]
 
 
 def test_more_samples_may_be_asked_for_later(tmp_path: Path) -> None:
@@ -105,4 +106,4 @@ def test_a_line_of_the_samples_file(tmp_path: Path) -> None:
     assert (records[0]["extracted"], records[0]["response"]) == ("1", "\\boxed{1}")
     text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
     told = re.findall(r"`(\w+)`", text.partition("| `samples.jsonl` |")[2].partition("\n")[0])
-    assert set(told) - set(SampleStatus) == set(records[0])
+    assert set(told) - {*Verdict, "aborted"} == set(records[0])

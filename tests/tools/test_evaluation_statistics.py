@@ -10,7 +10,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tir_tools.evaluation.samples import Sample, SampleStatus
+from math_answers import Verdict
+from tir_tools.evaluation.samples import Sample
 from tir_tools.evaluation.statistics import Estimate, Measure, bootstrap, pass_at_k, powers_up_to
 from tir_tools.evaluation.voting import canonical, majority_at_k, votes
 from verl_tir.trajectory import StopReason
@@ -157,7 +158,7 @@ def test_answers_by_value_or_text(answer: str, expected: Fraction | str) -> None
     assert canonical(answer) == expected
 
 
-def sample(status: SampleStatus, answer: str | None = None) -> Sample:
+def sample(status: Verdict | None, answer: str | None = None) -> Sample:
     """A sample of which only the answer matters."""
     return Sample("k", status, answer, StopReason.ANSWER, 1, False, 0, 0, False, False, 1)
 
@@ -170,18 +171,18 @@ async def test_votes_go_to_answers_and_not_to_their_spelling() -> None:
         asked.append((one, other))
         return {one, other} == {"x+1", "1+x"}
 
-    wrong, right = SampleStatus.WRONG, SampleStatus.CORRECT
+    wrong, right = Verdict.WRONG, Verdict.CORRECT
     given = [
         sample(wrong, "5"),
         sample(right, "1/2"),
         sample(wrong, "5.0"),
         sample(wrong, "6"),
-        sample(SampleStatus.NO_ANSWER),
+        sample(Verdict.NO_ANSWER),
         sample(right, "0.5"),
         sample(wrong, "x+1"),
         sample(wrong, "1+x"),
         sample(wrong, "1+x"),
-        sample(SampleStatus.UNDECIDED, "7"),
+        sample(Verdict.UNDECIDED, "7"),
     ]
     assert await votes(given, same) == [1, 0, 1, 2, None, 0, 3, 3, 3, None]
     assert ("6", "5") not in asked

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from math_answers import ScoringPool, Verdict
 from tir_tools.evaluation.folder import dumped, write_lines
-from tir_tools.evaluation.problems import Problem
+from tir_tools.evaluation.problems import BenchmarkProblem
 from tir_tools.evaluation.published import distances
 from tir_tools.evaluation.report import EvaluationReport
 from tir_tools.evaluation.request import Evaluation
@@ -52,7 +52,7 @@ def conclude(evaluation: Evaluation, found: Collected, console: Console) -> None
     _show(report, request.folder, console)
 
 
-async def _votes(found: Collected, problems: Sequence[Problem]) -> dict[int, list[int | None]]:
+async def _votes(found: Collected, problems: Sequence[BenchmarkProblem]) -> dict[int, list[int | None]]:
     pool = ScoringPool(_SCORERS, _SECONDS, _MEMORY_MB)
 
     async def same(answer: str, other: str) -> bool:
@@ -69,7 +69,7 @@ def _sample_lines(
     evaluation: Evaluation, found: Collected, cast: Mapping[int, Sequence[int | None]]
 ) -> Iterator[Mapping[str, Any]]:
     """The samples that count, in the order in which they finished: texts are too large to be held together."""
-    places: dict[str, tuple[Sample, Problem, int, int | None]] = {}
+    places: dict[str, tuple[Sample, BenchmarkProblem, int, int | None]] = {}
     for problem in evaluation.problems:
         pairs = zip(found.of(problem.number), cast[problem.number], strict=True)
         for number, (sample, vote) in enumerate(pairs):

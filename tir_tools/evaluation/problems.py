@@ -22,7 +22,7 @@ class BenchmarkError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class BenchmarkProblem:
     """One row of a benchmark file."""
 
     number: int
@@ -48,7 +48,7 @@ class Benchmark:
     """The file's name, without its folder."""
     sha256: str
     """Of the file."""
-    problems: tuple[Problem, ...]
+    problems: tuple[BenchmarkProblem, ...]
 
 
 def read_benchmarks(files: Sequence[Path]) -> tuple[Benchmark, ...]:
@@ -60,7 +60,7 @@ def read_benchmarks(files: Sequence[Path]) -> tuple[Benchmark, ...]:
     found: dict[str, Benchmark] = {}
     number = 0
     for file in files:
-        groups: dict[str, list[Problem]] = {}
+        groups: dict[str, list[BenchmarkProblem]] = {}
         for place, row in enumerate(_rows(file)):
             problem = _problem(file, place, row, number)
             groups.setdefault(problem.benchmark, []).append(problem)
@@ -77,7 +77,7 @@ def read_benchmarks(files: Sequence[Path]) -> tuple[Benchmark, ...]:
     return tuple(found.values())
 
 
-def validation_table(counts: Mapping[int, int], problems: Sequence[Problem]) -> pa.Table:
+def validation_table(counts: Mapping[int, int], problems: Sequence[BenchmarkProblem]) -> pa.Table:
     """What verl validates on: a row per problem, with the number of samples that it is to take of it.
 
     Args:
@@ -132,7 +132,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     return table.to_pylist()
 
 
-def _problem(file: Path, place: int, row: Mapping[str, Any], number: int) -> Problem:
+def _problem(file: Path, place: int, row: Mapping[str, Any], number: int) -> BenchmarkProblem:
     where = f"{file}, row {place}"
     source, prompt, reward_model = (row[name] for name in _COLUMNS)
     if not isinstance(source, str) or not source:
@@ -154,11 +154,11 @@ def _problem(file: Path, place: int, row: Mapping[str, Any], number: int) -> Pro
         raise BenchmarkError(f"{where}: extra_info={extra!r:.200} must be a structure of named fields")
     chosen = next((extra[name] for name in ("id", "index") if extra.get(name) is not None), place)
     read = {"data_source": source, "prompt": prompt, "reward_model": reward_model, "extra_info": dict(extra)}
-    return Problem(number, source, str(chosen), read)
+    return BenchmarkProblem(number, source, str(chosen), read)
 
 
-def _check_ids(file: Path, problems: Sequence[Problem]) -> None:
-    first: dict[str, Problem] = {}
+def _check_ids(file: Path, problems: Sequence[BenchmarkProblem]) -> None:
+    first: dict[str, BenchmarkProblem] = {}
     start = problems[0].number
     for problem in problems:
         other = first.setdefault(problem.id, problem)

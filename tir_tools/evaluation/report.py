@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from math_answers import Verdict
 from tir_tools.evaluation.protocol import departures
 from tir_tools.evaluation.published import Distance
 from tir_tools.evaluation.results import BenchmarkResult
-from tir_tools.evaluation.samples import SampleStatus
+from tir_tools.evaluation.samples import ABORTED
 from tir_tools.evaluation.settings import EvalSettings
 from tir_tools.evaluation.statistics import CONFIDENCE, RESAMPLES, Estimate
 
@@ -118,7 +119,7 @@ def _metrics_grid(results: Sequence[BenchmarkResult]) -> Grid:
     names = [*(name for name in found if name not in _NAMES), *(name for name in _NAMES if name in found)]
     rows = [("problems", *(str(result.problems) for result in results))]
     rows += [(_NAMES.get(name, name), *(_cell(name, result.metrics) for result in results)) for name in names]
-    for status in (SampleStatus.UNDECIDED, SampleStatus.ABORTED):
+    for status in (Verdict.UNDECIDED, ABORTED):
         rows.append((f"{status}, in no number", *(str(result.counts[status]) for result in results)))
     if any(result.missing for result in results):
         rows.append(("missing, in no number", *(str(result.missing) for result in results)))

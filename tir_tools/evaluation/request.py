@@ -16,7 +16,7 @@ from tir_tools.evaluation.checkpoint import (
 )
 from tir_tools.evaluation.command import OverrideError, check_overrides, eval_overrides, recipe_for
 from tir_tools.evaluation.folder import dumped
-from tir_tools.evaluation.problems import Benchmark, Problem, read_benchmarks, validation_table
+from tir_tools.evaluation.problems import Benchmark, BenchmarkProblem, read_benchmarks, validation_table
 from tir_tools.evaluation.protocol import PRESETS, Protocol
 from tir_tools.evaluation.published import Published, published
 from tir_tools.evaluation.samples import Collected, collect
@@ -64,7 +64,7 @@ class Evaluation:
     compared: tuple[Published, ...]
 
     @property
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[BenchmarkProblem]:
         return [problem for benchmark in self.benchmarks for problem in benchmark.problems]
 
     def collect(self) -> Collected:

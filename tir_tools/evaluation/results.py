@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tir_tools.evaluation.samples import Sample, SampleStatus
+from math_answers import Verdict
+from tir_tools.evaluation.samples import ABORTED, Sample
 from tir_tools.evaluation.statistics import Estimate, Measure, bootstrap, pass_at_k, powers_up_to
 from tir_tools.evaluation.voting import CORRECT, majority_at_k
 
@@ -33,7 +34,7 @@ class Answered:
 
     @property
     def right(self) -> int:
-        return sum(sample.status is SampleStatus.CORRECT for sample in self.samples)
+        return sum(sample.verdict is Verdict.CORRECT for sample in self.samples)
 
     def passed(self, k: int) -> float:
         """pass@k over the decided samples."""
@@ -55,7 +56,8 @@ class BenchmarkResult:
     problems: int
     samples: int
     """Asked for of each problem."""
-    counts: Mapping[SampleStatus, int]
+    counts: Mapping[str, int]
+    """Samples by verdict, and under `aborted` those without one."""
     missing: int
     """Samples that were asked for and are not there at all."""
     metrics: Mapping[str, Estimate]
@@ -94,12 +96,12 @@ def benchmark_result(name: str, answered: Sequence[Answered], samples: int, seed
     if tokens:
         metrics["response_tokens_p95"] = Estimate(float(np.percentile(tokens, 95)))
     every = [sample for item in answered for sample in item.samples]
-    counts = Counter(sample.status for sample in every)
+    counts = Counter(sample.verdict for sample in every)
     return BenchmarkResult(
         name=name,
         problems=len(answered),
         samples=samples,
-        counts={status: counts[status] for status in SampleStatus},
+        counts={**{verdict: counts[verdict] for verdict in Verdict}, ABORTED: counts[None]},
         missing=len(answered) * samples - len(every),
         metrics=metrics,
         notes=tuple(_notes(answered, scored, samples, metrics)),
@@ -132,7 +134,7 @@ def _behaviour(decided: Sequence[Sequence[Sample]]) -> dict[str, Measure]:
         "code_pass": Measure(total(lambda sample: sample.programs_passed), total(lambda sample: sample.programs)),
         "void": Measure(total(lambda sample: sample.void), taken),
         "truncated": Measure(total(lambda sample: sample.truncated), taken),
-        "no_answer": Measure(total(lambda sample: sample.status is SampleStatus.NO_ANSWER), taken),
+        "no_answer": Measure(total(lambda sample: sample.verdict is Verdict.NO_ANSWER), taken),
         "response_tokens": Measure(total(lambda sample: sample.response_tokens), taken),
     }
 

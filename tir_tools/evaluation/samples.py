@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-from tir_tools.evaluation.problems import Problem
+from math_answers import Verdict
+from tir_tools.evaluation.problems import BenchmarkProblem
 from verl_tir.dump.format import DumpedTrajectory
 from verl_tir.trajectory import Outcome, StopReason, TurnEnd
 
-
-class SampleStatus(StrEnum):
-    """What is known of a sample's answer."""
-
-    CORRECT = "correct"
-    WRONG = "wrong"
-    NO_ANSWER = "no_answer"
-    """It ended without an answer, and is wrong."""
-    UNDECIDED = "undecided"
-    """The comparison with the ground truth could not be finished: neither right nor wrong."""
-    ABORTED = "aborted"
-    """The sandbox or the engine failed, or the prompt was too long: neither right nor wrong."""
-
-
-DECIDED = frozenset({SampleStatus.CORRECT, SampleStatus.WRONG, SampleStatus.NO_ANSWER})
-"""What counts in every average."""
+ABORTED = "aborted"
+"""What `samples.jsonl` and the counts call a sample without a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +21,8 @@ class Sample:
 
     key: str
     """verl's, by which it is found in the dump."""
-    status: SampleStatus
+    verdict: Verdict | None
+    """None where the sandbox or the engine failed, or the prompt was too long."""
     answer: str | None
     stop_reason: StopReason
     turns: int
@@ -51,7 +38,8 @@ class Sample:
 
     @property
     def decided(self) -> bool:
-        return self.status in DECIDED
+        """Whether it counts in every average: neither aborted nor undecided."""
+        return self.verdict not in (None, Verdict.UNDECIDED)
 
 
 def sample_of(line: DumpedTrajectory) -> Sample:
@@ -60,7 +48,7 @@ def sample_of(line: DumpedTrajectory) -> Sample:
     ran = [turn.outcome for turn in trajectory.turns if turn.outcome not in (None, Outcome.FAULT)]
     return Sample(
         key=line.key,
-        status=_status(line),
+        verdict=_verdict(line),
         answer=trajectory.answer,
         stop_reason=trajectory.stop_reason,
         turns=len(trajectory.turns),
@@ -74,14 +62,14 @@ def sample_of(line: DumpedTrajectory) -> Sample:
     )
 
 
-def _status(line: DumpedTrajectory) -> SampleStatus:
+def _verdict(line: DumpedTrajectory) -> Verdict | None:
     if line.trajectory.aborted:
-        return SampleStatus.ABORTED
+        return None
     if line.correct is None:
-        return SampleStatus.UNDECIDED
+        return Verdict.UNDECIDED
     if line.correct:
-        return SampleStatus.CORRECT
-    return SampleStatus.NO_ANSWER if line.trajectory.answer is None else SampleStatus.WRONG
+        return Verdict.CORRECT
+    return Verdict.NO_ANSWER if line.trajectory.answer is None else Verdict.WRONG
 
 
 @dataclass(slots=True)
@@ -105,7 +93,7 @@ class Collected:
         return taken + self.aborted.get(number, [])[: self.wanted - len(taken)]
 
 
-def collect(lines: Iterable[DumpedTrajectory], problems: Sequence[Problem], wanted: int) -> Collected:
+def collect(lines: Iterable[DumpedTrajectory], problems: Sequence[BenchmarkProblem], wanted: int) -> Collected:
     """Sort the dump of an evaluation by problem.
 
     A trajectory counts once, whichever of the runs that wrote the dump it is from; of more than `wanted` the first
@@ -124,7 +112,7 @@ def collect(lines: Iterable[DumpedTrajectory], problems: Sequence[Problem], want
         seen.add(line.key)
         sample = sample_of(line)
         # Nothing but a longer prompt's room changes this one, and that is another evaluation.
-        again = sample.status is SampleStatus.ABORTED and sample.stop_reason is not StopReason.PROMPT_TOO_LONG
+        again = sample.verdict is None and sample.stop_reason is not StopReason.PROMPT_TOO_LONG
         kept = found.aborted.setdefault(line.index, []) if again else found.samples[line.index]
         if again or len(kept) < wanted:
             kept.append(sample)
@@ -132,7 +120,7 @@ def collect(lines: Iterable[DumpedTrajectory], problems: Sequence[Problem], want
 
 
 def sample_record(
-    line: DumpedTrajectory, sample: Sample, problem: Problem, number: int, vote: int | None
+    line: DumpedTrajectory, sample: Sample, problem: BenchmarkProblem, number: int, vote: int | None
 ) -> Mapping[str, Any]:
     """A line of `samples.jsonl`.
 
@@ -147,8 +135,8 @@ def sample_record(
         "benchmark": problem.benchmark,
         "problem": problem.id,
         "sample": number,
-        "status": sample.status,
-        "score": float(sample.status is SampleStatus.CORRECT) if sample.decided else None,
+        "status": sample.verdict or ABORTED,
+        "score": float(sample.verdict is Verdict.CORRECT) if sample.decided else None,
         "extracted": sample.answer,
         "answer_source": line.trajectory.answer_source,
         "ground_truth": problem.ground_truth,

@@ -8,9 +8,10 @@ from fractions import Fraction
 from functools import lru_cache
 from math import comb
 
+from math_answers import Verdict
 from math_answers.latex_text import compact, is_words, tidy
 from math_answers.python_text import python_to_latex
-from tir_tools.evaluation.samples import Sample, SampleStatus
+from tir_tools.evaluation.samples import Sample
 
 CORRECT = 0
 """The vote for the right answer."""
@@ -36,9 +37,9 @@ async def votes(samples: Sequence[Sample], same: Same) -> list[int | None]:
     first: list[str] = []
     """An answer of each vote from 1."""
     for sample in samples:
-        if sample.status is SampleStatus.CORRECT:
+        if sample.verdict is Verdict.CORRECT:
             found.append(CORRECT)
-        elif sample.status is not SampleStatus.WRONG or sample.answer is None:
+        elif sample.verdict is not Verdict.WRONG or sample.answer is None:
             found.append(None)
         else:
             form = canonical(sample.answer)
