@@ -70,3 +70,16 @@ def test_the_table_of_the_server_names_each_of_its_files() -> None:
     part = text.partition("## The server, file by file")[2].partition("\n## ")[0]
     files = {path.name for path in (ROOT / "sandbox_server").glob("*.py")} - {"__init__.py"}
     assert set(re.findall(r"`(\w+\.py)`", part)) == files
+
+
+def test_the_table_of_decisions_names_what_is_there() -> None:
+    """Each function of a row in docs/architecture.md stands in a file of the same row."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    part = text.partition("## Which file decides what")[2].partition("\n## ")[0]
+    rows = [row for row in part.splitlines() if row.startswith("| ")][1:]
+    assert len(rows) >= 15
+    for row in rows:
+        files = [ROOT / path for path in PATH.findall(row)]
+        texts = "".join(path.read_text() for path in files if path.is_file())
+        for name in re.findall(r"`((?:\w+\.)?[A-Za-z_]\w+)`(?! runs)", row):
+            assert "/" in name or re.search(rf"\b{name.rpartition('.')[2]}\b", texts), (name, row)
