@@ -13,13 +13,14 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(VERSION_O
 PIP := $(PY) -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help setup demo test test-fast lint closure docs wheel wheel-check clean
+.PHONY: help setup demo test test-fast test-nightly lint closure docs wheel wheel-check clean
 
 help:
 	@echo "make setup      .venv with stock verl, vLLM and Ray for the CPU, and verl-tir (PYTHON=... to choose the Python)"
 	@echo "make demo       train a tiny model with tools on this machine"
-	@echo "make test       all tests (ARGS='-k name' to choose)"
-	@echo "make test-fast  the tests that do not run verl and vLLM"
+	@echo "make test       all tests, a tenth of the fuzzing and of the soak (ARGS='-k name' to choose)"
+	@echo "make test-fast  the tests that neither run verl and vLLM nor take long: two minutes"
+	@echo "make test-nightly  all tests, the long ones whole"
 	@echo "make lint       ruff, mypy and import-linter"
 	@echo "make closure    what a training launch imports, by package"
 	@echo "make docs       site/, the documents as a web site (extra [docs])"
@@ -56,11 +57,17 @@ $(VENV)/.installed: $(VENV)/.pins pyproject.toml setup.cfg
 demo: setup
 	@$(VENV)/bin/verl-tir demo $(ARGS)
 
+PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
+
 test: setup
-	@$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-fast: setup
-	@$(PY) -m pytest -m "not e2e" $(ARGS)
+	@$(PYTEST) -m "not e2e and not slow" $(ARGS)
+
+# Tenfold fuzzing and the whole soak, and every process of verl makes its imports itself.
+test-nightly: setup
+	@NIGHTLY=1 $(PYTEST) $(ARGS)
 
 lint: setup
 	@$(VENV)/bin/ruff check .

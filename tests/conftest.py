@@ -15,7 +15,9 @@ import pandas
 import pytest
 from arithmetic import Problem, verl_row
 from hypothesis import settings
+from nightly import WHOLE
 from ray_start import RAY_ATTEMPTS, ray_did_not_start
+from warm_python import warm_python
 
 from tir_tools.demo.formats import Transcript
 from tir_tools.trainer import Launch, end_marked
@@ -25,20 +27,50 @@ settings.register_profile("search", deadline=None)
 settings.load_profile("search")
 
 
+SLOW = {
+    "math_answers/test_cheap_answers.py",
+    "math_answers/test_parts.py",
+    "math_answers/test_pool.py",
+    "plugin/test_doctor.py",
+    "plugin/test_estimators.py",
+    "plugin/test_estimators_storage.py",
+    "plugin/test_fleet.py",
+    "plugin/test_plugin.py",
+    "plugin/test_sampler_async.py",
+    "plugin/test_sampler_gates.py",
+    "plugin/test_void_cost.py",
+    "plugin/test_void_cost_storage.py",
+    "sandbox_client/test_calls.py",
+    "sandbox_client/test_outage.py",
+    "sandbox_server/hostile/test_hostile_resources.py",
+    "sandbox_server/hostile/test_hostile_traces.py",
+    "sandbox_server/test_differential.py",
+    "sandbox_server/test_isolation.py",
+    "sandbox_server/test_lifecycle.py",
+    "sandbox_server/test_soak.py",
+    "test_patterns.py",
+    "tools/test_data_prepare.py",
+    "tools/test_evaluation_run.py",
+}
+"""Files of more than ten seconds, which `make test-fast` leaves out."""
+TESTS = Path(__file__).parent
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for `make test`, each for one worker: all tests without verl's trainer, and each run of it.
+    """The marker `slow`, and the groups for `make test`, each for one worker: a file, or a run of verl's trainer.
 
-    Two runs side by side take less time than one after the other: the start of a run keeps one core busy. pytest-xdist
-    begins with the largest group, and a worker holds back the next one when it has two tests left; so the groups of a
-    single test, which come last, are what lets both end at about the same time.
+    pytest-xdist begins with the groups of most tests, and a worker holds back the next one when it has two tests left;
+    so the runs of a single test, which come last, let both workers end at about the same time.
     """
+    assert all((TESTS / name).exists() for name in SLOW), "conftest.SLOW names a file that is no more"
     for item in items:
-        group = "others"
-        if item.path.parent.name == "e2e":
-            # What does not share its file's run is a group by itself.
-            group = item.name if "run_verl" in inspect.signature(item.function).parameters else f"e2e-{item.path.stem}"
-        item.add_marker(pytest.mark.xdist_group(group))
+        name = item.path.relative_to(TESTS).as_posix()
+        if name in SLOW:
+            item.add_marker(pytest.mark.slow)
+        # What does not share its file's run of verl is a group by itself.
+        alone = item.path.parent.name == "e2e" and "run_verl" in inspect.signature(item.function).parameters
+        item.add_marker(pytest.mark.xdist_group(item.name if alone else name))
 
 
 @dataclass(frozen=True)
@@ -87,7 +119,17 @@ class RunVerl(Protocol):
 
 
 @pytest.fixture(scope="session")
-def run_verl(tmp_path_factory: pytest.TempPathFactory) -> RunVerl:
+def verl_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The Python that runs verl: one whose processes begin with their imports done, but in a nightly run."""
+    if WHOLE:
+        yield sys.executable
+        return
+    with warm_python(tmp_path_factory.mktemp("python")) as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def run_verl(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> RunVerl:
     """A function that grows a tiny model from transcripts and trains it on problems with verl's own launch command.
 
     With `after`, it launches once more in that run's folder, which has the model and may have checkpoints. The run is
@@ -144,7 +186,7 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory) -> RunVerl:
             "TIR_RECORD_FOLDER": str(folder / f"records{number}"),
             "PYTHONPATH": str(Path(__file__).parent / "recording"),
         }
-        command = [sys.executable, "-m", "verl.trainer.main_ppo", *(f"{key}={value}" for key, value in words.items())]
+        command = [verl_python, "-m", "verl.trainer.main_ppo", *(f"{key}={value}" for key, value in words.items())]
         log = folder / f"verl{number}.log"
         for _ in RAY_ATTEMPTS:
             with Launch(command, log, environment, folder) as launch:

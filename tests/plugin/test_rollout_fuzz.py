@@ -1,4 +1,4 @@
-"""A hundred thousand random model outputs through every turn rule: nothing raises, and what must hold does."""
+"""Random model outputs through every turn rule, 100,000 in a nightly run: nothing raises, and what must hold does."""
 
 import functools
 import random
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nightly import WHOLE, scaled
 from observations import OBSERVATIONS, RESULT
 
 from sandbox_client import SandboxUnreachable
@@ -19,9 +20,9 @@ from verl_tir.rollout.turn_rule import TURN_RULES, TurnRule, resolve_turn_rule
 from verl_tir.rollout.turn_rules.simpletir import FINAL_ANSWER_PRELUDE
 from verl_tir.trajectory import Outcome, StopReason, Trajectory
 
-OUTPUTS = 100_000
+OUTPUTS = scaled(100_000)
 """For each turn rule."""
-BATCHES = 4
+BATCHES = 4 if WHOLE else 1
 """An output is found again by its rule, its batch and its number."""
 REAL_SHARE = 50
 """One output in so many also goes through a real tokenizer, in which characters span tokens."""
