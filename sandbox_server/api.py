@@ -17,8 +17,8 @@ from sandbox_server.frames import Job, ProgramReport, ProgramStatus
 from sandbox_server.request_models import (
     BadRequest,
     RequestBody,
-    RunCodeRequest,
-    RunJupyterRequest,
+    RunCodeBody,
+    RunJupyterBody,
     decoded_files,
     fetchable_names,
     show,
@@ -30,7 +30,7 @@ MAX_CELLS = 10_000
 
 def parse_run_code(body: object, config: ServerConfig) -> Job:
     """The job that a request body asks for. Unknown fields are ignored. Raises BadRequest."""
-    request = RunCodeRequest.of(body)
+    request = RunCodeBody.of(body)
     if request.language != "python":
         raise BadRequest("language", f"{show(request.language)} is not supported; this server runs 'python' only")
     return Job(
@@ -98,7 +98,7 @@ def memory_limit(request: RequestBody, config: ServerConfig) -> int:
 
 def parse_run_jupyter(body: object, config: ServerConfig) -> Job:
     """The job that a request body asks for. Unknown fields are ignored. Raises BadRequest."""
-    request = RunJupyterRequest.of(body)
+    request = RunJupyterBody.of(body)
     cells, seconds = request.cells, request.cell_timeout
     if len(cells) > MAX_CELLS:
         raise BadRequest("cells", f"{len(cells)} are more than the {MAX_CELLS} that one request may have; send several")

@@ -69,7 +69,7 @@ class RequestBody(BaseModel):
             raise BadRequest(name, reason) from None
 
 
-class RunCodeRequest(RequestBody):
+class RunCodeBody(RequestBody):
     """The body of /run_code."""
 
     # Of any type here: another language is refused in the server's own words.
@@ -86,7 +86,7 @@ class RunCodeRequest(RequestBody):
     """Relative path to base64 content; a file without content is left out."""
 
 
-class RunJupyterRequest(RequestBody):
+class RunJupyterBody(RequestBody):
     """The body of /run_jupyter."""
 
     kernel: Any = "python3"
