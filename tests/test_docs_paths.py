@@ -62,6 +62,7 @@ def test_a_package_s_readme_is_short_and_names_five_files(package: str) -> None:
     assert len(text.splitlines()) <= 40
     files = re.findall(r"^\| `([\w./]+)` \|", text, re.MULTILINE)
     assert len(files) == 5
+    assert [name for name in files if not (ROOT / package / name).is_file()] == []
 
 
 def test_the_table_of_the_server_names_each_of_its_files() -> None:
