@@ -19,12 +19,12 @@ from sandbox_server.isolation import Isolation, IsolationSurvey
 from sandbox_server.telemetry import Telemetry
 from tir_tools.evaluation.protocol import PRESETS, Protocol
 from tir_tools.evaluation.published import registry
+from tir_tools.settings import settings_table
 from verl_tir import __version__
 from verl_tir.cli import app
 from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.sampler.finished_row import FinishedRow
 from verl_tir.sampler.loss_plan import LossPlan
-from verl_tir.settings import settings_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

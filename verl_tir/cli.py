@@ -53,9 +53,7 @@ def doctor(context: typer.Context) -> None:
 @app.command()
 def settings() -> None:
     """Print the table of all `tir.*` settings, in Markdown."""
-    from verl_tir.settings import settings_table
-
-    typer.echo(settings_table(), nl=False)
+    typer.echo(importlib.import_module("tir_tools.settings").settings_table(), nl=False)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)

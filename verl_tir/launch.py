@@ -23,8 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 from packaging.specifiers import SpecifierSet
 
 from verl_tir.config import TirConfig, TirConfigError, default_settings
-from verl_tir.estimators import estimator_problems
 from verl_tir.legacy_keys import legacy_problems
+from verl_tir.methods.advantage_estimators import estimator_problems
 from verl_tir.overrides import RECIPE_VARIABLE, selected
 from verl_tir.sampler.config import FilterConfig
 
@@ -218,7 +218,8 @@ def validate(config: DictConfig) -> str:
 def _reward_problems(config: DictConfig) -> list[str]:
     """Settings that our reward function would refuse or not be asked with; another's are its own matter."""
     # Not needed where nothing is launched, as in Ray's workers.
-    from verl_tir.reward import REWARD_KWARGS, RewardSettings
+    from verl_tir.methods.response_worth import REWARD_KWARGS
+    from verl_tir.reward import RewardSettings
 
     function, manager = config.reward.custom_reward_function, config.reward.reward_manager
     if function.path != "pkg://verl_tir.reward":

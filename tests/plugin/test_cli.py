@@ -15,9 +15,9 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from tir_tools.commands import app as tools
+from tir_tools.settings import settings_table
 from verl_tir.cli import TOOL_COMMANDS, TOOL_MODULES, app
 from verl_tir.config import TirConfig
-from verl_tir.settings import settings_table
 
 ROOT = Path(__file__).parents[2]
 IMPORT_NAMES = {"pyyaml": "yaml"}

@@ -18,8 +18,8 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 from verl.workers.config import ActorConfig
 
-from verl_tir.estimators import ALLOWED, REFUSED, estimator_problems
 from verl_tir.launch import validate
+from verl_tir.methods.advantage_estimators import ALLOWED, REFUSED, estimator_problems
 from verl_tir.sampler.token_rule import reward_at_last_token
 
 FROM_THE_END = ("gae", "reinforce_plus_plus", "remax", "optimal_token_baseline", "tir_optimal_token_baseline")

@@ -17,7 +17,7 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from verl_tir.estimators import ALLOWED, REFUSED
+from verl_tir.methods.advantage_estimators import ALLOWED, REFUSED
 
 BY_TOOL, WRONG_BY_TOOL = Response(1.0, 1.0, tool_answers=True), Response(0.0, 0.0, tool_answers=True)
 PENALTY = Response(-1.0, 0.0, tool_answers=True)
