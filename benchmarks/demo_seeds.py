@@ -4,7 +4,7 @@
     python benchmarks/demo_seeds.py --folder runs/seeds --seeds 0 1 2 --steps 40 --recipe torl
 
 Each seed has a folder of its own, so nothing is warmed up before. A seed that has finished there is not run again: a
-measurement that was broken off goes on where it was. The rows are Markdown, for the README: the seeds' ends, their
+measurement that was broken off resumes. The rows are Markdown, for docs/results.md: the seeds' ends, their
 greedy success from validation to validation, and where the seconds went.
 """
 

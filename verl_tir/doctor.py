@@ -136,7 +136,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
     try:
         return compose_launch(overrides)
     except ComposeError as error:
-        raise CheckFailedError(str(error), "correct the override; verl-tir's README lists the tir. keys") from None
+        raise CheckFailedError(str(error), "correct the override; `verl-tir settings` lists the tir. keys") from None
 
 
 def _check_settings(composed: DictConfig) -> str:

@@ -1,9 +1,10 @@
 r"""Instructions that a data set's questions carry: to work step by step, and where to put the answer.
 
 The recipe's prompt gives its own, and a model that is told two things obeys one. What is known and stands in whole
-sentences at the beginning or the end is taken off. A sentence that says anything else as well, such as `Put the answer
-in \boxed{} as a fraction.`, stays; so does one that names no place for the answer, such as `Express your answer in
-simplest form.`: these are the problem's own.
+sentences at the beginning or the end is taken off. Two kinds of sentences stay, because they are the problem's own:
+
+- one that says anything else as well, such as `Put the answer in \boxed{} as a fraction.`;
+- one that names no place for the answer, such as `Express your answer in simplest form.`
 """
 
 from __future__ import annotations

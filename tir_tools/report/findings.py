@@ -54,7 +54,7 @@ def findings_of(history: History, status: RunProgress) -> list[RunFinding]:
         f"The run ended with an error {after}",
         error[:600],
         _ADVICE.get(
-            name, "The traceback is in the run's log; README, Troubleshooting, explains the plugin's own errors."
+            name, "The traceback is in the run's log; docs/troubleshooting.md explains the plugin's own errors."
         ),
         "stop",
         last,
