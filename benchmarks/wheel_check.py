@@ -37,20 +37,17 @@ HIDE = """
 import sys
 from importlib.machinery import PathFinder
 
-class Hidden:
+class PathFinderWithoutHidden(PathFinder):
     names = frozenset({names!r})
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name not in cls.names:
-            return None
-        # Some packages carry a copy of another one with them.
-        found = PathFinder.find_spec(name, [entry for entry in sys.path if entry != {stack!r}])
-        if found is None:
-            raise ModuleNotFoundError(f"{{name}} is hidden from this environment", name=name)
-        return found
+        if name in cls.names:
+            # A copy that another package carries stays.
+            path = [entry for entry in sys.path if entry != {stack!r}]
+        return PathFinder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, Hidden)
+sys.meta_path[sys.meta_path.index(PathFinder)] = PathFinderWithoutHidden
 """
 
 
