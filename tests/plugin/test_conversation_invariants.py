@@ -1,23 +1,18 @@
 """What holds in every conversation, whatever the model, the engine and the sandbox do: thousands of random ones."""
 
-import asyncio
-import functools
 import itertools
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 import pytest
 from observations import OBSERVATIONS
+from random_world import Call, RandomWorld, demo_coding
 
-from sandbox_client import SandboxUnreachable
-from tir_tools.demo.tokenizer import MESSAGE_END, train_tokenizer
-from verl_tir.rollout.code_block import STOP_STRINGS
-from verl_tir.rollout.generation import Piece
-from verl_tir.rollout.loop import Conversation, Tools, TrajectoryLimits, converse
-from verl_tir.rollout.observation import ObservationSettings, ProgramRun, observe
+from tir_tools.demo.tokenizer import MESSAGE_END
+from verl_tir.rollout.loop import Conversation, TrajectoryLimits
+from verl_tir.rollout.observation import ObservationSettings, observe
 from verl_tir.rollout.tokens import fit_observation
-from verl_tir.rollout.turn_rules.simpletir import parse_turn, program_of
+from verl_tir.rollout.turn_rules import simpletir
 from verl_tir.trajectory import AnswerSource, Outcome, StopReason, TurnEnd
 
 CONVERSATIONS = 8000
@@ -33,107 +28,36 @@ FRAGMENTS = (
 OUTPUTS = ["", "5\n", "5", "\\boxed{6}\n", "🙂" * 30, "a b " * 40, "x" * 300 + "\\boxed{7}" + "y" * 300, MESSAGE_END]
 
 
-@functools.cache
-def _tokenizer():
-    """The backend of the demo's tokenizer: the same ids, and several times faster."""
-    return train_tokenizer(seed=0).backend_tokenizer
+CODING = demo_coding()
 
 
-@functools.cache
-def _token_bytes() -> dict[int, bytes]:
-    """The bytes behind each token, so that the engine sees stop strings as they come about."""
-    letters = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in letters]
-    byte_of = {chr(byte): byte for byte in letters} | {chr(256 + i): byte for i, byte in enumerate(others)}
-    return {token: bytes(byte_of[letter] for letter in text) for text, token in _tokenizer().get_vocab().items()}
-
-
-def _encode(text: str) -> list[int]:
-    return _tokenizer().encode(text, add_special_tokens=False).ids
-
-
-def _decode(ids: Sequence[int]) -> str:
-    return _tokenizer().decode(list(ids), skip_special_tokens=False)
-
-
-END = functools.cache(lambda: _encode(MESSAGE_END)[0])
-
-
-@dataclass
-class Call:
-    """One call of the engine."""
-
-    context: list[int]
-    max_tokens: int
-    piece: Piece
-
-
-@dataclass
-class World:
-    """A random engine and a random sandbox that remember everything."""
-
-    chance: random.Random
-    calls: list[Call] = field(default_factory=list)
-    runs: list[tuple[str, ProgramRun | None]] = field(default_factory=list)
-    """Programs and what became of them; None for a fault."""
-
-    def _stream(self):
-        """Tokens of random text; its pieces are cut anywhere, so that token boundaries fall anywhere too."""
-        while True:
-            text = "".join(self.chance.choices(FRAGMENTS, k=self.chance.randint(1, 4)))
-            cut = self.chance.randint(0, len(text))
-            yield from _encode(text[:cut])
-            yield from _encode(text[cut:])
-            if self.chance.random() < 0.05:
-                yield self.chance.choice(_encode("🙂"))
-            if self.chance.random() < 0.12:
-                yield END()
-
-    async def generate(self, context: list[int], max_tokens: int) -> Piece:
-        assert max_tokens >= 1
-        aborts_at = self.chance.randint(0, 40) if self.chance.random() < 0.04 else None
+def _messages(chance: random.Random) -> Iterator[list[int]]:
+    """Random text, whose pieces are cut anywhere, so that token boundaries fall anywhere too."""
+    while True:
         ids: list[int] = []
-        text = b""
-        aborted = False
-        for token in self._stream():
-            if len(ids) == aborts_at:
-                aborted = True
-                break
-            ids.append(token)
-            text += _token_bytes()[token]
-            # A stop string is complete somewhere within the new token.
-            new = text[-len(_token_bytes()[token]) - 5 :]
-            if token == END() or len(ids) == max_tokens or any(stop.encode() in new for stop in STOP_STRINGS):
-                break
-        piece = Piece(ids, [-self.chance.random() for _ in ids], aborted)
-        self.calls.append(Call(list(context), max_tokens, Piece(list(ids), list(piece.log_probs), aborted)))
-        return piece
-
-    async def run_program(self, program: str) -> ProgramRun:
-        if self.chance.random() < 0.03:
-            self.runs.append((program, None))
-            raise SandboxUnreachable("refused", endpoint="http://sandbox:1")
-        run = ProgramRun(
-            outcome=self.chance.choice([Outcome.SUCCESS, Outcome.SUCCESS, Outcome.FAILED, Outcome.TIME_LIMIT]),
-            stdout=self.chance.choice(OUTPUTS),
-            stderr=self.chance.choice(["", "", "Warning: old\n", "Traceback\nValueError: 🙂\n"]),
-            return_code=1,
-        )
-        self.runs.append((program, run))
-        return run
-
-    def turns(self) -> list[list[Call]]:
-        """The calls turn by turn: a call that goes on from all of the last one's tokens is of the same turn."""
-        turns: list[list[Call]] = []
-        for call in self.calls:
-            if turns and call.context == turns[-1][-1].context + turns[-1][-1].piece.ids:
-                turns[-1].append(call)
-            else:
-                turns.append([call])
-        return turns
+        while CODING.end not in ids[-1:]:
+            text = "".join(chance.choices(FRAGMENTS, k=chance.randint(1, 4)))
+            cut = chance.randint(0, len(text))
+            ids += CODING.encode(text[:cut]) + CODING.encode(text[cut:])
+            if chance.random() < 0.05:
+                ids.append(chance.choice(CODING.encode("🙂")))
+            if chance.random() < 0.25:
+                ids.append(CODING.end)
+        yield ids
 
 
-def _random_conversation(seed: int) -> tuple[World, Conversation, TrajectoryLimits, ObservationSettings]:
+def _turns(calls: Sequence[Call]) -> list[list[Call]]:
+    """The calls turn by turn: a call that continues all of the last one's tokens is of the same turn."""
+    turns: list[list[Call]] = []
+    for call in calls:
+        if turns and call.context == turns[-1][-1].context + turns[-1][-1].piece.ids:
+            turns[-1].append(call)
+        else:
+            turns.append([call])
+    return turns
+
+
+def _random_conversation(seed: int) -> tuple[RandomWorld, Conversation, TrajectoryLimits, ObservationSettings]:
     chance = random.Random(seed)
     limits = TrajectoryLimits(
         max_turns=chance.randint(1, 5),
@@ -146,15 +70,14 @@ def _random_conversation(seed: int) -> tuple[World, Conversation, TrajectoryLimi
         max_chars=chance.choice([2, 20, 512]),
         max_tokens=chance.choice([2, 15, 256]),
     )
-    world = World(chance)
-    tools = Tools(world.generate, world.run_program, _encode, _decode, frozenset({END()}))
-    return world, asyncio.run(converse(tools, limits, settings)), limits, settings
+    world = RandomWorld(chance, simpletir.RULE, CODING, _messages(chance), OUTPUTS)
+    return world, world.converse(limits, settings), limits, settings
 
 
 def _check(seed: int) -> StopReason:
     world, conversation, limits, settings = _random_conversation(seed)
     tokens, trajectory = conversation.tokens, conversation.trajectory
-    turns, sampled = trajectory.turns, world.turns()
+    turns, sampled = trajectory.turns, _turns(world.calls)
     assert len(turns) == len(sampled)
 
     expected_ids: list[int] = []
@@ -176,19 +99,19 @@ def _check(seed: int) -> StopReason:
         assert left >= 0
         # Sampling goes on only from a fence that ended nothing.
         for call in calls[:-1]:
-            assert any(stop in _decode(call.piece.ids) for stop in STOP_STRINGS)
-            assert parse_turn(_decode(call.context[len(expected_ids) :] + call.piece.ids)).block is None
+            assert any(stop in CODING.decode(call.piece.ids) for stop in simpletir.RULE.stop_strings)
+            assert simpletir.parse_turn(CODING.decode(call.context[len(expected_ids) :] + call.piece.ids)).block is None
 
         kept = ids[: turn.model_tokens]
-        parsed = parse_turn(_decode(ids))
+        parsed = simpletir.parse_turn(CODING.decode(ids))
         assert turn.discarded_tokens == len(ids) - len(kept)
         assert turn.has_code is (parsed.block is not None)
         if parsed.block is None:
             assert kept == ids
         else:
-            assert _decode(kept).startswith(parsed.text)
-            assert not _decode(kept[:-1]).startswith(parsed.text)
-            assert parse_turn(_decode(kept)).block == parsed.block
+            assert CODING.decode(kept).startswith(parsed.text)
+            assert not CODING.decode(kept[:-1]).startswith(parsed.text)
+            assert simpletir.parse_turn(CODING.decode(kept)).block == parsed.block
         expected_ids += kept
         expected_mask += [1] * len(kept)
         expected_log_probs += log_probs[: len(kept)]
@@ -208,7 +131,7 @@ def _check(seed: int) -> StopReason:
             assert turn.observation_tokens == 0
             continue
         program, run = next(runs)
-        assert program == program_of(parsed.block.code)
+        assert program == simpletir.program_of(parsed.block.code)
         if run is None:
             assert turn.outcome is Outcome.FAULT
             assert turn.observation_tokens == 0
@@ -218,7 +141,7 @@ def _check(seed: int) -> StopReason:
         assert turn.outcome is run.outcome
         answer = answer or "\\boxed{" in run.stdout
         observation = observe(run, settings.rule, settings.max_chars)
-        shown, cut = fit_observation(_encode(observation.text), settings.max_tokens)
+        shown, cut = fit_observation(CODING.encode(observation.text), settings.max_tokens)
         assert turn.observation_truncated is (cut or observation.truncated)
         if turn.observation_tokens == 0:
             assert len(expected_ids) + len(shown) > limits.max_response_tokens
@@ -239,8 +162,8 @@ def _check(seed: int) -> StopReason:
     assert all(turn.model_tokens + turn.discarded_tokens <= limits.max_turn_tokens for turn in turns)
     assert not any(turn.void or turn.has_answer for turn in turns[:-1])
     assert turns[-1].has_answer is answer
-    assert [said.text for said in conversation.texts(_decode)] == [
-        _decode(ids)
+    assert [said.text for said in conversation.texts(CODING.decode)] == [
+        CODING.decode(ids)
         for ids in _runs_of_ones(
             tokens.ids, [turn.model_tokens for turn in turns], [t.observation_tokens for t in turns]
         )

@@ -1,18 +1,16 @@
 """Random model outputs through every turn rule, 100,000 in a nightly run: nothing raises, and what must hold does."""
 
-import functools
 import random
-from collections.abc import Coroutine, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from nightly import WHOLE, scaled
 from observations import OBSERVATIONS, RESULT
+from random_world import Coding, RandomWorld, demo_coding, without_waiting
 
-from sandbox_client import SandboxUnreachable
-from tir_tools.demo.tokenizer import MESSAGE_END, train_tokenizer
+from tir_tools.demo.tokenizer import MESSAGE_END
 from verl_tir.rollout.generation import Piece
 from verl_tir.rollout.loop import Conversation, OnVoidTurn, Tools, TrajectoryLimits, converse
 from verl_tir.rollout.observation import Frame, ObservationSettings, ProgramRun, TokenFrame
@@ -36,103 +34,32 @@ CALLS += [CALL.replace('"print(1)"', given) for given in ('""', "1", '" \\n"', '
 CALLS += [
     f"<tool_call>{body}</tool_call>" for body in ("[" * 3000, "9" * 5000, '{"name": 1}', "null", "{}", "\ufeff{}")
 ]
-BOXES = [
-    "\\boxed{5}",
-    "\\boxed{",
-    "\\boxed",
-    "boxed{5}",
-    "\\boxed {5}",
-    "\\fbox{1}",
-    "\\boxed{{}",
-    "}",
-    "{",
-    "\\\\boxed{1}",
-]
-BOXES += [
-    "\\boxed{\\frac{1}{2}}",
-    "\\boxed{}",
-    "\\boxed{\n```py\n}",
-    "\\boxed{\\boxed{1}}",
-    "\\boxe",
-    "d{",
-    "\\boxed{🙂}",
-]
-CODE = [
-    "print(1)\n",
-    "final_answer(5)\n",
-    "'''",
-    '"""',
-    "# ```\n",
-    "from __future__ import annotations\n",
-    "    x = 1\n",
-]
-CODE += [
-    "from __future__ import (a,\n b); y\n",
-    "from __future__ import \\\n a\n",
-    "from __future__ import",
-    "print('```')\n",
-]
-LETTERS = [
-    "e\u0301",
-    "\u0301",
-    "\u0345",
-    "👩‍👩‍👧",
-    "🏳️‍🌈",
-    "𝔘",
-    "\U0010ffff",
-    "\ufffd",
-    "ﷺ",
-    "שלום",
-    "ß",
-    "\u0130",
-    "\u017f",
-]
-CONTROLS = [
-    "\n",
-    "\r\n",
-    "\r",
-    "\u2028",
-    "\x85",
-    "\x0b",
-    "\x0c",
-    "\x00",
-    "\x1b[31m",
-    "\x7f",
-    "\u200b",
-    "\ufeff",
-    "\t",
-    " ",
-]
+BOXES = ["\\boxed{5}", "\\boxed{", "\\boxed", "boxed{5}", "\\boxed {5}", "\\fbox{1}", "\\boxed{{}", "}", "{"]
+BOXES += ["\\\\boxed{1}"]
+BOXES += ["\\boxed{\\frac{1}{2}}", "\\boxed{}", "\\boxed{\n```py\n}", "\\boxed{\\boxed{1}}", "\\boxe", "d{"]
+BOXES += ["\\boxed{🙂}"]
+CODE = ["print(1)\n", "final_answer(5)\n", "'''", '"""', "# ```\n", "from __future__ import annotations\n"]
+CODE += ["    x = 1\n"]
+CODE += ["from __future__ import (a,\n b); y\n", "from __future__ import \\\n a\n", "from __future__ import"]
+CODE += ["print('```')\n"]
+LETTERS = ["e\u0301", "\u0301", "\u0345", "👩‍👩‍👧", "🏳️‍🌈", "𝔘", "\U0010ffff", "\ufffd", "ﷺ", "שלום", "ß", "\u0130"]
+LETTERS += ["\u017f"]
+CONTROLS = ["\n", "\r\n", "\r", "\u2028", "\x85", "\x0b", "\x0c", "\x00", "\x1b[31m", "\x7f", "\u200b", "\ufeff"]
+CONTROLS += ["\t", " "]
 PROSE = ["So we compute. ", "x", "The answer is 5.\n", "Code execution result: 5\n", "\nassistant\n", "<|im_end|", ""]
 BLOCKS = ["```py\nprint(1)\n```\n", "```\nx\n```", "```python\nprint(2)\n```\n```output", "```py\r\nx\r\n```\r\n"]
 BLOCKS += ["1. ```py\n    x\n   y\n   ```\n", "\n\t```python\n    x\n\t```\n```output"]
 HUGE = ["x" * 20_000, "```py\n" * 400, "\n```\n" * 100, "\\boxed{" * 2000, "{" * 4000, "```json\n{}\n```\n" * 40]
 HUGE += ["`" * 9999, "<tool_call>" * 900, "\n" * 5000, "é" * 7000, "\u0301" * 3000, "from __future__ import (" * 300]
 # How often a group is drawn from, in parts per thousand.
-GROUPS = [
-    (FENCES, 250),
-    (CALLS, 120),
-    (BOXES, 120),
-    (CODE, 140),
-    (LETTERS, 90),
-    (CONTROLS, 130),
-    (PROSE, 90),
-    (BLOCKS, 59),
-]
+GROUPS = [(FENCES, 250), (CALLS, 120), (BOXES, 120), (CODE, 140), (LETTERS, 90), (CONTROLS, 130), (PROSE, 90)]
+GROUPS += [(BLOCKS, 59)]
 GROUPS += [(HUGE, 1)]
 FRAGMENTS = [fragment for group, _ in GROUPS for fragment in group]
 WEIGHTS = np.array([share / len(group) for group, share in GROUPS for _ in group]) / 1000
 
-STDOUTS = [
-    "",
-    "5\n",
-    "5",
-    "\\boxed{6}\n",
-    "🙂" * 300,
-    "x" * 300 + "\\boxed{7}" + "y" * 300,
-    MESSAGE_END,
-    "```py\nx\n```\n",
-]
+STDOUTS = ["", "5\n", "5", "\\boxed{6}\n", "🙂" * 300, "x" * 300 + "\\boxed{7}" + "y" * 300, MESSAGE_END]
+STDOUTS += ["```py\nx\n```\n"]
 STDOUTS += ["```output", "</tool_call>", "\x00", "\r\n\r\n"]
 STDERRS = ["", "", "Warning: old\n", "Traceback\nValueError: 🙂\n", "\n\n", "\\boxed{8}"]
 
@@ -148,15 +75,6 @@ class _Letters(dict[int, str]):
 TOKENS = _Letters(enumerate([*FRAGMENTS, MESSAGE_END]))
 
 
-@dataclass(frozen=True)
-class Coding:
-    """A tokenizer: a fragment is a token, or the demo's own."""
-
-    encode: Any
-    decode: Any
-    end: int
-
-
 def _fragments() -> Coding:
     def encode(text: str) -> list[int]:
         return [END + 1 + ord(letter) for letter in text]
@@ -165,74 +83,6 @@ def _fragments() -> Coding:
         return "".join(map(TOKENS.__getitem__, ids))
 
     return Coding(encode, decode, END)
-
-
-@functools.cache
-def _real() -> Coding:
-    backend = train_tokenizer(seed=0).backend_tokenizer
-
-    def encode(text: str) -> list[int]:
-        return backend.encode(text, add_special_tokens=False).ids
-
-    def decode(ids: Sequence[int]) -> str:
-        return backend.decode(list(ids), skip_special_tokens=False)
-
-    return Coding(encode, decode, encode(MESSAGE_END)[0])
-
-
-@dataclass
-class World:
-    """An engine that says the drawn outputs one after the other, and a sandbox; both remember."""
-
-    outputs: Iterator[list[int]]
-    coding: Coding
-    rule: TurnRule
-    chance: random.Random
-    stops: bool
-    """Whether the engine ends at stop strings; one that does not goes on behind the call."""
-    sampled: list[tuple[int, list[int], list[float]]] = field(default_factory=list)
-    """Length of the context, ids and log-probabilities of each piece."""
-    _rest: list[int] = field(default_factory=list)
-    _expected: int = -1
-    _drawn: int = 0
-
-    async def generate(self, context: list[int], max_tokens: int) -> Piece:
-        assert max_tokens >= 1
-        goes_on = len(context) == self._expected
-        if not goes_on:
-            self._rest = next(self.outputs)
-        # An empty piece in the middle of a turn would belong to two turns alike.
-        while goes_on and not self._rest:
-            self._rest = next(self.outputs)
-        size = min(len(self._rest), max_tokens, self._stop(self._rest) if self.stops else max_tokens)
-        ids, self._rest = self._rest[:size], self._rest[size:]
-        # No two are alike, so that one that is moved is found out.
-        log_probs = [-1.0 - number for number in range(self._drawn, self._drawn + size)]
-        self._drawn += size
-        self.sampled.append((len(context), ids, log_probs))
-        self._expected = len(context) + size
-        return Piece(list(ids), list(log_probs), aborted=self.chance.random() < 0.01)
-
-    async def run_program(self, program: str) -> ProgramRun:
-        if self.chance.random() < 0.02:
-            raise SandboxUnreachable("refused", endpoint="http://sandbox:1")
-        outcome = self.chance.choice([Outcome.SUCCESS, Outcome.SUCCESS, Outcome.FAILED, Outcome.TIME_LIMIT])
-        return ProgramRun(
-            outcome, self.chance.choice(STDOUTS), self.chance.choice(STDERRS), self.chance.choice([0, None])
-        )
-
-    def _stop(self, ids: list[int]) -> int:
-        """How many tokens there are up to the first stop string, its last token included."""
-        text = self.coding.decode(ids)
-        ends = [place + len(stop) for stop in self.rule.stop_strings if (place := text.find(stop)) >= 0]
-        if not ends:
-            return len(ids)
-        seen, wanted = 0, min(ends)
-        for place, token in enumerate(ids, 1):
-            seen += len(self.coding.decode([token]))
-            if seen >= wanted:
-                return place
-        return len(ids)
 
 
 def _drawn(seed: int, count: int) -> list[list[int]]:
@@ -248,15 +98,6 @@ def _drawn(seed: int, count: int) -> list[list[int]]:
     ]
 
 
-def _run(coroutine: Coroutine[Any, Any, Conversation]) -> Conversation:
-    """The result of a coroutine that waits for nothing: ten times as fast as with an event loop."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("it waits")
-
-
 def _check_parse(rule: TurnRule, text: str) -> None:
     parsed = rule.parse(text)
     assert text.startswith(parsed.text)
@@ -270,23 +111,23 @@ def _check_parse(rule: TurnRule, text: str) -> None:
         assert program.replace("\n", "") == parsed.block.code.replace("\n", "")
 
 
-def _check_conversation(world: World, conversation: Conversation, limits: TrajectoryLimits) -> None:
+def _check_conversation(world: RandomWorld, conversation: Conversation, limits: TrajectoryLimits) -> None:
     tokens, trajectory = conversation.tokens, conversation.trajectory
     turns = trajectory.turns
     assert len(tokens.ids) == len(tokens.mask) == len(tokens.log_probs) <= limits.max_response_tokens
     assert 1 <= len(turns) <= (limits.max_turns or len(turns))
     # Turn by turn: the sampled ids themselves under mask 1, then the observation under mask 0.
-    pieces = iter(world.sampled)
+    calls = iter(world.calls)
     position = 0
     for turn in turns:
         ids: list[int] = []
         log_probs: list[float] = []
         while not log_probs or len(ids) < turn.model_tokens + turn.discarded_tokens:
-            before, piece_ids, piece_log_probs = next(pieces)
-            assert before == position + len(ids)
-            ids += piece_ids
-            log_probs += piece_log_probs
-            if not piece_ids:
+            call = next(calls)
+            assert len(call.context) == position + len(ids)
+            ids += call.piece.ids
+            log_probs += call.piece.log_probs
+            if not call.piece.ids:
                 break
         assert len(ids) == turn.model_tokens + turn.discarded_tokens <= limits.max_turn_tokens
         kept, observed = position + turn.model_tokens, position + turn.model_tokens + turn.observation_tokens
@@ -307,8 +148,8 @@ def _check_conversation(world: World, conversation: Conversation, limits: Trajec
     if limits.on_void_turn is OnVoidTurn.STOP:
         assert void in ([], [len(turns)])
     assert trajectory.void is (bool(void) and not trajectory.aborted)
-    calls = sum(turn.outcome is not None for turn in turns)
-    assert limits.max_tool_calls is None or calls <= limits.max_tool_calls
+    runs = sum(turn.outcome is not None for turn in turns)
+    assert limits.max_tool_calls is None or runs <= limits.max_tool_calls
 
 
 def _rule_frame(rule: TurnRule) -> TokenFrame:
@@ -328,9 +169,18 @@ def _converse(outputs: Iterator[list[int]], rule: TurnRule, coding: Coding, chan
     settings = ObservationSettings(
         chance.choice(OBSERVATIONS), chance.choice([2, 20, 512]), chance.choice([30, 256]), _rule_frame(rule)
     )
-    world = World(outputs, coding, rule, chance, stops=chance.random() < 0.5)
-    tools = Tools(world.generate, world.run_program, coding.encode, coding.decode, frozenset({coding.end}))
-    conversation = _run(converse(tools, limits, settings, rule))
+    world = RandomWorld(
+        chance,
+        rule,
+        coding,
+        outputs,
+        STDOUTS,
+        STDERRS,
+        stops=chance.random() < 0.5,
+        abort_share=0.01,
+        fault_share=0.02,
+    )
+    conversation = world.converse(limits, settings)
     _check_conversation(world, conversation, limits)
     return conversation
 
@@ -380,7 +230,7 @@ def test_no_output_breaks_a_turn_rule(name: str, batch: int) -> None:
     reasons = _reasons(outputs, rule, coding, seed)
     # They get everywhere, so that nothing holds only because nothing happens.
     assert reasons == set(StopReason) - {StopReason.PROMPT_TOO_LONG, StopReason.TOOL_TIME}
-    real = _real()
+    real = demo_coding()
     spelled = [real.encode(coding.decode(ids)) for ids in outputs[::REAL_SHARE]]
     assert {StopReason.ANSWER, StopReason.VOID} <= _reasons(spelled, rule, real, seed)
 
@@ -415,6 +265,6 @@ def test_a_turns_work_is_linear_in_its_tokens(name: str, size: int, behind: int)
 
     tools = Tools(generate, run_program, coding.encode, decode, frozenset({END}))
     settings = ObservationSettings(RESULT, 512, 256, _rule_frame(rule))
-    conversation = _run(converse(tools, TrajectoryLimits(1, 1 << 20, 1 << 20, None), settings, rule))
+    conversation = without_waiting(converse(tools, TrajectoryLimits(1, 1 << 20, 1 << 20, None), settings, rule))
     assert conversation.trajectory.turns[0].has_code
     assert decode.tokens <= 4 * len(ids) + 2 * behind * behind.bit_length() + 300
