@@ -19,7 +19,6 @@ DOCUMENTS = sorted(
         *(ROOT / package / "README.md" for package in PACKAGES if (ROOT / package / "README.md").is_file()),
     ]
 )
-DOCUMENTS.remove(ROOT / "docs" / "architecture.md")
 PATH = re.compile(rf"(?<![\w./-])(?:{'|'.join(TOP)})/[\w./*{{}}-]*[\w*/}}]")
 MODULE = re.compile(rf"(?<![\w./-])(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
 
