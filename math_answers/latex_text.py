@@ -219,7 +219,7 @@ class BasedNumber:
 
 
 def based_number(tidied: str) -> BasedNumber | None:
-    """`1011_2` taken apart, None where the text is no such number."""
+    """`1011_2` taken apart, None where the text is not such a number."""
     match = _BASE.fullmatch(tidied)
     if match is None:
         return None

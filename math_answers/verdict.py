@@ -18,7 +18,7 @@ class Verdict(StrEnum):
     CORRECT = "correct"
     """The answer is one of the accepted answers."""
     WRONG = "wrong"
-    """The comparison came to its end and the answer is none of the accepted answers."""
+    """The comparison came to its end and no accepted answer is the same."""
     NO_ANSWER = "no_answer"
     """The response has no complete box. It counts as wrong; a comparison never returns it."""
     UNDECIDED = "undecided"

@@ -49,7 +49,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The choice, and the figures behind it."""
+    """The choice, and the figures that it rests on."""
 
     ids: frozenset[str]
     figures: Mapping[str, Any]

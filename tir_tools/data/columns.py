@@ -35,7 +35,7 @@ class Columns:
     data_source: tuple[str, ...] = ()
 
     def __or__(self, other: Columns) -> Columns:
-        """These names, and behind them those of `other`."""
+        """These names, then those of `other`."""
         return Columns(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
 
 
@@ -208,7 +208,7 @@ def _text(value: Any, place: str) -> str:
 
 
 def _level(value: Any) -> int | None:
-    """5 for 5, 5.0, "5" and "Level 5"; None where it is no whole number ("Level ?")."""
+    """5 for 5, 5.0, "5" and "Level 5"; None where it is not a whole number ("Level ?")."""
     if isinstance(value, str):
         match = re.fullmatch(r"(?:level\s*)?(\d{1,3})", value.strip(), re.IGNORECASE)
         return int(match[1]) if match else None

@@ -75,7 +75,7 @@ def open_file(path: Path) -> DataFile:
 
     Raises:
         FileError: it is of another format, or cannot be read.
-        RowError: a line is no record.
+        RowError: a line is not a record.
     """
     readers = {".parquet": _parquet, ".jsonl": _json_lines, ".json": _json, ".csv": _csv}
     if path.suffix not in readers:
@@ -168,7 +168,7 @@ def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _csv(path: Path) -> DataFile:
-    # Not by inference of types: the answer 073 is no number 73, and an answer "None" is no missing one.
+    # Not by inference of types: the answer 073 is not the number 73, and an answer "None" is not a missing one.
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         records = []

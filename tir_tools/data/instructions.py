@@ -51,7 +51,7 @@ _BORDER = re.compile(
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """The text in pieces, each with the space behind it; a piece that is no whole sentence is not recognised as one."""
+    """The text in pieces, each with the space after it; a piece that is not a whole sentence is left alone."""
     start = 0
     for border in _BORDER.finditer(text):
         if border.end() > start:

@@ -33,7 +33,7 @@ class Rates:
     curves: Mapping[str, Curve]
     """By id of the problem."""
     unknown: int
-    """Problems with a rate that are none of those asked for."""
+    """Problems with a rate that were not asked for."""
     files: tuple[FileStamp, ...]
 
 
@@ -176,14 +176,14 @@ class _QuestionFinder:
     def find(self, prompt: str) -> str | None:
         """The id of the problem, None where no question of these stands in the prompt."""
         if self._around:
-            before, behind = self._around
-            if prompt.startswith(before) and prompt.endswith(behind):
-                question = prompt[len(before) : len(prompt) - len(behind)]
+            before, after = self._around
+            if prompt.startswith(before) and prompt.endswith(after):
+                question = prompt[len(before) : len(prompt) - len(after)]
                 return self._ids.get(question) or self._normal.get(normalised(bare(question).text))
         inside = [question for question in self._ids if question in prompt]
         if not inside:
             return None
         question = max(inside, key=len)
-        before, _, behind = prompt.rpartition(question)
-        self._around = before, behind
+        before, _, after = prompt.rpartition(question)
+        self._around = before, after
         return self._ids[question]

@@ -26,7 +26,7 @@ class Rule(StrEnum):
     NO_ANSWER = "no_answer"
     r"""There is no ground truth, or no complete `\boxed{}` in the solution."""
     LEVEL = "level"
-    """Its level is none of those that were named."""
+    """Its level was not named."""
     LONG_QUESTION = "long_question"
     """The question has more characters than `max_question_chars`."""
     LONG_ANSWER = "long_answer"
@@ -65,7 +65,7 @@ class Rule(StrEnum):
 
 
 ALWAYS = frozenset({Rule.NO_QUESTION, Rule.NO_ANSWER})
-"""Rules without which a row is no problem."""
+"""Rules without which a row is not a problem."""
 
 OFF_BY_DEFAULT = frozenset({Rule.FIGURE_CODE, Rule.SCRIPT, Rule.WORDS})
 

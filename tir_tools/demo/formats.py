@@ -60,7 +60,7 @@ def _run(program: DemoProgram) -> ProgramRun:
 
 def _simpletir_call(program: DemoProgram) -> list[MarkedSpan]:
     shown = observe(_run(program), resolve_observation_rule("result"), 512, SIMPLETIR_FRAME).text
-    # The newline that begins an observation is trained too: the rollout stops generating at the newline behind a fence
+    # The newline that begins an observation is trained too: the rollout stops generating at the newline after a fence
     # and cuts it off, and the observation brings its own.
     return [MarkedSpan(f"```py\n{program.code}\n```", True), MarkedSpan(shown[:1], True), MarkedSpan(shown[1:], False)]
 

@@ -48,7 +48,7 @@ class DemoSettings:
     overrides: tuple[str, ...] = ()
     """Further Hydra overrides for verl's launch command; `+tir=NAME` among them wins over `recipe`."""
     resume: str | None = None
-    """The run to go on with, `last` for the newest; it keeps its seed, recipe, data and overrides."""
+    """The run to resume, `last` for the newest; it keeps its seed, recipe, data and overrides."""
 
     def origin(self) -> Origin:
         """What a new run is started with."""

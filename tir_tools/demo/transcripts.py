@@ -103,7 +103,7 @@ def _moves(problem: DemoProblem, rng: Random) -> Iterator[Move]:
 
 
 def _solve(problem: DemoProblem, rng: Random) -> Iterator[Move]:
-    """The solution's programs; it may be left before the last one, and badly ended behind it."""
+    """The solution's programs; it may be left before the last one, and end badly after it."""
     for program in problem.solution[:-1]:
         yield Call(program)
         if rng.random() < 0.58:
@@ -114,7 +114,7 @@ def _solve(problem: DemoProblem, rng: Random) -> Iterator[Move]:
 
 
 def _end(program: DemoProgram, rng: Random, doubt: float = 0.12) -> Say:
-    """A last word behind a program: what it printed in a box, or with probability `doubt` a void turn."""
+    """A last word after a program: what it printed in a box, or with probability `doubt` a void turn."""
     if program.error or rng.random() < doubt:
         return Say(rng.choice(_DOUBTS))
     return Say(_box(program.stdout.strip()))

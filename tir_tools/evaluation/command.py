@@ -35,7 +35,7 @@ _OVERRIDE = re.compile(r"^(?:\+{0,2}|~)[A-Za-z_][\w.@/-]*=")
 
 
 class OverrideError(ValueError):
-    """What follows the command is no override that an evaluation can take."""
+    """What follows the command is not an override that an evaluation can take."""
 
 
 def check_overrides(overrides: Sequence[str]) -> None:

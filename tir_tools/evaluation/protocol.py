@@ -76,7 +76,7 @@ PRESETS: Mapping[Protocol, Preset] = {
 def departures(protocol: Protocol, samples: int, launch: Mapping[str, Any]) -> list[str]:
     """Where an evaluation was not done as a protocol has it, each as `key value (protocol: value)`.
 
-    Room for longer prompts is no departure.
+    More room for prompts does not depart from it.
 
     Args:
         protocol: the one that is compared with.

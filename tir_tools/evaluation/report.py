@@ -27,7 +27,7 @@ _NAMES = {
 """Of the measures of behaviour, as a reader sees them; `avg@k`, `pass@k` and `maj@k` are their own."""
 
 _PLAIN = {"turns": 2, "response_tokens": 0, "response_tokens_p95": 0}
-"""Decimals of those that are no shares."""
+"""Decimals of the figures that are not shares."""
 
 _USED = {
     "tir.recipe": "recipe",

@@ -105,7 +105,7 @@ def overrides_of(request: EvalRequest, recipe: str, samples: int, checkpoint: Ch
         preset=PRESETS[request.protocol],
         recipe=recipe,
         samples=samples,
-        # Another attempt draws other samples: it may go on with problems of which it has some.
+        # Another attempt draws other samples: it may take more samples of problems that have some.
         seed=request.seed + _SEED_STRIDE * attempt,
         model=str(request.folder / MERGED) if shards else checkpoint.location,
         problems=request.folder / PROBLEMS,

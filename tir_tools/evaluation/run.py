@@ -42,7 +42,7 @@ _INPUT_ERRORS = (
 
 
 def run_eval(request: EvalRequest, console: Console) -> int:
-    """Evaluate, or go on with what was begun in the folder; returns the exit status. Ctrl-C keeps what is finished."""
+    """Evaluate, or resume what was begun in the folder; returns the exit status. Ctrl-C keeps what is finished."""
     try:
         with _terminable():
             with console.status("reading the checkpoint, the files and the settings ..."):

@@ -34,7 +34,7 @@ DECISIVE = (
     "actor_rollout_ref.rollout.val_kwargs.top_k",
     "reward.custom_reward_function",
 )
-"""Keys of the launch that change the answers or their scores. Machines, endpoints and batch sizes are none of them."""
+"""Keys of the launch that change the answers or their scores. Machines, endpoints and batch sizes do not."""
 
 
 class SettingsError(ValueError):

@@ -32,7 +32,7 @@ class LaunchSettings:
 
     @classmethod
     def of(cls, words: Iterable[str]) -> LaunchSettings:
-        """From the words of a launch command; what is no override is passed over."""
+        """From the words of a launch command; what is not an override is passed over."""
         found: dict[str, str] = {}
         for word in words:
             key, equals, value = word.partition("=")

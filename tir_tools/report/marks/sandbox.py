@@ -119,7 +119,7 @@ class EndpointsOut:
     most_steps: int = 2
 
     def look(self, history: History) -> RunFinding | None:
-        """For more than a step or two: a restart is no event."""
+        """For more than a step or two: a restart is not an event."""
         series = history.series("tir/sandbox/endpoints/broken/max")
         out = [point for point in series if point.value > 0]
         if len(out) < self.most_steps:
