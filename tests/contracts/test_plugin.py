@@ -83,7 +83,7 @@ def test_verl_builds_our_sampler_through_its_configuration(mode: str) -> None:
     built = PPOTrainer._build_replay_buffer(trainer)
     assert isinstance(built, ReplayBuffer if mode == "sync" else ReplayBufferAsync)
     assert built.poll_interval == 0.2
-    assert built.mini_batch_rows == 32
+    assert built._mini_batch_rows == 32
 
 
 def test_replay_buffer_interface() -> None:
