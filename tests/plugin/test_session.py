@@ -48,8 +48,9 @@ def run_all(endpoint: str, kind: SessionKind, *programs: str) -> list[ProgramRun
 
     async def run() -> list[ProgramRun]:
         async with SandboxClient([endpoint]) as client:
-            session = open_session(kind, Sandbox(client, config))
-            return [await session.run(program) for program in programs]
+            sandbox = Sandbox(client, config)
+            run = open_session(kind, sandbox.run, sandbox.run_cells)
+            return [await run(program) for program in programs]
 
     return asyncio.run(run())
 

@@ -8,6 +8,7 @@ import pytest
 from guard import guarded
 
 from verl_tir.rollout.loop import TrajectoryLimits, stop_after
+from verl_tir.rollout.turn_rule import BOXED
 from verl_tir.rollout.turn_rules.simpletir import FINAL_ANSWER_PRELUDE, parse_turn, program_of
 from verl_tir.trajectory import Outcome, StopReason, Turn, TurnEnd
 
@@ -105,7 +106,7 @@ def test_turn_ends_with_its_code(decoded: str, text: str, code: str | None, answ
     parsed = parse_turn(decoded)
     assert parsed.text == text
     assert (parsed.block and parsed.block.code) == code
-    assert parsed.boxed is answer
+    assert (BOXED in parsed.text) is answer
     assert parse_turn(parsed.text) == parsed
 
 

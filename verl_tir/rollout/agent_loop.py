@@ -159,7 +159,7 @@ class TirAgentLoop(AgentLoopBase):
         return await converse(
             Tools(
                 generate=generate,
-                run_program=open_session(self.tir.sandbox.session, sandbox).run,
+                run_program=open_session(self.tir.sandbox.session, sandbox.run, sandbox.run_cells),
                 # A program that prints "<|im_end|>" must not end the message: special tokens are spelled out as text.
                 encode=lambda text: self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True),
                 decode=self._decode,

@@ -57,28 +57,18 @@ async def generate_turn(
         log_probs.extend(piece.log_probs)
         seen, text = len(text), decode(ids)
         parsed = rule.parse(text)
-        end = _end(piece, parsed, full=len(ids) >= max_tokens)
-        if end is None:
-            if _stopped_early(piece, text[seen:], rule, end_ids):
-                continue
+        if piece.aborted:
+            end = TurnEnd.ABORTED
+        elif parsed.block is not None:
+            end = TurnEnd.CODE
+        elif parsed.closed:
+            end = TurnEnd.CALL
+        elif len(ids) >= max_tokens:
+            end = TurnEnd.LENGTH
+        elif piece.ids and piece.ids[-1] not in end_ids and any(stop in text[seen:] for stop in rule.stop_strings):
+            # The engine stopped at a stop string, not at the end of the message.
+            continue
+        else:
             end = TurnEnd.EOS
         keep = tokens_up_to(ids, text, len(parsed.text), decode)
-        return GeneratedTurn(
-            ids=ids[:keep], log_probs=log_probs[:keep], discarded=len(ids) - keep, parsed=parsed, end=end
-        )
-
-
-def _end(piece: Piece, parsed: ParsedTurn, *, full: bool) -> TurnEnd | None:
-    """Why the turn is over, if it is for any other reason than the engine's."""
-    if piece.aborted:
-        return TurnEnd.ABORTED
-    if parsed.block is not None:
-        return TurnEnd.CODE
-    if parsed.closed:
-        return TurnEnd.CALL
-    return TurnEnd.LENGTH if full else None
-
-
-def _stopped_early(piece: Piece, news: str, rule: TurnRule, end_ids: Collection[int]) -> bool:
-    """Whether the engine ended `piece`, whose text is `news`, at a stop string and not at the end of the message."""
-    return bool(piece.ids) and piece.ids[-1] not in end_ids and any(stop in news for stop in rule.stop_strings)
+        return GeneratedTurn(ids[:keep], log_probs[:keep], len(ids) - keep, parsed, end)

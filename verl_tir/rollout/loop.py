@@ -8,22 +8,20 @@ turn rule's (`rollout.turn_rule`); the order is the same under every rule.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from math_answers import last_boxed
 from sandbox_client import SandboxFault
 from verl_tir.metrics.log_probs import reduce_log_probs
-from verl_tir.rollout.generation import Generate, Piece, generate_turn
-from verl_tir.rollout.observation import Observation, ObservationSettings, ProgramRun, observe
+from verl_tir.rollout.generation import Generate, generate_turn
+from verl_tir.rollout.observation import Observation, ObservationSettings, observe
+from verl_tir.rollout.session import RunProgram
 from verl_tir.rollout.tokens import Decode, ResponseTokens, sampled_tokens
 from verl_tir.rollout.turn_rule import BOXED, TurnRule
 from verl_tir.rollout.turn_rules import simpletir
 from verl_tir.trajectory import AnswerSource, Outcome, SandboxCall, StopReason, Trajectory, Turn, TurnEnd, TurnText
-
-RunProgram = Callable[[str], Awaitable[ProgramRun]]
-"""Runs a program; raises `SandboxFault` when the service, not the program, failed."""
 
 
 class OnVoidTurn(StrEnum):
@@ -53,13 +51,8 @@ class TrajectoryLimits:
 
 
 def response_room(prompt_tokens: int, max_response_tokens: int, max_model_len: int | None) -> int:
-    """Tokens that fit after the prompt; the engine would cut at its context length without saying so.
-
-    Args:
-        prompt_tokens: of the templated prompt.
-        max_response_tokens: verl's `rollout.response_length`.
-        max_model_len: verl's `rollout.max_model_len`, prompt and response together; None for no such bound.
-    """
+    """Tokens that fit after the templated prompt within verl's `rollout.response_length` and `rollout.max_model_len`
+    (prompt and response; None for no bound): the engine would cut at its context length without saying so."""
     if max_model_len is None:
         return max_response_tokens
     return max(1, min(max_response_tokens, max_model_len - prompt_tokens))
@@ -69,7 +62,7 @@ def response_room(prompt_tokens: int, max_response_tokens: int, max_model_len: i
 class Tools:
     """What a conversation needs from outside."""
 
-    generate: Callable[[list[int], int], Awaitable[Piece]]
+    generate: Generate
     """`generate(response_ids_so_far, max_tokens)` samples on from the prompt and those ids."""
     run_program: RunProgram
     encode: Callable[[str], list[int]]
@@ -118,32 +111,25 @@ class _Execution:
 
 
 @dataclass(slots=True)
-class _Answer:
-    """The last box so far. Where a box ends the trajectory, there is none before the last turn."""
-
-    begun: bool = False
-    """Whether there was a box, complete or not."""
-    text: str | None = None
-    source: AnswerSource | None = None
-
-    def update(self, text: str, source: AnswerSource) -> None:
-        # Another spelling of a box ends nothing, so it must not outlive its turn as the answer.
-        if BOXED not in text:
-            return
-        self.begun = True
-        found = last_boxed(text)
-        if found is not None:
-            self.text, self.source = found, source
-
-
-@dataclass(slots=True)
 class _State:
     tokens: ResponseTokens = field(default_factory=ResponseTokens)
     turns: list[Turn] = field(default_factory=list)
     programs: list[str | None] = field(default_factory=list)
-    answer: _Answer = field(default_factory=_Answer)
     tool_calls: int = 0
     tool_seconds: float = 0.0
+    box_begun: bool = False
+    """Whether there was a box, complete or not."""
+    answer: str | None = None
+    """The last box so far. Where a box ends the trajectory, there is none before the last turn."""
+    answer_source: AnswerSource | None = None
+
+    def read_answer(self, text: str, source: AnswerSource) -> None:
+        # Another spelling of a box ends nothing, so it must not outlive its turn as the answer.
+        if BOXED in text:
+            self.box_begun = True
+            found = last_boxed(text)
+            if found is not None:
+                self.answer, self.answer_source = found, source
 
 
 async def converse(
@@ -156,7 +142,7 @@ async def converse(
         started = time.perf_counter()
         room = limits.max_response_tokens - len(state.tokens)
         turn = await generate_turn(
-            _continuing(tools.generate, state.tokens),
+            lambda turn_ids, max_tokens: tools.generate([*state.tokens.ids, *turn_ids], max_tokens),
             max_tokens=min(limits.max_turn_tokens, room),
             decode=tools.decode,
             end_ids=tools.end_ids,
@@ -164,7 +150,7 @@ async def converse(
         )
         generate_seconds = time.perf_counter() - started
         state.tokens.append_model(turn.ids, turn.log_probs)
-        state.answer.update(turn.parsed.text, AnswerSource.MODEL)
+        state.read_answer(turn.parsed.text, AnswerSource.MODEL)
 
         # 2. Its code runs while calls are left, also beside a box and on the last turn. An aborted turn is thrown away,
         #    so its code does not run even where it is complete.
@@ -176,7 +162,7 @@ async def converse(
         state.tool_calls += run.outcome is not None
         state.tool_seconds += run.seconds
         if rule.tool_may_answer:
-            state.answer.update(run.stdout, AnswerSource.TOOL)
+            state.read_answer(run.stdout, AnswerSource.TOOL)
 
         # 3. The observation is appended if it fits into the response budget.
         observation_ids, cut = settings.token_ids(run.observation, tools.encode)
@@ -193,7 +179,7 @@ async def converse(
                 observation_tokens=len(observation_ids),
                 discarded_tokens=turn.discarded,
                 has_code=turn.parsed.block is not None,
-                has_answer=state.answer.begun and (rule.answer_ends or run.outcome is None),
+                has_answer=state.box_begun and (rule.answer_ends or run.outcome is None),
                 outcome=run.outcome,
                 observation_truncated=cut or (run.observation is not None and run.observation.truncated),
                 generate_seconds=generate_seconds,
@@ -215,8 +201,7 @@ async def converse(
             call_refused=no_calls_left and turn.parsed.closed,
         )
         if reason is not None:
-            answer = state.answer
-            trajectory = Trajectory(tuple(state.turns), reason, answer.text, answer.source, run.fault)
+            trajectory = Trajectory(tuple(state.turns), reason, state.answer, state.answer_source, run.fault)
             return Conversation(state.tokens, trajectory, tuple(state.programs))
 
 
@@ -269,15 +254,6 @@ def stop_after(
     if limits.max_tool_seconds is not None and tool_seconds >= limits.max_tool_seconds:
         return StopReason.TOOL_TIME
     return None
-
-
-def _continuing(generate: Callable[[list[int], int], Awaitable[Piece]], tokens: ResponseTokens) -> Generate:
-    """Let a turn's sampling continue from the whole response so far."""
-
-    async def from_here(turn_ids: list[int], max_tokens: int) -> Piece:
-        return await generate([*tokens.ids, *turn_ids], max_tokens)
-
-    return from_here
 
 
 async def _execute(program: str, run_program: RunProgram, settings: ObservationSettings) -> _Execution:

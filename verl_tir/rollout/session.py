@@ -19,7 +19,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
 
 from sandbox_client import CellError, CellExecution, Execution, ExecutionStatus, JupyterExecution
 from verl_tir.rollout.observation import ProgramRun
@@ -39,31 +38,21 @@ class SessionKind(StrEnum):
     """A notebook: all cells so far run again in a new kernel, and the value of a last expression is shown."""
 
 
-class Session(Protocol):
-    """The programs of one trajectory."""
-
-    async def run(self, program: str) -> ProgramRun:
-        """Run the next program. Raises SandboxFault when the service failed; the session is then as it was before."""
-        ...
+RunProgram = Callable[[str], Awaitable[ProgramRun]]
+"""Runs a program. Raises SandboxFault when the service, not the program, failed; a session is then as it was before."""
+RunCells = Callable[[Sequence[str]], Awaitable[JupyterExecution]]
+"""Runs cells in a new kernel; raises SandboxFault."""
 
 
-class Backend(Session, Protocol):
-    """A sandbox without memory."""
-
-    async def run_cells(self, cells: Sequence[str]) -> JupyterExecution:
-        """Run cells in a new kernel. Raises SandboxFault when the service failed."""
-        ...
-
-
-def open_session(kind: SessionKind, sandbox: Backend) -> Session:
-    """A session for one trajectory."""
+def open_session(kind: SessionKind, run_program: RunProgram, run_cells: RunCells) -> RunProgram:
+    """What runs the programs of one trajectory, given a sandbox without memory."""
     match kind:
         case SessionKind.NONE:
-            return sandbox
+            return run_program
         case SessionKind.REPLAY:
-            return ReplaySession(sandbox.run)
+            return ReplaySession(run_program).run
         case SessionKind.JUPYTER:
-            return NotebookSession(sandbox.run_cells)
+            return NotebookSession(run_cells).run
 
 
 # It runs with names and builtins of its own, for a program may call anything `len` or `open`. Every source is compiled
@@ -171,12 +160,11 @@ class ReplaySession:
     earlier programs that use it up leave the new one none, and the model is told of a timeout.
     """
 
-    run_program: Callable[[str], Awaitable[ProgramRun]]
-    """Runs a program in a process of its own; raises SandboxFault."""
+    run_program: RunProgram
     _earlier: list[str] = field(default_factory=list)
 
     async def run(self, program: str) -> ProgramRun:
-        """Run the next program. Raises SandboxFault; the session is then as it was before."""
+        """Run the next program."""
         run = await self._run(program)
         if run.outcome is Outcome.SUCCESS:
             self._earlier.append(program)
@@ -208,13 +196,7 @@ _ENDED = "KernelDied: the notebook's kernel ended in this program"
 
 def sandbox_call(execution: Execution | JupyterExecution) -> SandboxCall:
     """Where the time of a call went."""
-    return SandboxCall(
-        wait=execution.wait,
-        connect=execution.connect,
-        queue=execution.queue,
-        run=execution.run,
-        attempts=execution.attempts,
-    )
+    return SandboxCall(execution.wait, execution.connect, execution.queue, execution.run, execution.attempts)
 
 
 def last_cell(execution: JupyterExecution, cells: int) -> ProgramRun:
@@ -269,12 +251,11 @@ class NotebookSession:
     from there.
     """
 
-    run_cells: Callable[[Sequence[str]], Awaitable[JupyterExecution]]
-    """Runs cells in a new kernel; raises SandboxFault."""
+    run_cells: RunCells
     _cells: list[str] = field(default_factory=list)
 
     async def run(self, program: str) -> ProgramRun:
-        """Run the next cell. Raises SandboxFault; the session is then as it was before."""
+        """Run the next cell."""
         cells = [*self._cells, program]
         execution = await self.run_cells(cells)
         if execution.status is ExecutionStatus.TIME_LIMIT:

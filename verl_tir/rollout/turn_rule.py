@@ -6,9 +6,9 @@ anywhere on the Python path, and a recipe that names it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 from verl_tir.rollout.by_path import find_by_path
 from verl_tir.rollout.code_block import CodeBlock
@@ -27,56 +27,38 @@ class ParsedTurn:
     closed: bool
     """The text holds a complete call, which ends the turn here, with or without code that can be run."""
 
-    @property
-    def boxed(self) -> bool:
-        """Whether a box begins in the text; whether it is the answer, the rule says."""
-        return BOXED in self.text
+
+def as_written(code: str) -> str:
+    """The program to run is the code itself."""
+    return code
 
 
-class TurnRule(Protocol):
-    """The parts in which methods differ; a rule is immutable and shared by all trajectories."""
+@dataclass(frozen=True, slots=True)
+class TurnRule:
+    """The parts in which methods differ. A rule of one's own may be any object that has them; all trajectories share
+    it."""
 
-    @property
-    def stop_strings(self) -> tuple[str, ...]:
-        """Where the engine may stop generating. A hint only: sampling resumes where `parse` finds no end."""
-        ...
-
-    @property
-    def answer_ends(self) -> bool:
-        """Whether `\\boxed{` ends the trajectory in the turn that shows it. Where it does not, only the end of the
-        message or a limit does, and the answer is the last box so far."""
-        ...
-
-    @property
-    def tool_may_answer(self) -> bool:
-        """Whether a box that a program prints, in its full stdout, counts as the model's own."""
-        ...
-
-    @property
-    def frame(self) -> Frame | None:
-        """What stands around an observation's text; None for a tool's message as the chat template writes it."""
-        ...
-
-    @property
-    def tools(self) -> tuple[Mapping[str, Any], ...]:
-        """JSON schemas that the chat template shows in the prompt; empty where the prompt's text explains the tool."""
-        ...
-
-    def parse(self, text: str) -> ParsedTurn:
-        """What a turn's decoded text holds, special tokens included; linear in its length, never raises."""
-        ...
-
-    def program(self, code: str) -> str:
-        """The program that is run for a block of code."""
-        ...
+    parse: Callable[[str], ParsedTurn]
+    """What a turn's decoded text holds, special tokens included; linear in its length, never raises."""
+    stop_strings: tuple[str, ...]
+    """Where the engine may stop generating. A hint only: sampling resumes where `parse` finds no end."""
+    answer_ends: bool = False
+    """Whether `\\boxed{` ends the trajectory in the turn that shows it. Where it does not, only the end of the message
+    or a limit does, and the answer is the last box so far."""
+    tool_may_answer: bool = False
+    """Whether a box that a program prints, in its full stdout, counts as the model's own."""
+    frame: Frame | None = None
+    """What stands around an observation's text; None for a tool's message as the chat template writes it."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """JSON schemas that the chat template shows in the prompt; empty where the prompt's text explains the tool."""
+    program: Callable[[str], str] = as_written
+    """The program that is run for a block of code."""
 
 
 TURN_RULES: Mapping[str, str] = {
     name: f"verl_tir.rollout.turn_rules.{name}:RULE" for name in ("simpletir", "torl", "hermes")
 }
 """Names that stand for a path."""
-
-_MEMBERS = [member for member in vars(TurnRule) if not member.startswith("_")]
 
 
 def resolve_turn_rule(name: str) -> TurnRule:
@@ -86,7 +68,7 @@ def resolve_turn_rule(name: str) -> TurnRule:
         ValueError: there is none; the message says what is allowed, or why the import failed.
     """
     found = find_by_path(name, TURN_RULES)
-    missing = [member for member in _MEMBERS if not hasattr(found, member)]
+    missing = [member.name for member in fields(TurnRule) if not hasattr(found, member.name)]
     if missing or isinstance(found, type):
         lack = f"it lacks {', '.join(missing)}" if missing else "it is a class: name an instance of it"
         raise ValueError(f"{name} is not a turn rule: {lack}")

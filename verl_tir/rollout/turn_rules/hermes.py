@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from verl_tir.rollout.code_block import CodeBlock
-from verl_tir.rollout.turn_rule import ParsedTurn
+from verl_tir.rollout.turn_rule import ParsedTurn, TurnRule
 
 CALL_START, CALL_END = "<tool_call>", "</tool_call>"
 
@@ -29,29 +28,15 @@ CODE_INTERPRETER: Mapping[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Hermes:
-    """A message of the assistant ends at its first call. The answer is the last box that the model itself writes."""
-
-    stop_strings: tuple[str, ...] = (CALL_END,)
-    answer_ends: bool = False
-    tool_may_answer: bool = False
-    frame: None = None
-    tools: tuple[Mapping[str, Any], ...] = (CODE_INTERPRETER,)
-
-    def parse(self, text: str) -> ParsedTurn:
-        """The message up to its first closed call; one that is malformed or names another tool holds no code."""
-        before, closing, _ = text.partition(CALL_END)
-        if not closing:
-            return ParsedTurn(None, text, closed=False)
-        message = before + closing
-        _, opening, body = before.rpartition(CALL_START)
-        code = _code(body) if opening else None
-        return ParsedTurn(None if code is None else CodeBlock(code, len(message)), message, closed=True)
-
-    def program(self, code: str) -> str:
-        """The code as it was written."""
-        return code
+def parse_turn(text: str) -> ParsedTurn:
+    """The message up to its first closed call; one that is malformed or names another tool holds no code."""
+    before, closing, _ = text.partition(CALL_END)
+    if not closing:
+        return ParsedTurn(None, text, closed=False)
+    message = before + closing
+    _, opening, body = before.rpartition(CALL_START)
+    code = _code(body) if opening else None
+    return ParsedTurn(None if code is None else CodeBlock(code, len(message)), message, closed=True)
 
 
 def _code(body: str) -> str | None:
@@ -67,4 +52,5 @@ def _code(body: str) -> str | None:
     return None if any("\ud800" <= letter <= "\udfff" for letter in code) else code
 
 
-RULE = Hermes()
+RULE = TurnRule(parse_turn, (CALL_END,), tools=(CODE_INTERPRETER,))
+"""A message of the assistant ends at its first call. The answer is the last box that the model itself writes."""

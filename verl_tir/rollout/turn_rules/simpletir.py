@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import tokenize
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 from verl_tir.rollout.code_block import STOP_STRINGS, first_code_block
-from verl_tir.rollout.observation import SIMPLETIR_FRAME, Frame
-from verl_tir.rollout.turn_rule import ParsedTurn
+from verl_tir.rollout.observation import SIMPLETIR_FRAME
+from verl_tir.rollout.turn_rule import ParsedTurn, TurnRule
 
 FINAL_ANSWER_PRELUDE = "def final_answer(answer): print('\\\\boxed{' + str(answer) + '}')\n"
 """Prepended to every program: `final_answer(x)` prints `\\boxed{x}` (SimpleTIR's prompt promises it)."""
@@ -81,23 +79,7 @@ def _is_of_a_docstring(word: tokenize.TokenInfo) -> bool:
     return not set(prefix.lower()) & set("bf")
 
 
-@dataclass(frozen=True, slots=True)
-class SimpleTir:
-    """All turns and observations continue one message of the assistant."""
-
-    stop_strings: tuple[str, ...] = STOP_STRINGS
-    answer_ends: bool = True
-    tool_may_answer: bool = True
-    frame: Frame = SIMPLETIR_FRAME
-    tools: tuple[Mapping[str, Any], ...] = ()
-
-    def parse(self, text: str) -> ParsedTurn:
-        """See `parse_turn`."""
-        return parse_turn(text)
-
-    def program(self, code: str) -> str:
-        """See `program_of`."""
-        return program_of(code)
-
-
-RULE = SimpleTir()
+RULE = TurnRule(
+    parse_turn, STOP_STRINGS, answer_ends=True, tool_may_answer=True, frame=SIMPLETIR_FRAME, program=program_of
+)
+"""All turns and observations continue one message of the assistant."""

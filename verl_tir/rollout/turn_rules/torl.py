@@ -7,41 +7,25 @@ complete block of the segment is run, and the observation completes what the mod
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from verl_tir.rollout.code_block import code_blocks
 from verl_tir.rollout.observation import Frame
-from verl_tir.rollout.turn_rule import ParsedTurn
+from verl_tir.rollout.turn_rule import ParsedTurn, TurnRule
 
 REQUEST = "```output"
 FRAME = Frame("\n", "\n```\n")
 _TAGS = frozenset({"python"})
 
 
-@dataclass(frozen=True, slots=True)
-class ToRL:
-    """Turns and observations continue one text. A box ends nothing, and what a program prints is no answer."""
-
-    stop_strings: tuple[str, ...] = (REQUEST,)
-    answer_ends: bool = False
-    tool_may_answer: bool = False
-    frame: Frame = FRAME
-    tools: tuple[Mapping[str, Any], ...] = ()
-
-    def parse(self, text: str) -> ParsedTurn:
-        """The segment up to the first request, and its last ```` ```python ```` block; without a request, no code."""
-        before, request, _ = text.partition(REQUEST)
-        if not request:
-            return ParsedTurn(None, text, closed=False)
-        segment = before + request
-        last = deque(code_blocks(segment, _TAGS), maxlen=1)
-        return ParsedTurn(last[0] if last else None, segment, closed=True)
-
-    def program(self, code: str) -> str:
-        """The code as it was written."""
-        return code
+def parse_turn(text: str) -> ParsedTurn:
+    """The segment up to the first request, and its last ```` ```python ```` block; without a request, no code."""
+    before, request, _ = text.partition(REQUEST)
+    if not request:
+        return ParsedTurn(None, text, closed=False)
+    segment = before + request
+    last = deque(code_blocks(segment, _TAGS), maxlen=1)
+    return ParsedTurn(last[0] if last else None, segment, closed=True)
 
 
-RULE = ToRL()
+RULE = TurnRule(parse_turn, (REQUEST,), frame=FRAME)
+"""Turns and observations continue one text. A box ends nothing, and what a program prints is no answer."""
