@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verl_tir.dump.format import DumpedTrajectory, DumpError, Fate, TokenSpan
+from verl_tir.dump.format import DumpedTrajectory, DumpError, Fate
 from verl_tir.dump.reader import read_dump
 from verl_tir.dump.writer import TrajectoryDump
 from verl_tir.metrics.log_probs import reduce_log_probs
@@ -83,7 +83,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         correct=True,
         ground_truth="5",
         data_source=None,
-        response_mask=(TokenSpan(0, 7), TokenSpan(11, 14)),
+        response_mask=(range(7), range(11, 14)),
         prompt="2 + 3?",
         texts=TEXTS,
         trajectory=ANSWERED,

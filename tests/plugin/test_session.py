@@ -23,9 +23,9 @@ from verl_tir.rollout.session import (
     NotebookSession,
     ReplaySession,
     SessionKind,
+    find_mark,
     last_cell,
     open_session,
-    read_replay,
     replay_program,
 )
 from verl_tir.rollout.turn_rules.simpletir import program_of
@@ -269,8 +269,9 @@ def test_the_first_program_is_sent_as_it_is():
 )
 def test_what_stands_before_the_mark_is_dropped(stdout: str, expected: tuple[str, Sequence[int]] | None):
     """The first mark counts; without one and its line, the new program never began."""
-    seen = read_replay(stdout, "M")
-    assert expected == (None if seen is None else (seen.stdout, seen.failed))
+    seen = find_mark(stdout, "M")
+    failed = () if seen is None or not seen[1] else tuple(map(int, seen[1].split(",")))
+    assert expected == (None if seen is None else (stdout[seen.end() :], failed))
 
 
 def test_sources_are_quoted_whole(capfd):

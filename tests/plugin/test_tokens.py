@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tir_tools.demo.tokenizer import train_tokenizer
+from verl_tir.rollout.generation import Piece
 from verl_tir.rollout.tokens import ResponseTokens, fit_observation, sampled_tokens, token_lengths, tokens_up_to
 from verl_tir.trajectory import TurnText
 
@@ -175,11 +176,9 @@ def test_response_keeps_ids_masks_and_log_probs_in_step() -> None:
 
 @pytest.mark.parametrize("log_probs", [[], [-0.5], [-0.5, -0.5, -0.5]], ids=["none", "fewer", "more"])
 def test_log_probs_that_do_not_match_are_refused(log_probs: list[float]) -> None:
-    """Training on the wrong log-probabilities would be silent, so it raises, and nothing is appended."""
-    tokens = ResponseTokens()
+    """Training on the wrong log-probabilities would be silent, so it raises before anything is appended."""
     with pytest.raises(ValueError, match=rf"2 sampled token ids came with {len(log_probs)} log-probabilities"):
-        tokens.append_model([5, 6], log_probs)
-    assert (tokens.ids, tokens.mask, tokens.log_probs) == ([], [], [])
+        Piece([5, 6], log_probs, aborted=False)
 
 
 LENGTHS = {

@@ -1,8 +1,7 @@
 """The format of the trajectory dump: JSON lines, a file for each step of training and of validation.
 
 `{dump_dir}/{train or val}/{step}.jsonl`, a line per trajectory. A line holds what the sampler made of the trajectory
-and the agent loop's record of it; each of its turns holds its text, the program that ran and the
-observation.
+and the agent loop's record of it; each of its turns holds its text, the program that ran and the observation.
 """
 
 from __future__ import annotations
@@ -40,14 +39,6 @@ class DumpError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class TokenSpan:
-    """Tokens of the response from `start` up to, not including, `end`."""
-
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
 class DumpedTrajectory:
     """One line."""
 
@@ -70,8 +61,8 @@ class DumpedTrajectory:
     """None where it is not known."""
     ground_truth: Any
     """The accepted answer; None where the data set holds none."""
-    response_mask: tuple[TokenSpan, ...]
-    """The tokens that the model sampled; `fate` says whether they are in the loss."""
+    response_mask: tuple[range, ...]
+    """The response's tokens that the model sampled; `fate` says whether they are in the loss."""
     prompt: str
     """The text of the prompt, as the engine was given it."""
     texts: tuple[TurnText, ...]
@@ -121,15 +112,13 @@ def from_line(line: Mapping[str, Any]) -> DumpedTrajectory:
     """Inverse of `to_line`.
 
     Raises:
-        DumpError, KeyError, TypeError, ValueError: the line is not one of this schema.
+        KeyError, TypeError, ValueError: the line is not one of this schema.
     """
-    if line["schema"] != SCHEMA:
-        raise DumpError(f"schema {line['schema']!r} is not {SCHEMA}")
     numbers = [{name: value for name, value in turn.items() if name not in _TEXTS} for turn in line["turns"]]
     return DumpedTrajectory(
         **{name: line[name] for name in _AS_IT_IS},
         fate=Fate(line["fate"]),
-        response_mask=tuple(TokenSpan(*span) for span in line["response_mask"]),
+        response_mask=tuple(range(*span) for span in line["response_mask"]),
         texts=tuple(map(TurnText.from_record, line["turns"])),
         trajectory=Trajectory.from_record({**line, "turns": numbers}),
     )

@@ -57,8 +57,22 @@ class TrajectoryDump:
         fates = dict.fromkeys(plan.train, Fate.TRAIN)
         fates |= dict.fromkeys(plan.mask, Fate.TRAIN if validating else Fate.MASK)
         fates |= dict.fromkeys(plan.drop, Fate.DROP) | {row.key: Fate.EVICTED for row in evicted}
-        head = {"run": self._run, "partition": partition_id, "step": step}
-        lines = (_line(head, row, fates[row.key], reasons or {}) for row in (*batch, *evicted))
+        lines = (
+            to_line(
+                row.record,
+                row.trajectory,
+                run=self._run,
+                partition=partition_id,
+                step=step,
+                key=row.key,
+                fate=fates[row.key],
+                reason=_reason(row, fates[row.key], reasons or {}),
+                reward=row.reward,
+                reward_extra=row.reward_extra,
+                correct=row.correct,
+            )
+            for row in (*batch, *evicted)
+        )
         path = self._folder / partition_id / f"{step:06}.jsonl"
         self._writing = self._writer.submit(self._append, path, lines)
         if validating:
@@ -83,9 +97,11 @@ class TrajectoryDump:
         used = sum(found.st_size for found in sizes.values())
         sizes.pop(path, None)
         oldest_last = sorted(sizes, key=lambda found: sizes[found].st_mtime_ns, reverse=True)
-        with path.open("ab") as file:
-            if file.tell() and not _ends_with_a_line(path):
-                used += file.write(b"\n")
+        with path.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, 2)
+                if file.read() != b"\n":  # the last process to write here was killed in the middle of a line
+                    used += file.write(b"\n")
             for line in lines:
                 # Half a surrogate pair becomes the escape that JSON has for it.
                 text = (json.dumps(line, ensure_ascii=False, default=_plain) + "\n").encode("utf-8", "backslashreplace")
@@ -105,25 +121,13 @@ class TrajectoryDump:
             logger.warning("%s has reached tir.dump_max_mb=%d: %s", self._folder, self._max_bytes // 2**20, what)
 
 
-def _line(head: Mapping[str, Any], row: FinishedRow, fate: Fate, reasons: Mapping[str, str]) -> dict[str, Any]:
-    return to_line(
-        row.record,
-        row.trajectory,
-        **head,
-        key=row.key,
-        fate=fate,
-        reason=None if fate is Fate.TRAIN else reasons.get(row.key) or _reason(row, fate),
-        reward=row.reward,
-        reward_extra=row.reward_extra,
-        correct=row.correct,
-    )
-
-
-def _reason(row: FinishedRow, fate: Fate) -> str | None:
-    """What the trajectory itself says."""
+def _reason(row: FinishedRow, fate: Fate, reasons: Mapping[str, str]) -> str | None:
+    """What the caller knows, else what the trajectory itself says."""
     trajectory = row.trajectory
-    if fate is Fate.EVICTED:
+    if fate is Fate.TRAIN:
         return None
+    if reasons.get(row.key) or fate is Fate.EVICTED:
+        return reasons.get(row.key)
     if fate is Fate.MASK:
         return "void" if trajectory.void else "empty"
     if trajectory.aborted:
@@ -134,10 +138,3 @@ def _reason(row: FinishedRow, fate: Fate) -> str | None:
 def _plain(value: object) -> object:
     """What a data set or a reward function of the user's own may hold, and JSON does not know."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else repr(value)
-
-
-def _ends_with_a_line(path: Path) -> bool:
-    """Whether the last process to write here was not killed in the middle of a line."""
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read() == b"\n"

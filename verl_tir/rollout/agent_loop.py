@@ -95,13 +95,8 @@ class TirAgentLoop(AgentLoopBase):
         self.tir = self.shared.config
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **row: Any) -> AgentLoopOutput:
-        """Roll one trajectory out.
-
-        Args:
-            sampling_params: verl's, for training or validation; they are kept, and the stop strings are added.
-            priority: verl's request priority.
-            row: the data set's row; `raw_prompt` holds the chat messages.
-        """
+        """Roll out one trajectory of a data set's row, whose `raw_prompt` holds the chat messages. verl's sampling
+        parameters are kept, and the stop strings added."""
         prompt_ids = self._prompt_ids(row["raw_prompt"])
         versions = _Versions()
         if len(prompt_ids) > self.rollout_config.prompt_length:

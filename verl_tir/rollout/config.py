@@ -49,7 +49,7 @@ class PromptConfig:
         return ({NO_TEMPLATE: QUESTION} | self.templates)[self.template]
 
     @model_validator(mode="after")
-    def _template_is_there(self) -> PromptConfig:
+    def _template_can_be_used(self) -> PromptConfig:
         names = [*self.templates] + [NO_TEMPLATE] * (NO_TEMPLATE not in self.templates)
         if self.template not in names:
             raise ValueError(
@@ -59,10 +59,6 @@ class PromptConfig:
         for name, text in self.templates.items():
             if text.count(QUESTION) != 1:
                 raise ValueError(f"templates.{name}: the question goes where {QUESTION} stands, which has to be once")
-        return self
-
-    @model_validator(mode="after")
-    def _roles_are_named_once(self) -> PromptConfig:
         if self.chat_template and names_roles(self.text):
             raise ValueError(
                 f"template={self.template} and chat_template=True: the template names user and assistant itself, and a "

@@ -218,16 +218,8 @@ def stop_after(
     """Why the trajectory stops after this turn; None where the next turn begins.
 
     Answers come before limits, so that a trajectory that finished is never called truncated; a turn whose program
-    failed is not void, because the model acted.
-
-    Args:
-        turn: the turn just finished.
-        turns_done: turns finished, this one included.
-        room: tokens left of the response budget after this turn and its observation.
-        tool_seconds: wall time of the programs run so far.
-        observation_fits: whether the observation, if any, was appended.
-        limits: the trajectory's budgets.
-        call_refused: whether the turn called, and no call was left.
+    failed is not void, because the model acted. `turns_done` includes this turn; `room` is the tokens left of the
+    response budget after it and its observation; `tool_seconds` is the wall time of all programs so far.
     """
     # 1. The engine gave the request up.
     if turn.end is TurnEnd.ABORTED:

@@ -185,12 +185,8 @@ def chat_frame(
     """How the tokenizer's own chat template continues from a tool call, through the tool's message, to the next turn.
 
     Read from the rendering of a conversation, whatever the template: from the end of the assistant's text, whose
-    message is not closed yet, to the generation prompt.
-
-    Args:
-        tokenizer: of transformers, with a chat template.
-        tools: the tools' JSON schemas, which the template shows in the prompt.
-        chat_template_kwargs: verl's `data.apply_chat_template_kwargs`.
+    message is not closed yet, to the generation prompt. The arguments are the turn rule's tools and verl's
+    `data.apply_chat_template_kwargs`.
 
     Raises:
         FrameError: the template refuses a tool message, or does not show its content as it is.
@@ -225,10 +221,6 @@ def tokenize_frame(frame: Frame, tokenizer: Any) -> TokenFrame:
     inner_end = spans[1][0][0] if spans[1] else len(frame.after)
     return TokenFrame(
         text=Frame(frame.before[inner_start:], frame.after[:inner_end]),
-        head_ids=_encode(tokenizer, frame.before[:inner_start]),
-        tail_ids=_encode(tokenizer, frame.after[inner_end:]),
+        head_ids=tuple(tokenizer.encode(frame.before[:inner_start], add_special_tokens=False)),
+        tail_ids=tuple(tokenizer.encode(frame.after[inner_end:], add_special_tokens=False)),
     )
-
-
-def _encode(tokenizer: Any, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer.encode(text, add_special_tokens=False)) if text else ()

@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,12 +36,7 @@ from verl_tir.trajectory import Outcome
 
 logger = logging.getLogger(__name__)
 
-_OUTCOMES = {
-    ExecutionStatus.SUCCESS: Outcome.SUCCESS,
-    ExecutionStatus.FAILED: Outcome.FAILED,
-    ExecutionStatus.TIME_LIMIT: Outcome.TIME_LIMIT,
-    ExecutionStatus.MEMORY_LIMIT: Outcome.MEMORY_LIMIT,
-}
+_OUTCOMES = {status: Outcome[status.name] for status in ExecutionStatus}
 
 _QUEUE_SECONDS = 60.0
 """How long a program may wait in a server's queue, beyond its own run time, before the call counts as unanswered."""
@@ -96,89 +91,32 @@ def configured_token(config: SandboxConfig) -> Token | None:
     return None if config.token_env is None else read_token(env=config.token_env)
 
 
-class ResidentServer:
-    """This process's own embedded server, watched so that it is there again soon after it has ended."""
-
-    def __init__(self, resident: ResidentSandbox, endpoint: str, token: str) -> None:
-        self.endpoint = endpoint
-        self.token = token
-        self._resident = resident
-        self._watching: asyncio.Task[None] | None = None
-
-    @classmethod
-    async def start(cls, settings: Mapping[str, Any]) -> ResidentServer:
-        """Start a server with `settings` (fields of ServerConfig). Raises SandboxStartError, a RuntimeError."""
-        # A token of its own: other users of the machine can reach a loopback port too.
-        token = secrets.token_urlsafe(32)
-        resident = ResidentSandbox(ServerConfig(port=0, **settings), token)
-        return cls(resident, await asyncio.to_thread(resident.ensure), token)
-
-    def follow(self, client: SandboxClient) -> None:
-        """Watch the server for as long as this process lives, and tell `client` where it is."""
-        self._watching = asyncio.create_task(self._watch(client))
-
-    async def _watch(self, client: SandboxClient) -> None:
-        while True:
-            await asyncio.sleep(_WATCH_SECONDS)
-            try:
-                endpoint = await asyncio.to_thread(self._resident.ensure)
-            except SandboxStartError as error:  # calls wait for it as long as the client's patience lasts
-                logger.error("the embedded sandbox is gone and does not start again: %s", error)
-                continue
-            if endpoint != self.endpoint:
-                self.endpoint = endpoint
-                client.set_endpoints((endpoint,))
+async def _watch_server(resident: ResidentSandbox, client: SandboxClient) -> None:
+    """Start the embedded server again soon after it has ended, and tell `client` where it is."""
+    while True:
+        await asyncio.sleep(_WATCH_SECONDS)
+        try:
+            endpoint = await asyncio.to_thread(resident.ensure)
+        except SandboxStartError as error:  # calls wait for it as long as the client's patience lasts
+            logger.error("the embedded sandbox is gone and does not start again: %s", error)
+            continue
+        if (endpoint,) != client.endpoints:
+            client.set_endpoints((endpoint,))
 
 
-class RosterFollower:
-    """The fleet as one process sees it."""
-
-    def __init__(self, fleet: ActorHandle, roster: Roster) -> None:
-        self._fleet = fleet
-        self._roster = roster
-        self._following: asyncio.Task[None] | None = None
-
-    @classmethod
-    async def join(cls, settings: Mapping[str, Any]) -> RosterFollower:
-        """Find the job's fleet, or start it with `settings`, and wait until a server runs.
-
-        Raises:
-            RuntimeError: no node could start a server; the message says why for each.
-        """
-        fleet = await asyncio.to_thread(join_fleet, settings)
-        roster: Roster = await fleet.roster.remote()
-        if not roster.endpoints:
-            raise RuntimeError("tir.sandbox.endpoints=ray: no node has a sandbox server: " + "; ".join(roster.problems))
-        logger.info("tir.sandbox.endpoints=ray: programs run at %s", ", ".join(roster.endpoints))
-        return cls(fleet, roster)
-
-    @property
-    def endpoints(self) -> tuple[str, ...]:
-        """Base URLs of the servers that ran at the last look."""
-        return self._roster.endpoints
-
-    @property
-    def token(self) -> str:
-        """The servers' bearer token."""
-        return self._roster.token
-
-    def follow(self, client: SandboxClient) -> None:
-        """Tell `client` of servers that come and go, for as long as this process lives."""
-        self._following = asyncio.create_task(self._follow(client))
-
-    async def _follow(self, client: SandboxClient) -> None:
-        while True:
-            await asyncio.sleep(_FOLLOW_SECONDS)
-            try:
-                roster: Roster = await self._fleet.roster.remote()
-            except RayActorError as error:  # Ray starts it again; until then the servers known are as good as any
-                logger.warning("the sandbox fleet does not answer: %s", error)
-                continue
-            # With none running, the client goes on waiting for those it knows.
-            if roster.endpoints and set(roster.endpoints) != set(client.endpoints):
-                logger.info("sandbox servers: %s", ", ".join(roster.endpoints))
-                client.set_endpoints(roster.endpoints)
-            self._roster = roster
+async def _follow_fleet(fleet: ActorHandle, client: SandboxClient) -> None:
+    """Tell `client` of servers that come and go."""
+    while True:
+        await asyncio.sleep(_FOLLOW_SECONDS)
+        try:
+            roster: Roster = await fleet.roster.remote()
+        except RayActorError as error:  # Ray starts it again; until then the servers known are as good as any
+            logger.warning("the sandbox fleet does not answer: %s", error)
+            continue
+        # With none running, the client goes on waiting for those it knows.
+        if roster.endpoints and set(roster.endpoints) != set(client.endpoints):
+            logger.info("sandbox servers: %s", ", ".join(roster.endpoints))
+            client.set_endpoints(roster.endpoints)
 
 
 @dataclass(slots=True)
@@ -187,8 +125,8 @@ class Sandbox:
 
     client: SandboxClient
     config: SandboxConfig
-    servers: ResidentServer | RosterFollower | None = None
-    """Who looks after the servers, where they are ours."""
+    watch: asyncio.Task[None] | None = None
+    """Looks after the servers for as long as this process lives, where they are ours."""
     _snapshot: dict[str, Any] = field(default_factory=dict)
     _snapshot_until: float = 0.0
 
@@ -197,25 +135,32 @@ class Sandbox:
         """Connect to the configured endpoints, or start servers and connect to those.
 
         Raises:
-            RuntimeError: no server came up; the message says why.
+            RuntimeError: no server came up; the message says why, for Ray's of each node.
             TokenError: the bearer token cannot be read.
         """
         if config.endpoints == RAY:
-            follower = await RosterFollower.join(server_settings(config))
-            client = make_client(config, follower.endpoints, Token(follower.token))
-            await client.open()
-            follower.follow(client)
-            return cls(client, config, follower)
-        if config.endpoints:
+            fleet = await asyncio.to_thread(join_fleet, server_settings(config))
+            roster: Roster = await fleet.roster.remote()
+            if not roster.endpoints:
+                problems = "; ".join(roster.problems)
+                raise RuntimeError(f"tir.sandbox.endpoints=ray: no node has a sandbox server: {problems}")
+            logger.info("tir.sandbox.endpoints=ray: programs run at %s", ", ".join(roster.endpoints))
+            client = make_client(config, roster.endpoints, Token(roster.token))
+            watch = _follow_fleet(fleet, client)
+        elif config.endpoints:
             client = make_client(config, tuple(config.endpoints), configured_token(config))
             await client.open()
             return cls(client, config)
-        server = await ResidentServer.start(server_settings(config))
-        logger.warning("tir.sandbox.endpoints is empty: programs run in an embedded sandbox at %s", server.endpoint)
-        client = make_client(config, (server.endpoint,), Token(server.token))
+        else:
+            # A token of its own: other users of the machine can reach a loopback port too.
+            token = secrets.token_urlsafe(32)
+            resident = ResidentSandbox(ServerConfig(port=0, **server_settings(config)), token)
+            endpoint = await asyncio.to_thread(resident.ensure)
+            logger.warning("tir.sandbox.endpoints is empty: programs run in an embedded sandbox at %s", endpoint)
+            client = make_client(config, (endpoint,), Token(token))
+            watch = _watch_server(resident, client)
         await client.open()
-        server.follow(client)
-        return cls(client, config, server)
+        return cls(client, config, asyncio.create_task(watch))
 
     async def run(self, program: str) -> ProgramRun:
         """Run one program.

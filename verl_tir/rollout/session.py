@@ -123,16 +123,6 @@ run(len(earlier) + 1, newest)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What the output of a driver says."""
-
-    stdout: str
-    """Of the new program."""
-    failed: tuple[int, ...]
-    """Which of the earlier programs failed this time, counted from 1."""
-
-
 def replay_program(earlier: Sequence[str], newest: str, mark: str) -> str:
     """A program that runs `earlier` unheard, writes `mark`, and runs `newest`."""
     return (
@@ -141,13 +131,10 @@ def replay_program(earlier: Sequence[str], newest: str, mark: str) -> str:
     )
 
 
-def read_replay(stdout: str, mark: str) -> Replayed | None:
-    """Take a driver's output apart; None where it ended before the new program began."""
-    _, found, rest = stdout.partition(mark)
-    numbers, newline, shown = rest.partition("\n")
-    if not found or not newline:
-        return None
-    return Replayed(shown, tuple(int(number) for number in numbers.strip("[]").split(",") if number))
+def find_mark(stdout: str, mark: str) -> re.Match[str] | None:
+    """The line of the mark in a driver's output; None where it ended before the new program began. Its group has the
+    numbers of the earlier programs that failed this time, counted from 1."""
+    return re.search(rf"{mark}\[([\d, ]*)\]\n", stdout)
 
 
 @dataclass(slots=True)
@@ -176,11 +163,12 @@ class ReplaySession:
         # Drawn for each call, so that no program can write it.
         mark = f"session {secrets.token_hex(16)} "
         run = await self.run_program(replay_program(self._earlier, program, mark))
-        seen = read_replay(run.stdout, mark)
-        if seen is not None:
-            if seen.failed:
-                logger.warning("%d of %d replayed programs failed this time", len(seen.failed), len(self._earlier))
-            return replace(run, stdout=seen.stdout)
+        found = find_mark(run.stdout, mark)
+        if found is not None:
+            if found[1]:
+                failed = found[1].count(",") + 1
+                logger.warning("%d of %d replayed programs failed this time", failed, len(self._earlier))
+            return replace(run, stdout=run.stdout[found.end() :])
         if run.outcome is Outcome.TIME_LIMIT:
             return replace(run, stdout="", stderr="")
         logger.warning("%d replayed programs ended the process (%s): starting afresh", len(self._earlier), run.outcome)

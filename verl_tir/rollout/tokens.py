@@ -33,13 +33,7 @@ class ResponseTokens:
     """The engine's log-probability of each sampled token; 0.0 at observation tokens, which the mask excludes."""
 
     def append_model(self, ids: Sequence[int], log_probs: Sequence[float]) -> None:
-        """Append sampled tokens.
-
-        Raises:
-            ValueError: as many ids as log-probabilities are needed, or training would use the wrong ones.
-        """
-        if len(ids) != len(log_probs):
-            raise ValueError(f"{len(ids)} sampled token ids came with {len(log_probs)} log-probabilities")
+        """Append sampled tokens; `generation.Piece` has made sure that there is a log-probability for each."""
         self.ids.extend(ids)
         self.mask.extend([1] * len(ids))
         self.log_probs.extend(log_probs)
@@ -110,12 +104,9 @@ def token_lengths(ids: Sequence[int], text: str, decode: Decode) -> list[int]:
 
 def sampled_tokens(ids: Sequence[int], log_probs: Sequence[float], text: str, decode: Decode) -> SampledTokens:
     """The tokens of `text`, the decoding of `ids`, with their log-probabilities as the engine gave them."""
-    return SampledTokens(tuple(token_lengths(ids, text, decode)), tuple(map(_hundredths, log_probs)))
-
-
-def _hundredths(log_prob: float) -> float | None:
     # JSON has no NaN and no infinity; adding 0.0 turns a minus zero into zero.
-    return None if math.isnan(log_prob) else round(max(log_prob, FLOOR), 2) + 0.0
+    hundredths = (None if math.isnan(each) else round(max(each, FLOOR), 2) + 0.0 for each in log_probs)
+    return SampledTokens(tuple(token_lengths(ids, text, decode)), tuple(hundredths))
 
 
 def fit_observation(ids: Sequence[int], max_tokens: int) -> tuple[list[int], bool]:
