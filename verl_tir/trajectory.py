@@ -180,11 +180,7 @@ class TurnText:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> TurnText:
-        """Inverse of `to_record`; other keys are passed over.
-
-        Raises:
-            KeyError, TypeError: the record was not written by `to_record`.
-        """
+        """Inverse of `to_record`; other keys are passed over. Raises KeyError or TypeError for any other record."""
         tokens = record.get("tokens")
         sampled = None if tokens is None else SampledTokens(tuple(tokens["lengths"]), tuple(tokens["log_probs"]))
         return cls(
@@ -233,11 +229,7 @@ class Trajectory:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Trajectory:
-        """Inverse of `to_record`.
-
-        Raises:
-            KeyError, TypeError, ValueError: the record was not written by `to_record` of this version.
-        """
+        """Inverse of `to_record` of this version. Raises KeyError, TypeError or ValueError for any other record."""
         turns = tuple(
             Turn(
                 **{

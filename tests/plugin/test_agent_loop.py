@@ -1,6 +1,5 @@
 """The agent loop between a faked server of verl's and a faked sandbox: what it hands on."""
 
-import asyncio
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -64,7 +63,7 @@ def _shared() -> Iterator[None]:
     TirAgentLoop._shared = before
 
 
-def _roll_out(tir: dict[str, Any], sampling: dict[str, Any]) -> tuple[AgentLoopOutput, Server, Sandbox]:
+async def _roll_out(tir: dict[str, Any], sampling: dict[str, Any]) -> tuple[AgentLoopOutput, Server, Sandbox]:
     rollout = {"prompt_length": 2048, "response_length": 1000, "calculate_log_probs": False}
     config = OmegaConf.create({"tir": {"recipe": "test", **tir}, "data": {}, "actor_rollout_ref": {"rollout": rollout}})
     tokenizer = train_tokenizer(seed=0)
@@ -73,26 +72,24 @@ def _roll_out(tir: dict[str, Any], sampling: dict[str, Any]) -> tuple[AgentLoopO
     async def the_sandbox() -> Sandbox:
         return sandbox
 
-    async def run() -> AgentLoopOutput:
-        loop = TirAgentLoop(
-            trainer_config=DictConfigWrap(config),
-            server_manager=server,
-            tokenizer=tokenizer,
-            processor=None,
-            dataset_cls=RLHFDataset,
-            data_config=DictConfigWrap(config.data),
-            hf_model_type="qwen2",
-        )
-        loop.shared.sandbox = the_sandbox
-        return await loop.run(dict(sampling), raw_prompt=[{"role": "user", "content": "What is 1?"}])
-
-    return asyncio.run(run()), server, sandbox
+    loop = TirAgentLoop(
+        trainer_config=DictConfigWrap(config),
+        server_manager=server,
+        tokenizer=tokenizer,
+        processor=None,
+        dataset_cls=RLHFDataset,
+        data_config=DictConfigWrap(config.data),
+        hf_model_type="qwen2",
+    )
+    loop.shared.sandbox = the_sandbox
+    output = await loop.run(dict(sampling), raw_prompt=[{"role": "user", "content": "What is 1?"}])
+    return output, server, sandbox
 
 
 @pytest.mark.parametrize("sampling", [TRAINING, VALIDATION], ids=["training", "validation"])
-def test_sampling_parameters_are_verls(sampling: dict[str, Any]) -> None:
+async def test_sampling_parameters_are_verls(sampling: dict[str, Any]) -> None:
     """Those of training and those of validation reach the engine in every turn; only stops and limits are added."""
-    output, server, _ = _roll_out({}, sampling)
+    output, server, _ = await _roll_out({}, sampling)
     assert output.extra_fields["tir"]["answer"] == "1"
     assert len(server.asked) == 3
     for request in server.asked:
@@ -101,9 +98,9 @@ def test_sampling_parameters_are_verls(sampling: dict[str, Any]) -> None:
         assert added == {"stop", "include_stop_str_in_output", "skip_special_tokens", "max_tokens"}
 
 
-def test_all_turns_of_a_trajectory_go_to_one_server_and_go_on_from_its_tokens() -> None:
+async def test_all_turns_of_a_trajectory_go_to_one_server_and_go_on_from_its_tokens() -> None:
     """One request id, for the server that has the prefix cached; each context is the last one with what followed."""
-    output, server, _ = _roll_out({}, TRAINING)
+    output, server, _ = await _roll_out({}, TRAINING)
     assert len({request["request_id"] for request in server.asked}) == 1
     contexts = [request["prompt_ids"] for request in server.asked]
     for before, after in itertools.pairwise(contexts):
@@ -113,9 +110,9 @@ def test_all_turns_of_a_trajectory_go_to_one_server_and_go_on_from_its_tokens() 
 
 
 @pytest.mark.parametrize("session", ["none", "replay", "jupyter"])
-def test_the_session_is_that_of_the_settings(session: str) -> None:
+async def test_the_session_is_that_of_the_settings(session: str) -> None:
     """Each trajectory's programs run in a session of the configured kind."""
-    output, _, sandbox = _roll_out({"sandbox": {"session": session}}, TRAINING)
+    output, _, sandbox = await _roll_out({"sandbox": {"session": session}}, TRAINING)
     assert output.num_turns == 6
     runs = sandbox.cells if session == "jupyter" else sandbox.programs
     # No mark of a replay comes from this sandbox, so a replay is followed by the program alone.

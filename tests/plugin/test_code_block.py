@@ -7,8 +7,14 @@ from guard import guarded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_tir.rollout.code_block import STOP_STRINGS, CodeBlock, first_code_block
+from verl_tir.rollout.code_block import STOP_STRINGS, CodeBlock, code_blocks
 from verl_tir.rollout.turn_rule import resolve_turn_rule
+
+
+def first_code_block(text: str) -> CodeBlock | None:
+    """The one that SimpleTIR runs."""
+    return next(code_blocks(text), None)
+
 
 # id: text, the code in it, what of the text is kept
 BLOCKS = {

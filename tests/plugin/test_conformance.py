@@ -1,6 +1,5 @@
 """Our turns beside those of SimpleTIR's and ToRL's own code: every difference is a listed one, and shows."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ def _check_listed(differences: Sequence[Difference], file: str) -> None:
     assert listed - rows == set(), "listed differences that are none"
 
 
-def _run(
+async def _run(
     rule: TurnRule,
     settings: ObservationSettings,
     texts: Sequence[str],
@@ -82,7 +81,7 @@ def _run(
         return run
 
     tools = Tools(generate, run_program, lambda text: [*map(ord, text)], _decode, frozenset({END}))
-    return asyncio.run(converse(tools, limits, settings, rule)), programs
+    return await converse(tools, limits, settings, rule), programs
 
 
 def _decode(ids: Sequence[int]) -> str:
@@ -160,7 +159,7 @@ RESULTS = {
 DECIDED = ("code", "observation", "ended", "void", "answer")
 
 
-def _simpletir(
+async def _simpletir(
     name: str, text: str, result: Run | None, fields: Sequence[str] = DECIDED, room: int | None = None
 ) -> list[Difference]:
     """Where our decision differs on a turn whose program gives `result`; None for a sandbox that is away."""
@@ -170,7 +169,7 @@ def _simpletir(
         failed = Outcome.FAILED if result.stderr else Outcome.TIME_LIMIT
         run = ProgramRun(Outcome.SUCCESS if result.success else failed, result.stdout, result.stderr, None)
     budget = 100_000 if room is None else len(text) + room
-    conversation, programs = _run(
+    conversation, programs = await _run(
         simpletir.RULE,
         ObservationSettings(REFERENCE, 512, 10_000),
         [text, "\\boxed{0}"],
@@ -191,7 +190,7 @@ def _simpletir(
     return [Difference(name, field, their, our) for field, their, our in pairs if their != our]
 
 
-def _of_tokens() -> list[Difference]:
+async def _of_tokens() -> list[Difference]:
     """Where what is trained differs from what was sampled; a turn of two tokens that a tokenizer would write as one."""
     sampled = ["```py\npri", "nt(5)\n```"]
     canonical = ["```py\n", "print", "(5)\n```"]
@@ -208,8 +207,8 @@ def _of_tokens() -> list[Difference]:
 
     tools = Tools(generate, run_program, lambda text: [], decode, frozenset())
     settings = ObservationSettings(REFERENCE, 512, 256)
-    tokens = asyncio.run(converse(tools, TrajectoryLimits(1, 99, 99, None), settings, simpletir.RULE)).tokens
-    ended, _ = _run(simpletir.RULE, settings, ["So \\boxed{5}"], [], TrajectoryLimits(1, 99, 99, None))
+    tokens = (await converse(tools, TrajectoryLimits(1, 99, 99, None), settings, simpletir.RULE)).tokens
+    ended, _ = await _run(simpletir.RULE, settings, ["So \\boxed{5}"], [], TrajectoryLimits(1, 99, 99, None))
     return [
         Difference("split word", "trained tokens", canonical, [words[token] for token in tokens.ids]),
         # With the end of message as padding, as is common.
@@ -217,32 +216,34 @@ def _of_tokens() -> list[Difference]:
     ]
 
 
-def _simpletir_differences() -> list[Difference]:
+async def _simpletir_differences() -> list[Difference]:
     """Every turn with one result, every result behind one turn, and what takes more than a turn."""
     found = [
         difference
         for name, text in TURNS.items()
-        for difference in _simpletir(f"turn: {name}", text, RESULTS["output"])
+        for difference in await _simpletir(f"turn: {name}", text, RESULTS["output"])
     ]
     for name, result in RESULTS.items():
-        found += _simpletir(f"result: {name}", f"{PROGRAM}", result)
-    found += _simpletir("turn: blank lines before the block", TURNS["blank lines before the block"], Run(), ["context"])
+        found += await _simpletir(f"result: {name}", f"{PROGRAM}", result)
+    found += await _simpletir(
+        "turn: blank lines before the block", TURNS["blank lines before the block"], Run(), ["context"]
+    )
     both = TURNS["box before the block"], RESULTS["box on standard error"]
-    found += _simpletir("box in the turn, another on standard error", *both)
-    found += _simpletir("outage: refused", PROGRAM, None)
-    found += _simpletir("outage: late", PROGRAM, None)
-    found += _simpletir("overflow", PROGRAM, Run("5\n" * 40), room=50)
-    return found + _of_tokens()
+    found += await _simpletir("box in the turn, another on standard error", *both)
+    found += await _simpletir("outage: refused", PROGRAM, None)
+    found += await _simpletir("outage: late", PROGRAM, None)
+    found += await _simpletir("overflow", PROGRAM, Run("5\n" * 40), room=50)
+    return found + await _of_tokens()
 
 
-def test_simpletirs_turns_differ_only_where_listed() -> None:
+async def test_simpletirs_turns_differ_only_where_listed() -> None:
     """Code run, observation, end, void turn and answer are the reference's, but for its faults; each of those shows."""
-    _check_listed(_simpletir_differences(), "simpletir-differences.md")
+    _check_listed(await _simpletir_differences(), "simpletir-differences.md")
 
 
-def test_turns_and_results_that_agree_agree_together() -> None:
+async def test_turns_and_results_that_agree_agree_together() -> None:
     """Every turn with every result: where neither differs by itself, the two together do not."""
-    differing = {difference.case for difference in _simpletir_differences()}
+    differing = {difference.case for difference in await _simpletir_differences()}
     turns = {name: text for name, text in TURNS.items() if f"turn: {name}" not in differing}
     results = {name: result for name, result in RESULTS.items() if f"result: {name}" not in differing}
     assert (len(turns), len(results)) == (19, 13)
@@ -250,16 +251,18 @@ def test_turns_and_results_that_agree_agree_together() -> None:
         for result, run in results.items():
             # What is scored with a box on standard error is listed.
             fields = [field for field in DECIDED if field != "answer" or result != "box on standard error"]
-            assert _simpletir(f"{turn}, {result}", text, run, fields) == []
+            assert await _simpletir(f"{turn}, {result}", text, run, fields) == []
 
 
-def test_the_warning_that_hides_the_result_is_a_choice() -> None:
+async def test_the_warning_that_hides_the_result_is_a_choice() -> None:
     """Under `result` the model is shown the output; `reference` is there for the published numbers."""
     texts = []
     for rule in RESULT, REFERENCE:
         run = ProgramRun(Outcome.SUCCESS, "5\n", "Warning: old\n", 0)
         settings = ObservationSettings(rule, 512, 256)
-        texts += _parts(_run(simpletir.RULE, settings, [PROGRAM], [run], TrajectoryLimits(1, 999, 999, None))[0])[1]
+        limits = TrajectoryLimits(1, 999, 999, None)
+        conversation, _ = await _run(simpletir.RULE, settings, [PROGRAM], [run], limits)
+        texts += _parts(conversation)[1]
     assert texts == ["\nCode execution result: 5\n\n", "\nCode execution result: Warning: old\n"]
 
 
@@ -286,7 +289,7 @@ TRAJECTORIES = {
 }
 
 
-def _torl_differences() -> list[Difference]:
+async def _torl_differences() -> list[Difference]:
     found = []
     for name, (calls, segments, results) in TRAJECTORIES.items():
         theirs = reference_torl.decide(segments, results, calls)
@@ -297,7 +300,7 @@ def _torl_differences() -> list[Difference]:
         ]
         settings = ObservationSettings(TORL, 256, 10_000, TokenFrame(torl.RULE.frame))
         limits = TrajectoryLimits(None, 100_000, 100_000, None, max_tool_calls=calls)
-        conversation, programs = _run(torl.RULE, settings, segments, runs, limits)
+        conversation, programs = await _run(torl.RULE, settings, segments, runs, limits)
         # Raises where the mask is not that of the model's turns.
         trained, observations = _parts(conversation)
         ours = {"codes": programs, "observations": observations, "trained": trained, "mask": "exact"}
@@ -334,16 +337,16 @@ def _placeholder() -> Difference:
     raise AssertionError("a placeholder was accepted")
 
 
-def test_torls_trajectories_differ_only_where_listed() -> None:
+async def test_torls_trajectories_differ_only_where_listed() -> None:
     """Code run, observations, loss mask and score are the reference's, but for its faults; each of those shows."""
-    found = [*_torl_differences(), *asyncio.run(_scores()), _placeholder()]
+    found = [*await _torl_differences(), *await _scores(), _placeholder()]
     _check_listed(found, "torl-differences.md")
 
 
-def test_an_invented_output_is_counted() -> None:
+async def test_an_invented_output_is_counted() -> None:
     """The trajectory stops where the model asks for more, and says so."""
     settings = ObservationSettings(TORL, 256, 2048, TokenFrame(torl.RULE.frame))
-    conversation, _ = _run(
+    conversation, _ = await _run(
         torl.RULE, settings, [f"{ASK}\n7"], [], TrajectoryLimits(None, 999, 999, None, max_tool_calls=0)
     )
     assert conversation.trajectory.stop_reason is StopReason.CALL_BUDGET

@@ -1,6 +1,5 @@
 """Programs with a memory: what the later ones find, and what the model is shown, over the real embedded server."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -42,31 +41,27 @@ def endpoint():
         yield sandbox.endpoint
 
 
-def run_all(endpoint: str, kind: SessionKind, *programs: str) -> list[ProgramRun]:
+async def run_all(endpoint: str, kind: SessionKind, *programs: str) -> list[ProgramRun]:
     """The runs of one trajectory's programs."""
     config = SandboxConfig(endpoints=(endpoint,), run_timeout=SECONDS, session=kind)
-
-    async def run() -> list[ProgramRun]:
-        async with SandboxClient([endpoint]) as client:
-            sandbox = Sandbox(client, config)
-            run = open_session(kind, sandbox.run, sandbox.run_cells)
-            return [await run(program) for program in programs]
-
-    return asyncio.run(run())
+    async with SandboxClient([endpoint]) as client:
+        sandbox = Sandbox(client, config)
+        run = open_session(kind, sandbox.run, sandbox.run_cells)
+        return [await run(program) for program in programs]
 
 
-def test_without_a_session_nothing_is_kept(endpoint):
+async def test_without_a_session_nothing_is_kept(endpoint):
     """The default: SimpleTIR's fresh process for each program."""
     assert TirConfig("simpletir").sandbox.session is SessionKind.NONE
-    first, second = run_all(endpoint, SessionKind.NONE, "n = 4", "print(n)")
+    first, second = await run_all(endpoint, SessionKind.NONE, "n = 4", "print(n)")
     assert (first.outcome, second.outcome) == (Outcome.SUCCESS, Outcome.FAILED)
     assert second.stderr.rstrip().endswith("NameError: name 'n' is not defined")
 
 
 @pytest.mark.parametrize("kind", REMEMBERING)
-def test_names_imports_and_changes_are_kept_and_old_output_is_not(endpoint, kind):
+async def test_names_imports_and_changes_are_kept_and_old_output_is_not(endpoint, kind):
     """Each program finds what all before it left, and shows what it prints itself, whatever those print."""
-    runs = run_all(
+    runs = await run_all(
         endpoint,
         kind,
         "import math, sys\nn = 4\nprint('one', flush=True)\nprint('err', file=sys.stderr)",
@@ -80,7 +75,7 @@ def test_names_imports_and_changes_are_kept_and_old_output_is_not(endpoint, kind
     assert [(run.stdout, run.stderr) for run in runs[2:]] == [("3.0\n", ""), ("5\n", "")]
 
 
-def test_the_model_is_shown_the_same_error_as_without_a_session(endpoint):
+async def test_the_model_is_shown_the_same_error_as_without_a_session(endpoint):
     """The last line on stderr is the exception's, for errors of every kind; a notebook leaves its module out."""
     programs = [
         "1 / 0",
@@ -89,18 +84,18 @@ def test_the_model_is_shown_the_same_error_as_without_a_session(endpoint):
         "def f():\n    return g()\nf()",
         "import json\njson.loads('')",
     ]
-    plain = run_all(endpoint, SessionKind.NONE, *programs)
-    replayed = run_all(endpoint, SessionKind.REPLAY, "a = 1", *programs)[1:]
-    cells = run_all(endpoint, SessionKind.JUPYTER, "a = 1", *programs)[1:]
+    plain = await run_all(endpoint, SessionKind.NONE, *programs)
+    replayed = (await run_all(endpoint, SessionKind.REPLAY, "a = 1", *programs))[1:]
+    cells = (await run_all(endpoint, SessionKind.JUPYTER, "a = 1", *programs))[1:]
     for rule in OBSERVATIONS:
         texts = [[observe(run, rule, 512).text for run in runs] for runs in (plain, replayed, cells)]
         assert texts[0] == texts[1]
         assert texts[2] == [text.replace("json.decoder.", "") for text in texts[0]]
 
 
-def test_a_replayed_programs_traceback_is_its_own(endpoint):
+async def test_a_replayed_programs_traceback_is_its_own(endpoint):
     """Lines are counted within the program, its own frames are there, and none of the driver's."""
-    run = run_all(endpoint, SessionKind.REPLAY, "def f(n):\n    return 1 / n", "a = 1\nf(0)")[1]
+    run = (await run_all(endpoint, SessionKind.REPLAY, "def f(n):\n    return 1 / n", "a = 1\nf(0)"))[1]
     assert run.stderr.splitlines()[:3] == [
         "Traceback (most recent call last):",
         '  File "<program 2>", line 2, in <module>',
@@ -110,20 +105,20 @@ def test_a_replayed_programs_traceback_is_its_own(endpoint):
 
 
 @pytest.mark.parametrize("kind", REMEMBERING)
-def test_final_answer_and_future_imports_stay_right(endpoint, kind):
+async def test_final_answer_and_future_imports_stay_right(endpoint, kind):
     """Every program has its own `final_answer`, and its own future imports come first."""
     future = "from __future__ import annotations\ndef f(x: Undefined): return x\nfinal_answer(f(6))"
-    runs = run_all(
+    runs = await run_all(
         endpoint, kind, *map(program_of, ["final_answer(5)", future, "final_answer = None", "final_answer(7)"])
     )
     assert [run.stdout for run in runs] == ["\\boxed{5}\n", "\\boxed{6}\n", "", "\\boxed{7}\n"]
 
 
-def test_only_programs_that_succeeded_are_replayed(endpoint):
+async def test_only_programs_that_succeeded_are_replayed(endpoint):
     """What a failed one did before its error is gone; a notebook keeps it."""
     programs = ("n = 1", "n = 2\n1 / 0", "print(n)")
-    assert run_all(endpoint, SessionKind.REPLAY, *programs)[2].stdout == "1\n"
-    assert run_all(endpoint, SessionKind.JUPYTER, *programs)[2].stdout == "2\n"
+    assert (await run_all(endpoint, SessionKind.REPLAY, *programs))[2].stdout == "1\n"
+    assert (await run_all(endpoint, SessionKind.JUPYTER, *programs))[2].stdout == "2\n"
 
 
 # Each succeeds, and makes trouble for what runs after it in the same process.
@@ -144,9 +139,9 @@ TROUBLE = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE)
-def test_an_earlier_program_cannot_hide_a_later_ones_output(endpoint, trouble):
+async def test_an_earlier_program_cannot_hide_a_later_ones_output(endpoint, trouble):
     """Whatever a replayed program does to its process, the new one runs once and is shown."""
-    first, *later = run_all(
+    first, *later = await run_all(
         endpoint, SessionKind.REPLAY, trouble, "print('new')", "import os\nos.write(1, b'raw')", "1/0"
     )
     assert first.outcome is Outcome.SUCCESS
@@ -154,29 +149,31 @@ def test_an_earlier_program_cannot_hide_a_later_ones_output(endpoint, trouble):
     assert later[2].stderr.endswith("ZeroDivisionError: division by zero\n")
 
 
-def test_a_program_that_fails_when_it_is_replayed_is_counted(endpoint, caplog):
+async def test_a_program_that_fails_when_it_is_replayed_is_counted(endpoint, caplog):
     """Its error is not the new program's: what it did until then stays, and the log says so."""
     unlucky = "import os\nn = 1\nif os.path.samestat(os.fstat(1), os.stat('/dev/null')): raise ValueError\nn = 2"
     with caplog.at_level(logging.WARNING, logger="verl_tir.rollout.session"):
-        runs = run_all(endpoint, SessionKind.REPLAY, "m = 0", unlucky, "print(n)", "print(n + m)")
+        runs = await run_all(endpoint, SessionKind.REPLAY, "m = 0", unlucky, "print(n)", "print(n + m)")
     assert [(run.outcome, run.stdout, run.stderr) for run in runs[2:]] == [(Outcome.SUCCESS, "1\n", "")] * 2
     assert caplog.messages == [f"1 of {earlier} replayed programs failed this time" for earlier in (2, 3)]
 
 
-def test_the_time_limit_is_that_of_all_programs(endpoint):
+async def test_the_time_limit_is_that_of_all_programs(endpoint):
     """Earlier programs use the new one's time up; it is told of a timeout and shown none of their output."""
     slow = f"import time\nprint('slow', flush=True)\ntime.sleep({SECONDS * 0.6})"
     for kind in REMEMBERING:
-        first, second, third = run_all(endpoint, kind, slow, f"{slow}\nprint('never')", "print('quick')")
+        first, second, third = await run_all(endpoint, kind, slow, f"{slow}\nprint('never')", "print('quick')")
         assert (first.outcome, second.outcome) == (Outcome.SUCCESS, Outcome.TIME_LIMIT)
         assert "never" not in second.stdout
         # The one that was late is not run again.
         assert (third.outcome, third.stdout) == (Outcome.SUCCESS, "quick\n")
 
 
-def test_a_notebook_shows_the_last_expressions_value(endpoint):
+async def test_a_notebook_shows_the_last_expressions_value(endpoint):
     """As a notebook does; statements and `;` show nothing, and what was printed comes first."""
-    runs = run_all(endpoint, SessionKind.JUPYTER, "n = 2", "print('p', end='')\nn + 1", "n;", "'a\\nb'", "print('q')")
+    runs = await run_all(
+        endpoint, SessionKind.JUPYTER, "n = 2", "print('p', end='')\nn + 1", "n;", "'a\\nb'", "print('q')"
+    )
     assert [run.stdout for run in runs] == ["", "p\n3\n", "", "'a\\nb'\n", "q\n"]
 
 
@@ -189,15 +186,15 @@ def test_a_notebook_shows_the_last_expressions_value(endpoint):
         ("while True: pass", Outcome.TIME_LIMIT, None),
     ],
 )
-def test_a_cells_outcome(endpoint, program, outcome, return_code):
+async def test_a_cells_outcome(endpoint, program, outcome, return_code):
     """A cell ends as a program would."""
-    run = run_all(endpoint, SessionKind.JUPYTER, "a = 1", program)[1]
+    run = (await run_all(endpoint, SessionKind.JUPYTER, "a = 1", program))[1]
     assert (run.outcome, run.return_code) == (outcome, return_code)
 
 
-def test_a_notebook_whose_cells_end_the_kernel_starts_afresh(endpoint, caplog):
+async def test_a_notebook_whose_cells_end_the_kernel_starts_afresh(endpoint, caplog):
     """The new cell runs all the same, and the session goes on from it."""
-    _, second, third = run_all(
+    _, second, third = await run_all(
         endpoint, SessionKind.JUPYTER, "a = 1\nimport os\nos._exit(0)", "b = 2\nprint('a' in globals())", "b"
     )
     assert (second.stdout, third.stdout) == ("False\n", "2\n")
@@ -228,7 +225,7 @@ def _cells(*cells: CellExecution, status: ExecutionStatus = ExecutionStatus.SUCC
 EMPTY = CellExecution("", "", (), ())
 
 
-def test_a_fault_leaves_the_session_as_it_was():
+async def test_a_fault_leaves_the_session_as_it_was():
     """A program that the service lost is not replayed: nobody knows what it did."""
     fault = SandboxUnreachable("refused", endpoint="http://sandbox:1")
     done = ProgramRun(Outcome.SUCCESS, "", "", 0)
@@ -240,19 +237,19 @@ def test_a_fault_leaves_the_session_as_it_was():
         await session.run("c = 3")
 
     programs = _Recorder(done, fault, done, done)
-    asyncio.run(faulty(ReplaySession(programs)))
+    await faulty(ReplaySession(programs))
     assert programs.asked[0] == "a = 1"
     assert "a = 1" in programs.asked[2]
     assert "b = 2" not in programs.asked[2]
     cells = _Recorder(_cells(EMPTY), fault, _cells(EMPTY, EMPTY))
-    asyncio.run(faulty(NotebookSession(cells)))
+    await faulty(NotebookSession(cells))
     assert cells.asked == [["a = 1"], ["a = 1", "b = 2"], ["a = 1", "c = 3"]]
 
 
-def test_the_first_program_is_sent_as_it_is():
+async def test_the_first_program_is_sent_as_it_is():
     """A trajectory of one program costs and means what it does without a session."""
     programs = _Recorder(ProgramRun(Outcome.SUCCESS, "session \n", "", 0))
-    run = asyncio.run(ReplaySession(programs).run("print('session ')"))
+    run = await ReplaySession(programs).run("print('session ')")
     assert (programs.asked, run.stdout) == (["print('session ')"], "session \n")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tir_tools.demo.formats import CALLS, MarkedSpan, Transcript
 from tir_tools.demo.tasks.data import distinct
 from tir_tools.demo.tasks.kinds import DemoProgram
-from verl_tir.rollout.observation import PREFIX, SUFFIX, TIMEOUT_TEXT
+from verl_tir.rollout.observation import SIMPLETIR_FRAME, TIMEOUT_TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _transcript(problem: Problem, *parts: str, ends: bool = True) -> Transcript:
 
 
 def _observation(text: str) -> str:
-    return f"{PREFIX}{text}{SUFFIX}"
+    return f"{SIMPLETIR_FRAME.before}{text}{SIMPLETIR_FRAME.after}"
 
 
 def _good(problem: Problem, rng: random.Random) -> Transcript:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from verl_tir.rollout.observation import OBSERVATION_RULES, PREFIX, SUFFIX, resolve_observation_rule
+from verl_tir.rollout.observation import OBSERVATION_RULES, SIMPLETIR_FRAME, resolve_observation_rule
 
 RESULT, REFERENCE, TORL = OBSERVATIONS = [resolve_observation_rule(name) for name in OBSERVATION_RULES]
 
@@ -20,6 +20,6 @@ def check_observations(dump: list[dict[str, Any]]) -> int:
             program = _PROGRAM.search(turn["text"])
             # With more fences, the block that was run began before.
             if turn["observation"] and program and turn["text"].count("```") == 2:
-                assert turn["observation"] == f"{PREFIX}{eval(program[1])}\n{SUFFIX}"
+                assert turn["observation"] == f"{SIMPLETIR_FRAME.before}{eval(program[1])}\n{SIMPLETIR_FRAME.after}"
                 checked += 1
     return checked

@@ -109,11 +109,7 @@ def to_line(record: Mapping[str, Any], trajectory: Trajectory, **sampled: Any) -
 
 
 def from_line(line: Mapping[str, Any]) -> DumpedTrajectory:
-    """Inverse of `to_line`.
-
-    Raises:
-        KeyError, TypeError, ValueError: the line is not one of this schema.
-    """
+    """Inverse of `to_line`. Raises KeyError, TypeError or ValueError for a line that is not one of this schema."""
     numbers = [{name: value for name, value in turn.items() if name not in _TEXTS} for turn in line["turns"]]
     return DumpedTrajectory(
         **{name: line[name] for name in _AS_IT_IS},

@@ -118,7 +118,5 @@ def _program_in(text: str) -> str:
     if hermes.CALL_START in text:
         block = hermes.RULE.parse(text).block
         return "" if block is None else block.code
-    found = ""
-    for block in code_blocks(text):
-        found = block.code
-    return found
+    blocks = list(code_blocks(text))
+    return blocks[-1].code if blocks else ""

@@ -32,8 +32,6 @@ from verl_tir.trajectory import StopReason, Trajectory
 
 logger = logging.getLogger(__name__)
 
-AGENT_LOOP_NAME = "tir"
-
 
 @dataclass(slots=True)
 class _Versions:
@@ -81,7 +79,7 @@ def _check_frame_fits(frame: TokenFrame, max_tokens: int, tokenizer: Any) -> Non
         )
 
 
-@register(AGENT_LOOP_NAME)
+@register("tir")
 class TirAgentLoop(AgentLoopBase):
     """Multi-turn tool-integrated reasoning: every trajectory runs on its own and waits for no other."""
 

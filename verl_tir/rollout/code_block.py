@@ -41,11 +41,6 @@ class CodeBlock:
     """Offset just past the closing fence's backticks; what follows never reaches the context or the loss."""
 
 
-def first_code_block(text: str) -> CodeBlock | None:
-    """Return the first complete Python block of `text`, or None."""
-    return next(code_blocks(text), None)
-
-
 def code_blocks(text: str, tags: Collection[str] = PYTHON_TAGS) -> Iterator[CodeBlock]:
     """Yield the complete blocks of `text` whose tag is one of `tags`, in their order.
 

@@ -35,18 +35,14 @@ class OnVoidTurn(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrajectoryLimits:
-    """The budgets of one trajectory."""
+    """The budgets of one trajectory: those that `rollout.config.RolloutConfig` describes, and the response's."""
 
     max_turns: int | None
-    """Generations; None for no limit but the others."""
     max_turn_tokens: int
-    """Sampled tokens per turn."""
     max_response_tokens: int
     """Sampled and observation tokens of the whole response."""
     max_tool_seconds: float | None
-    """Wall time of all programs of the trajectory; None for no limit."""
     max_tool_calls: int | None = None
-    """Programs that are run; None for no limit."""
     on_void_turn: OnVoidTurn = OnVoidTurn.STOP
 
 

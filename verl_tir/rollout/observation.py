@@ -44,9 +44,7 @@ class Frame:
     after: str
 
 
-PREFIX = "\nCode execution result: "
-SUFFIX = "\n"
-SIMPLETIR_FRAME = Frame(PREFIX, SUFFIX)
+SIMPLETIR_FRAME = Frame("\nCode execution result: ", "\n")
 """`\\nCode execution result: {text}\\n` (SimpleTIR, appendix "prompt template")."""
 
 

@@ -163,28 +163,15 @@ class Sandbox:
         return cls(client, config, asyncio.create_task(watch))
 
     async def run(self, program: str) -> ProgramRun:
-        """Run one program.
-
-        Raises:
-            SandboxFault: the service failed after all retries; never raised for what the program did.
-        """
+        """Run one program. Raises SandboxFault when the service failed after all retries, never for the program."""
         execution: Execution = await self.client.run_code(
             program, run_timeout=self.config.run_timeout, memory_limit_mb=self.config.memory_limit_mb
         )
-        return ProgramRun(
-            outcome=_OUTCOMES[execution.status],
-            stdout=execution.stdout,
-            stderr=execution.stderr,
-            return_code=execution.return_code,
-            call=sandbox_call(execution),
-        )
+        outcome, call = _OUTCOMES[execution.status], sandbox_call(execution)
+        return ProgramRun(outcome, execution.stdout, execution.stderr, execution.return_code, call)
 
     async def run_cells(self, cells: Sequence[str]) -> JupyterExecution:
-        """Run cells in a new kernel, all together for as long as one program may run.
-
-        Raises:
-            SandboxFault: as `run`.
-        """
+        """Run cells in a new kernel, all together for as long as one program may run. Raises SandboxFault, as `run`."""
         seconds = self.config.run_timeout
         return await self.client.run_jupyter(cells, cell_timeout=seconds, total_timeout=seconds)
 

@@ -6,7 +6,7 @@ import io
 import tokenize
 from collections.abc import Iterator
 
-from verl_tir.rollout.code_block import STOP_STRINGS, first_code_block
+from verl_tir.rollout.code_block import STOP_STRINGS, code_blocks
 from verl_tir.rollout.observation import SIMPLETIR_FRAME
 from verl_tir.rollout.turn_rule import ParsedTurn, TurnRule
 
@@ -16,7 +16,7 @@ FINAL_ANSWER_PRELUDE = "def final_answer(answer): print('\\\\boxed{' + str(answe
 
 def parse_turn(text: str) -> ParsedTurn:
     """Parse a turn's decoded text; parsing the resulting `text` again gives the same block."""
-    block = first_code_block(text)
+    block = next(code_blocks(text), None)
     return ParsedTurn(block, text if block is None else text[: block.end], closed=block is not None)
 
 
