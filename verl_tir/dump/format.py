@@ -120,10 +120,7 @@ def from_line(line: Mapping[str, Any]) -> DumpedTrajectory:
     )
 
 
-_AS_IT_IS = (
-    *("run", "partition", "step", "key", "reason", "reward", "reward_extra", "correct"),
-    *("ground_truth", "prompt", "data_source", "index"),
-)
+_AS_IT_IS = DumpedTrajectory.__dataclass_fields__.keys() - {"fate", "response_mask", "texts", "trajectory"}
 _TEXTS = frozenset(TurnText.__dataclass_fields__)
 _NOTHING = TurnText("", None, "").to_record()
 

@@ -107,14 +107,7 @@ class TirAgentLoop(AgentLoopBase):
             conversation = Conversation(ResponseTokens(), Trajectory((), StopReason.PROMPT_TOO_LONG))
         else:
             conversation = await self._converse(prompt_ids, sampling_params, int(priority), versions)
-        output = await self._output(prompt_ids, conversation, versions)
-        if self.tir.dump_dir is not None:
-            output.extra_fields["tir"] |= {
-                "ground_truth": (row.get("reward_model") or {}).get("ground_truth"),
-                "data_source": row.get("data_source"),
-                "index": row.get("index"),
-            }
-        return output
+        return await self._output(prompt_ids, conversation, versions, row)
 
     def _prompt_ids(self, raw_prompt: Any) -> list[int]:
         messages = templated_messages(list(raw_prompt), self.tir.prompt.text)
@@ -167,7 +160,9 @@ class TirAgentLoop(AgentLoopBase):
             self.shared.rule,
         )
 
-    async def _output(self, prompt_ids: list[int], conversation: Conversation, versions: _Versions) -> AgentLoopOutput:
+    async def _output(
+        self, prompt_ids: list[int], conversation: Conversation, versions: _Versions, row: Mapping[str, Any]
+    ) -> AgentLoopOutput:
         tokens, trajectory = conversation.tokens, conversation.trajectory
         if not len(tokens):
             # verl cannot store an empty response; one token with mask 0 trains nothing.
@@ -183,8 +178,13 @@ class TirAgentLoop(AgentLoopBase):
         }
         if self.tir.dump_dir is not None:
             texts = conversation.texts(self._decode, self.tir.dump_token_log_probs)
-            extra_fields["tir"]["prompt"] = self.tokenizer.decode(prompt_ids)
-            extra_fields["tir"]["texts"] = [said.to_record() for said in texts]
+            extra_fields["tir"] |= {
+                "ground_truth": (row.get("reward_model") or {}).get("ground_truth"),
+                "data_source": row.get("data_source"),
+                "index": row.get("index"),
+                "prompt": self.tokenizer.decode(prompt_ids),
+                "texts": [said.to_record() for said in texts],
+            }
         if trajectory.aborted:
             extra_fields["reward_extra_info"] = {}
         return AgentLoopOutput(
