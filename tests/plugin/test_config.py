@@ -131,7 +131,7 @@ WRONG = {
     "turn rule in no module": ("rollout.turn_rule", "no_such.rules:MINE", "No module named 'no_such'"),
     "turn rule that is not there": ("rollout.turn_rule", "json:MINE", "module json has no MINE"),
     "function for a turn rule": ("rollout.turn_rule", "json:loads", "is not a turn rule: it lacks stop_strings"),
-    "class for a turn rule": ("rollout.turn_rule", "verl_tir.rollout.turn_rules.torl:ToRL", "name an instance of it"),
+    "class for a turn rule": ("rollout.turn_rule", "verl_tir.rollout.turn_rule:TurnRule", "name an instance of it"),
     "number for a folder": ("dump_dir", 5, "string"),
     "no room for a dump": ("dump_max_mb", 0, "greater than or equal to 1"),
     "word for a dump of tokens": ("dump_token_log_probs", "some", "boolean"),

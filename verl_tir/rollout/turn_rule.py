@@ -38,10 +38,10 @@ class TurnRule:
     """The parts in which methods differ. A rule of one's own may be any object that has them; all trajectories share
     it."""
 
-    parse: Callable[[str], ParsedTurn]
-    """What a turn's decoded text holds, special tokens included; linear in its length, never raises."""
     stop_strings: tuple[str, ...]
     """Where the engine may stop generating. A hint only: sampling resumes where `parse` finds no end."""
+    parse: Callable[[str], ParsedTurn]
+    """What a turn's decoded text holds, special tokens included; linear in its length, never raises."""
     answer_ends: bool = False
     """Whether `\\boxed{` ends the trajectory in the turn that shows it. Where it does not, only the end of the message
     or a limit does, and the answer is the last box so far."""

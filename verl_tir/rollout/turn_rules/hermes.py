@@ -52,5 +52,5 @@ def _code(body: str) -> str | None:
     return None if any("\ud800" <= letter <= "\udfff" for letter in code) else code
 
 
-RULE = TurnRule(parse_turn, (CALL_END,), tools=(CODE_INTERPRETER,))
+RULE = TurnRule((CALL_END,), parse_turn, tools=(CODE_INTERPRETER,))
 """A message of the assistant ends at its first call. The answer is the last box that the model itself writes."""

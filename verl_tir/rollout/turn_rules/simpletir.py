@@ -80,6 +80,6 @@ def _is_of_a_docstring(word: tokenize.TokenInfo) -> bool:
 
 
 RULE = TurnRule(
-    parse_turn, STOP_STRINGS, answer_ends=True, tool_may_answer=True, frame=SIMPLETIR_FRAME, program=program_of
+    STOP_STRINGS, parse_turn, answer_ends=True, tool_may_answer=True, frame=SIMPLETIR_FRAME, program=program_of
 )
 """All turns and observations continue one message of the assistant."""

@@ -27,5 +27,5 @@ def parse_turn(text: str) -> ParsedTurn:
     return ParsedTurn(last[0] if last else None, segment, closed=True)
 
 
-RULE = TurnRule(parse_turn, (REQUEST,), frame=FRAME)
+RULE = TurnRule((REQUEST,), parse_turn, frame=FRAME)
 """Turns and observations continue one text. A box ends nothing, and what a program prints is no answer."""
