@@ -63,7 +63,7 @@ def test_wrong_settings_stop_the_launch(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "tir.rollout.max_turns=0: input should be greater than or equal to 1" in done.stdout
-    assert "tir.observation.rule='both': input should be 'result', 'reference' or 'torl'" in done.stdout
+    assert "tir.observation.rule='both': must be one of result, reference, torl, or the path" in done.stdout
     assert "tir.sandbox.endpoints" in done.stdout
     assert "your-sandbox" in done.stdout
     assert "Started a local Ray instance" not in done.stdout
