@@ -7,6 +7,8 @@ from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("math_answers", "sandbox_client", "sandbox_server", "tir_tools", "verl_cpu", "verl_tir")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
@@ -46,3 +48,9 @@ def test_no_two_modules_differ_by_a_suffix() -> None:
         if _stem(pair[0]) == _stem(pair[1])
     }
     assert pairs == set()
+
+
+def test_the_slow_files_exist(pytestconfig: pytest.Config) -> None:
+    """A file that was renamed must not slip into `make test-fast`."""
+    (conftest,) = [plugin for plugin in pytestconfig.pluginmanager.get_plugins() if hasattr(plugin, "SLOW")]
+    assert [name for name in sorted(conftest.SLOW) if not (ROOT / "tests" / name).is_file()] == []

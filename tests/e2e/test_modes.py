@@ -75,6 +75,8 @@ def runs(run_verl: RunVerl) -> Runs:
         "actor_rollout_ref.rollout.n": SAMPLES,
         # One request at a time on each replica: never are all of them done at once.
         "actor_rollout_ref.rollout.max_num_seqs": 1,
+        # A batch is taken as soon as it is there, so that requests of the next one are under way at the update.
+        "tir.filter.poll_seconds": 0.02,
     }
     stream = transcripts(0, itertools.cycle(problems))
     first = run_verl(problems, stream, overrides, kill_when=saved)

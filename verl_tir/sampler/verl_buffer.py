@@ -11,7 +11,7 @@ this list:
     _select_prompt_uids         puts groups of one age in an order
     _evict_terminal_groups      notes what verl evicts and why, and stops a run that would replace groups for ever
 
-What they read of verl's beside:
+They also read these attributes and methods of verl's:
 
     partitions  finished_keys  failure_keys  _sampleable_terminal_keys  _metrics_prefix
 """
