@@ -29,7 +29,7 @@ def words_of(passage: str) -> set[str]:
     return set(re.findall(r"(?:^ {4}|  )(\w+)(?=  |$)", passage, re.MULTILINE))
 
 
-OVERRIDDEN, READ = map(words_of, verl_buffer.__doc__.split("What they read"))
+OVERRIDDEN, READ = map(words_of, verl_buffer.__doc__.split("They also read"))
 
 SIGNATURES = {
     "sample": ["self", "global_steps", "partition_id", "batch_size"],
