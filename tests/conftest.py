@@ -114,6 +114,7 @@ class RunVerl(Protocol):
         *,
         after: VerlRun | None = None,
         kill_when: Callable[[Path], bool] | None = None,
+        warm: bool = True,
     ) -> VerlRun: ...
 
 
@@ -132,7 +133,8 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> RunV
     """A function that grows a tiny model from transcripts and trains it on problems with verl's own launch command.
 
     With `after`, it launches once more in that run's folder, which has the model and may have checkpoints. The run is
-    killed, with all that it started, as soon as `kill_when(folder)` holds.
+    killed, with all that it started, as soon as `kill_when(folder)` holds. Without `warm` each of its
+    processes makes its imports itself.
     """
 
     def run(
@@ -142,6 +144,7 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> RunV
         *,
         after: VerlRun | None = None,
         kill_when: Callable[[Path], bool] | None = None,
+        warm: bool = True,
     ) -> VerlRun:
         # Both take seconds to import, which the tests that run no verl should not pay.
         from tir_tools.demo.model import build
@@ -185,7 +188,8 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> RunV
             "TIR_RECORD_FOLDER": str(folder / f"records{number}"),
             "PYTHONPATH": str(Path(__file__).parent / "recording"),
         }
-        command = [verl_python, "-m", "verl.trainer.main_ppo", *(f"{key}={value}" for key, value in words.items())]
+        python = verl_python if warm else sys.executable
+        command = [python, "-m", "verl.trainer.main_ppo", *(f"{key}={value}" for key, value in words.items())]
         log = folder / f"verl{number}.log"
         for _ in RAY_ATTEMPTS:
             with Launch(command, log, environment, folder) as launch:

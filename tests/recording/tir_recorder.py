@@ -16,6 +16,7 @@ import torch
 
 # isort: off
 # verl imports external modules before its plugins, and its FSDP engine asks for the platform when it is imported.
+import verl_cpu.plugin  # noqa: F401
 import verl_tir.plugin  # noqa: F401
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, AgentLoopWorker
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngine, FSDPEngineWithLMHead, FSDPEngineWithValueHead
