@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from sandbox_client._balancer import Balancer
 from sandbox_client._caller import Caller
@@ -67,7 +67,9 @@ class SandboxClient:
         if tls is not None and not tls.verify:
             logger.warning("TLS verify=False: nothing proves that the endpoints are who they are called")
         self._recorder = Recorder()
-        self._calls: set[asyncio.Timeout] = set()
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._closed_calls: set[asyncio.Task[Any]] = set()
+        """Those of `_calls` that `close` has cancelled."""
         self._call_ended = asyncio.Event()
         self._opened: _Opened | None = None
 
@@ -120,9 +122,9 @@ class SandboxClient:
         opened, self._opened = self._opened, None
         if opened is None:
             return
-        for call in self._calls:
-            if not call.expired():
-                call.reschedule(0.0)  # long past on any loop's clock
+        for call in self._calls - self._closed_calls:
+            self._closed_calls.add(call)
+            call.cancel()
         while self._calls:
             self._call_ended.clear()
             await self._call_ended.wait()
@@ -210,15 +212,20 @@ class SandboxClient:
 
     async def _until_closed(self, work: Awaitable[Answer]) -> Answer:
         """What `work` returns; ClientClosedError when the client is closed before that."""
-        call = asyncio.timeout(None)  # `close` sets its time
+        call = asyncio.current_task()
+        assert call is not None
+        # Own cancelling is told from another's as `asyncio.timeout` does, which costs every call more.
+        cancelled_before = call.cancelling()
         self._calls.add(call)
         try:
-            async with call:
-                return await work
-        except TimeoutError:
-            raise ClientClosedError("the sandbox client was closed while this call ran") from None
+            return await work
+        except asyncio.CancelledError:
+            if call in self._closed_calls and call.uncancel() <= cancelled_before:
+                raise ClientClosedError("the sandbox client was closed while this call ran") from None
+            raise
         finally:
             self._calls.discard(call)
+            self._closed_calls.discard(call)
             self._call_ended.set()
 
     def _require_open(self) -> "_Opened":
