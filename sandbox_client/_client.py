@@ -220,12 +220,14 @@ class SandboxClient:
         try:
             return await work
         except asyncio.CancelledError:
-            if call in self._closed_calls and call.uncancel() <= cancelled_before:
+            if call in self._closed_calls and call.cancelling() <= cancelled_before + 1:
                 raise ClientClosedError("the sandbox client was closed while this call ran") from None
             raise
         finally:
+            if call in self._closed_calls:
+                self._closed_calls.discard(call)
+                call.uncancel()
             self._calls.discard(call)
-            self._closed_calls.discard(call)
             self._call_ended.set()
 
     def _require_open(self) -> "_Opened":
