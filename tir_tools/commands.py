@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tir_tools.data.command import data_app
 from tir_tools.evaluation.protocol import MAX_SAMPLES, Protocol
+from verl_tir.terminal import output_console
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
@@ -33,7 +33,7 @@ def demo(
     from tir_tools.demo.run import DemoSettings, run_demo
 
     settings = DemoSettings(folder.resolve(), steps, seed, recipe, train, val, tuple(context.args), resume)
-    raise typer.Exit(run_demo(settings, Console()))
+    raise typer.Exit(run_demo(settings, output_console()))
 
 
 @app.command()
@@ -89,7 +89,7 @@ def evaluate(
         dry_run=dry_run,
         overrides=tuple(context.args),
     )
-    raise typer.Exit(run_eval(request, Console()))
+    raise typer.Exit(run_eval(request, output_console()))
 
 
 @app.command()
@@ -111,7 +111,7 @@ def report(
 
     request = ReportRequest(tuple(runs or ()), tuple(metrics or ()), dump, output, trajectories, max_mb, watch)
     try:
-        write_report(request, Console())
+        write_report(request, output_console())
     except ReportError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -132,7 +132,7 @@ def watch(
     from tir_tools.report.watch import watch as watch_run
 
     try:
-        watch_run(find_run(run, metrics or []), Console(), every, once)
+        watch_run(find_run(run, metrics or []), output_console(), every, once)
     except (RunNotFoundError, MetricsError) as error:
         raise typer.BadParameter(str(error)) from None
     except KeyboardInterrupt:

@@ -31,13 +31,13 @@ TOOL_MODULES = frozenset(
 @app.command(context_settings=_PASS_ON)
 def doctor(context: typer.Context) -> None:
     """Check a launch before it starts; takes the same overrides as verl's launch command."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from verl_tir.doctor import examine
+    from verl_tir.terminal import output_console
 
-    console = Console()
+    console = output_console()
     with console.status("checking ..."):
         findings = examine(context.args)
     table = Table("check", "")

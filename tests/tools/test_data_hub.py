@@ -17,7 +17,7 @@ def prepare(folder: Path, *words: str, **environment: str) -> subprocess.Complet
     """The command in a process of its own, since the client reads its environment once; its cache is in the folder."""
     command = [sys.executable, "-m", "verl_tir", "data", "prepare", *words, "--workers", "1"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    env = {**inherited, "HF_HOME": str(folder / "cache"), "HF_HUB_ETAG_TIMEOUT": "2", "COLUMNS": "200", **environment}
+    env = {**inherited, "HF_HOME": str(folder / "cache"), "HF_HUB_ETAG_TIMEOUT": "2", **environment}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120)
 
 

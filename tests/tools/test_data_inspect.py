@@ -16,7 +16,7 @@ from verl_tir.cli import app
 
 
 def run(*words: object) -> Any:
-    return CliRunner().invoke(app, ["data", *map(str, words)], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, ["data", *map(str, words)])
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def problem(row: int, question: str, *answers: str) -> Problem:
 
 
 def data(*words: object) -> Any:
-    return CliRunner().invoke(app, ["data", *map(str, words)], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, ["data", *map(str, words)])
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:

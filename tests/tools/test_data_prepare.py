@@ -40,7 +40,7 @@ def problem(row: int, question: str, answer: str = "2") -> Problem:
 
 
 def run(*words: object) -> Any:
-    return CliRunner().invoke(app, ["data", "prepare", *map(str, words)], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, ["data", "prepare", *map(str, words)])
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:

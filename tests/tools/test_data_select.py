@@ -241,7 +241,7 @@ def prepared(tmp_path: Path) -> Path:
 
 
 def select(*words: object) -> Any:
-    return CliRunner().invoke(app, ["data", "select", *map(str, words)], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, ["data", "select", *map(str, words)])
 
 
 def indices(path: Path) -> list[int]:

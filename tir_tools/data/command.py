@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tir_tools.data.choice import Choice, Method, Window
 from tir_tools.data.problem import Role
 from tir_tools.data.rules import Rule
+from verl_tir.terminal import output_console
 
 data_app = typer.Typer(
     help="Problems for training and evaluation, in verl's format.", no_args_is_help=True, rich_markup_mode=None
@@ -26,7 +26,7 @@ def sources() -> None:
     """List the data sets that `prepare` knows."""
     from tir_tools.data.console import print_sources
 
-    print_sources(Console())
+    print_sources(output_console())
 
 
 @data_app.command()
@@ -88,7 +88,7 @@ def prepare(
     with reported_errors():
         with progress_bars() as progress:
             outcome = prepare_files(request, progress)
-        print_prepared(outcome, Console())
+        print_prepared(outcome, output_console())
 
 
 @data_app.command()
@@ -117,7 +117,7 @@ def select(
         choice = Choice(method, Window(*window), count, bins, seed, threshold, epochs)
         with progress_bars() as progress:
             outcome = select_files(SelectRequest(data, rates, choice, partition, output, dry_run), progress)
-        print_selected(outcome, Console())
+        print_selected(outcome, output_console())
 
 
 @data_app.command("inspect")
@@ -147,4 +147,4 @@ def inspect_(
         if as_json:
             typer.echo(json.dumps(shown.as_json(description), ensure_ascii=False, indent=1))
         else:
-            shown.print_description(description, Console())
+            shown.print_description(description, output_console())
