@@ -15,6 +15,7 @@ import pandas
 import pytest
 from arithmetic import Problem, verl_row
 from hypothesis import settings
+from launches import Launcher
 from nightly import WHOLE
 from ray_start import RAY_ATTEMPTS, ray_did_not_start
 from warm_python import warm_python
@@ -124,8 +125,18 @@ def verl_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if WHOLE:
         yield sys.executable
         return
-    with warm_python(tmp_path_factory.mktemp("python")) as program:
+    with warm_python(tmp_path_factory.mktemp("python"), training=True) as program:
         yield program
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """verl's launch command, in a process of its own; see `Launcher`."""
+    if WHOLE:
+        yield Launcher(sys.executable)
+        return
+    with warm_python(tmp_path_factory.mktemp("launches"), training=False) as program:
+        yield Launcher(program)
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ class Evaluated:
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+def evaluated(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> Evaluated:
     """A tiny model on two benchmarks, one trajectory at a time, killed as soon as some of them are finished."""
     from tir_tools.demo.model import build
     from tir_tools.demo.warm_start import WarmStart
@@ -56,7 +56,9 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     pandas.DataFrame(rows[:half]).to_parquet(root / "first.parquet")
     pandas.DataFrame([row | {"data_source": "second"} for row in rows[half:]]).to_parquet(root / "second.parquet")
     folder = root / "out"
-    command = [sys.executable, "-m", "verl_tir", "eval", str(root / "model"), "--output", str(folder)]
+    # The command starts verl with its own interpreter, or what it takes for that.
+    main = f"import sys; sys.executable = {verl_python!r}; from verl_tir.cli import app; app()"
+    command = [sys.executable, "-c", main, "eval", str(root / "model"), "--output", str(folder)]
     command += ["--data", str(root / "first.parquet"), "--data", str(root / "second.parquet")]
     command += ["--samples", str(SAMPLES), "+platform=cpu", "tir.prompt.template=none"]
     command += ["tir.rollout.max_turn_tokens=96", "data.max_response_length=96", "data.max_prompt_length=64"]

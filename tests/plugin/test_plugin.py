@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
-from launches import broken_installation, config_of, launch
+from launches import Launcher, broken_installation, config_of
 
 from verl_tir.launch import check_versions
 from verl_tir.overrides import selected
 from verl_tir.plugin import StopLaunch
 
 
-def test_the_recipe_is_composed_into_verls_configuration(tmp_path: Path) -> None:
+def test_the_recipe_is_composed_into_verls_configuration(launch: Launcher, tmp_path: Path) -> None:
     """`+tir=simpletir` selects rollout, filter, reward and SimpleTIR's numbers, as `--cfg job` shows."""
     done = launch("+tir=simpletir", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
@@ -30,7 +31,7 @@ def test_the_recipe_is_composed_into_verls_configuration(tmp_path: Path) -> None
     assert config["trainer"]["v1"]["sampler"]["custom_sampler"]["path"] == "pkg://verl_tir.sampler.verl_buffer"
 
 
-def test_every_key_of_the_recipe_yields_to_the_command_line(tmp_path: Path) -> None:
+def test_every_key_of_the_recipe_yields_to_the_command_line(launch: Launcher, tmp_path: Path) -> None:
     """What stands behind `+tir=simpletir` wins, for verl's keys and for ours."""
     done = launch(
         "+tir=simpletir",
@@ -45,14 +46,14 @@ def test_every_key_of_the_recipe_yields_to_the_command_line(tmp_path: Path) -> N
     assert config["tir"]["rollout"]["max_turns"] == 10
 
 
-def test_without_a_recipe_verl_is_untouched(tmp_path: Path) -> None:
+def test_without_a_recipe_verl_is_untouched(launch: Launcher, tmp_path: Path) -> None:
     """Installed beside verl, the plugin changes nothing of a launch that does not ask for it."""
     config = config_of(launch("--cfg", "job", cwd=tmp_path).stdout)
     assert "tir" not in config
     assert config["actor_rollout_ref"]["rollout"]["agent"]["default_agent_loop"] == "single_turn_agent"
 
 
-def test_wrong_settings_stop_the_launch(tmp_path: Path) -> None:
+def test_wrong_settings_stop_the_launch(launch: Launcher, tmp_path: Path) -> None:
     """Every wrong key is named with its value and what is allowed, before anything starts."""
     done = launch(
         "+tir=simpletir",
@@ -83,7 +84,7 @@ UNDOING = {
 """Overrides, and what the launch says of each."""
 
 
-def test_verl_settings_that_undo_the_recipe_stop_the_launch(tmp_path: Path) -> None:
+def test_verl_settings_that_undo_the_recipe_stop_the_launch(launch: Launcher, tmp_path: Path) -> None:
     """A recipe whose parts are overridden away would train something else under its name: a line for each of them."""
     done = launch("+tir=simpletir", *UNDOING, cwd=tmp_path)
     assert done.returncode != 0
@@ -92,7 +93,7 @@ def test_verl_settings_that_undo_the_recipe_stop_the_launch(tmp_path: Path) -> N
         assert [line for line in done.stdout.splitlines() if key in line and reason in line], override
 
 
-def test_a_plugin_that_cannot_load_stops_the_launch(tmp_path: Path) -> None:
+def test_a_plugin_that_cannot_load_stops_the_launch(launch: Launcher, tmp_path: Path) -> None:
     """verl swallows the error of a broken plugin; the launch ends all the same, with the cause."""
     (tmp_path / "sandbox_client.py").write_text("raise RuntimeError('broken on purpose')\n")
     done = launch("+tir=simpletir", cwd=tmp_path, path=tmp_path)
@@ -101,7 +102,7 @@ def test_a_plugin_that_cannot_load_stops_the_launch(tmp_path: Path) -> None:
     assert "broken on purpose" in done.stdout
 
 
-def test_a_broken_plugin_does_not_disturb_a_launch_without_it(tmp_path: Path) -> None:
+def test_a_broken_plugin_does_not_disturb_a_launch_without_it(launch: Launcher, tmp_path: Path) -> None:
     """Who does not ask for the plugin gets a warning, and verl as it is."""
     (tmp_path / "sandbox_client.py").write_text("raise RuntimeError('broken on purpose')\n")
     done = launch("--cfg", "job", cwd=tmp_path, path=tmp_path)
@@ -142,7 +143,7 @@ BROKEN = {
 
 @pytest.mark.parametrize(("missing", "overrides", "said"), BROKEN.values(), ids=BROKEN)
 def test_an_installation_without_recipes_stops_the_launch(
-    missing: list[str], overrides: list[str], said: str, tmp_path: Path
+    launch: Launcher, missing: list[str], overrides: list[str], said: str, tmp_path: Path
 ) -> None:
     """To Hydra `+tir=simpletir` would be a plain new key, and verl would train without the tool."""
     (tmp_path / "mine.yaml").write_text(f"{MINE}  - tir: simpletir\n")
@@ -154,7 +155,9 @@ def test_an_installation_without_recipes_stops_the_launch(
         assert "pip install --force-reinstall verl-tir" in done.stdout
 
 
-def test_an_installation_without_recipes_does_not_disturb_a_launch_without_them(tmp_path: Path) -> None:
+def test_an_installation_without_recipes_does_not_disturb_a_launch_without_them(
+    launch: Launcher, tmp_path: Path
+) -> None:
     """Who asks for nothing gets verl as it is."""
     done = launch("--cfg", "job", cwd=tmp_path, path=broken_installation(tmp_path / "broken", ""))
     assert done.returncode == 0, done.stdout
@@ -178,7 +181,7 @@ NO_RECIPE = {
 
 @pytest.mark.parametrize(("overrides", "line", "said"), NO_RECIPE.values(), ids=NO_RECIPE)
 def test_a_tir_that_no_recipe_made_stops_the_launch(
-    overrides: list[str], line: str | None, said: str, tmp_path: Path
+    launch: Launcher, overrides: list[str], line: str | None, said: str, tmp_path: Path
 ) -> None:
     """Whatever way it came into the configuration, verl would train without the tool."""
     (tmp_path / "mine.yaml").write_text(f"{MINE}{line}\n")
@@ -201,6 +204,8 @@ def test_a_plugin_that_cannot_load_in_a_ray_worker_stops_the_run(tmp_path: Path)
         "del sys.modules['sandbox_client']\n"
         "import sandbox_client\n"
     )
+    # Warm Python has plugins loaded before Ray knows of the worker, and Ray would start another one for ever.
+    launch = Launcher(sys.executable)
     done = launch("+tir=simpletir", "+platform=cpu", cwd=tmp_path, path=tmp_path)
     assert done.returncode != 0
     assert "tir=simpletir was asked for, but the plugin cannot act" in done.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,16 +23,22 @@ class Done:
     """What it printed, on either stream."""
 
 
-def launch(*overrides: str, cwd: Path, path: Path | None = None) -> Done:
-    """Run verl's launch command; modules in `path` come before the installed ones."""
-    log = cwd / "launch.log"
-    environment = {} if path is None else {"PYTHONPATH": str(path)}
-    for _ in RAY_ATTEMPTS:
-        with Launch([sys.executable, "-m", "verl.trainer.main_ppo", *overrides], log, environment, cwd) as started:
-            status = started.wait(120)
-        if not ray_did_not_start(output := log.read_text(errors="replace")):
-            break
-    return Done(status, output)
+@dataclass(frozen=True)
+class Launcher:
+    """Runs verl's launch command."""
+
+    python: str
+
+    def __call__(self, *overrides: str, cwd: Path, path: Path | None = None) -> Done:
+        """With these overrides, in `cwd`; modules in `path` come before the installed ones."""
+        log = cwd / "launch.log"
+        environment = {} if path is None else {"PYTHONPATH": str(path)}
+        for _ in RAY_ATTEMPTS:
+            with Launch([self.python, "-m", "verl.trainer.main_ppo", *overrides], log, environment, cwd) as started:
+                status = started.wait(120)
+            if not ray_did_not_start(output := log.read_text(errors="replace")):
+                break
+        return Done(status, output)
 
 
 def config_of(output: str) -> dict:

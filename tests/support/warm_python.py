@@ -7,6 +7,9 @@ itself, as verl does at its import. So all of this project's code is imported by
 verl's driver, a Ray worker or a child of multiprocessing runs in Python as it is: Ray's daemons, the sandbox, the pool
 of answers.
 
+There are two kinds: one for training, with verl on its CPU platform; and one that has imported what verl imports and
+nothing of verl, for launches that are refused or only print their configuration.
+
 The program stays until its fork has ended, passes signals on and ends as it did. Where it is killed, so is the fork.
 """
 
@@ -31,7 +34,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-_IMPORTS = (
+_TRAINING = (
     "ray._private.workers.default_worker",
     "ray.util.state",
     "transfer_queue",
@@ -53,14 +56,36 @@ _IMPORTS = (
     "math_verify",
     "aiohttp",
 )
-"""What the processes of a run import, of others only.
+"""What the processes of a run on the CPU platform import, of others only.
 
 Not `verl.trainer.ppo.v1`: Ray copies a base class's methods into its actors when they are defined, and what records the
 tests' runs replaces some before that.
 """
+_LAUNCHING = (
+    "ray._private.workers.default_worker",
+    "ray.util.state",
+    "torch.distributed.fsdp",
+    "torch._dynamo",
+    "tensordict",
+    "transfer_queue",
+    "transformers.modeling_utils",
+    "transformers.models.auto",
+    "torchdata.stateful_dataloader",
+    "accelerate",
+    "datasets",
+    "fastapi",
+    "hydra",
+    "peft",
+    "scipy.optimize",
+    "sympy",
+    "aiohttp",
+)
+"""What verl's launch command imports of others."""
 _SPAWNED = "from multiprocessing.spawn import spawn_main"
 _RAY_WORKER = "ray/_private/workers/setup_worker.py"
 _DRIVER = "verl.trainer.main_ppo"
+# Neither this nor the raylet that `_serve` names is read by Ray again. Each run has a cluster of its own, with one job.
+_CLUSTER = {"RAY_JOB_ID": "01000000"}
 _PLATFORM = {
     "VERL_PLATFORM": "cpu",
     "VERL_USE_EXTERNAL_PLUGINS": "none",
@@ -69,8 +94,7 @@ _PLATFORM = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     # Ray gives each worker one thread, by a variable that torch reads when it is imported.
     "OMP_NUM_THREADS": "1",
-    # Ray never reads these two again. Each run has a cluster of its own, with one job.
-    "RAY_JOB_ID": "01000000",
+    **_CLUSTER,
 }
 """What the platform `cpu` gives to every process and what an import reads."""
 _MESSAGE_BYTES = 1 << 20
@@ -79,8 +103,11 @@ _POLL_SECONDS = 0.05
 
 
 @contextmanager
-def warm_python(folder: Path) -> Iterator[str]:
-    """A program that stands in for `sys.executable`, while its server runs; `folder` is for both."""
+def warm_python(folder: Path, *, training: bool) -> Iterator[str]:
+    """A program that stands in for `sys.executable`, while its server runs; `folder` is for both.
+
+    Its processes have verl on the CPU platform when they are for training; otherwise only what verl imports of others.
+    """
     program, address = folder / "python", folder / "server"
     program.write_text(
         f"#!{sys.executable} -IS\n"
@@ -89,11 +116,11 @@ def warm_python(folder: Path) -> Iterator[str]:
         f"stand_in({str(address)!r}, {sys.executable!r}, sys.argv[1:])\n"
     )
     program.chmod(0o755)
-    command = [sys.executable, __file__, str(program), str(address)]
+    command = [sys.executable, __file__, str(program), str(address), *(["training"] if training else [])]
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
             command,
-            env=os.environ | _PLATFORM,
+            env=os.environ | (_PLATFORM if training else _CLUSTER),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -218,6 +245,8 @@ def _run(request: dict[str, Any], arguments: list[str]) -> NoReturn:
         open(number, mode, 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         for number, mode in enumerate("rww")
     )
+    with suppress(ImportError):  # what PYTHONPATH may bring
+        importlib.import_module("sitecustomize")
     numpy.random.seed()
     # Ray has read its variables and its token when it was imported.
     Config.initialize("")
@@ -242,20 +271,27 @@ def _run(request: dict[str, Any], arguments: list[str]) -> NoReturn:
         os._exit(status)
 
 
+def _import_verl() -> None:
+    """As at a process's beginning: with external modules and plugins."""
+    if "verl" in sys.modules:
+        importlib.reload(sys.modules["verl"])
+    else:
+        importlib.import_module("verl")
+
+
 def _run_main(arguments: list[str]) -> None:
-    import verl
     from ray._private.runtime_env.context import RuntimeEnvContext, update_envs
 
     def exec_worker(self: Any, command: list[str], language: Any) -> None:
         update_envs(self.env_vars)
         sys.argv = command
-        importlib.reload(verl)
+        _import_verl()
         runpy.run_path(command[0], run_name="__main__")
 
     if arguments[0] == "-m":
         sys.argv = arguments[1:]
         sys.path.insert(0, os.getcwd())
-        importlib.reload(verl)
+        _import_verl()
         runpy.run_module(_DRIVER, run_name="__main__", alter_sys=True)
     elif arguments[0].endswith(_RAY_WORKER):
         RuntimeEnvContext.exec_worker = exec_worker
@@ -264,22 +300,23 @@ def _run_main(arguments: list[str]) -> None:
     else:
         code = arguments.index("-c") + 1
         sys.argv = ["-c", *arguments[code + 1 :]]
-        importlib.reload(verl)
+        _import_verl()
         exec(arguments[code], vars(sys.modules["__main__"]))
 
 
-def _serve(program: str, address: str) -> NoReturn:
+def _serve(program: str, address: str, kind: str = "") -> NoReturn:
     # A worker ends with the stand-in that its raylet started, so this need not be the raylet's.
     os.environ["RAY_RAYLET_PID"] = str(os.getpid())
+    if kind == "training":
+        import verl  # noqa: F401
 
-    import verl  # noqa: F401
+        import verl_cpu
 
-    import verl_cpu
-
-    verl_cpu.activate()
-    for name in _IMPORTS:
+        verl_cpu.activate()
+    for name in _TRAINING if kind == "training" else _LAUNCHING:
         importlib.import_module(name)
     early = {"verl_tir", "sandbox_client", "math_answers", "verl.trainer.ppo.v1"} & sys.modules.keys()
+    early |= set() if kind == "training" else {"verl", "verl_cpu"} & sys.modules.keys()
     assert not early, f"each process imports {early} by itself"
     sys.executable = program
     multiprocessing.set_executable(program)

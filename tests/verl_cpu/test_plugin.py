@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from launches import broken_installation, config_of, launch
+from launches import Launcher, broken_installation, config_of
 
 from verl_cpu.plugin import act, platform_selected
 
 
 @pytest.mark.parametrize("recipe", [[], ["+tir=simpletir"]], ids=["stock verl", "with a recipe"])
-def test_the_platform_is_composed_into_verls_configuration(recipe: list[str], tmp_path: Path) -> None:
+def test_the_platform_is_composed_into_verls_configuration(launch: Launcher, recipe: list[str], tmp_path: Path) -> None:
     """`+platform=cpu` is enough by itself: nothing of the recipes comes with it."""
     done = launch(*recipe, "+platform=cpu", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
@@ -22,7 +22,9 @@ def test_the_platform_is_composed_into_verls_configuration(recipe: list[str], tm
 
 
 @pytest.mark.parametrize("recipe", [[], ["+tir=simpletir"]], ids=["stock verl", "with a recipe"])
-def test_an_installation_without_the_group_stops_the_launch(recipe: list[str], tmp_path: Path) -> None:
+def test_an_installation_without_the_group_stops_the_launch(
+    launch: Launcher, recipe: list[str], tmp_path: Path
+) -> None:
     """To Hydra `+platform=cpu` would be a plain new key, and verl would look for a GPU."""
     path = broken_installation(tmp_path / "broken", "platform")
     done = launch(*recipe, "+platform=cpu", "--cfg", "job", cwd=tmp_path, path=path)
@@ -32,7 +34,9 @@ def test_an_installation_without_the_group_stops_the_launch(recipe: list[str], t
     assert "pip install --force-reinstall verl-tir" in done.stdout
 
 
-def test_a_platform_that_verl_did_not_load_stops_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_platform_that_verl_did_not_load_stops_the_launch(
+    launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where verl is told to load the recipes only, the recipe's check finds the plain new key."""
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "tir")
     done = launch("+tir=simpletir", "+platform=cpu", cwd=tmp_path)
