@@ -29,6 +29,7 @@ settings.load_profile("search")
 
 
 SLOW = {
+    "contracts/test_plugin.py",
     "math_answers/test_cheap_answers.py",
     "math_answers/test_parts.py",
     "math_answers/test_pool.py",
@@ -37,21 +38,28 @@ SLOW = {
     "plugin/test_estimators_storage.py",
     "plugin/test_fleet.py",
     "plugin/test_plugin.py",
+    "plugin/test_recipes.py",
+    "plugin/test_sampler.py",
     "plugin/test_sampler_async.py",
     "plugin/test_sampler_gates.py",
+    "plugin/test_session.py",
     "plugin/test_void_cost.py",
     "plugin/test_void_cost_storage.py",
     "sandbox_client/test_calls.py",
+    "sandbox_client/test_health.py",
     "sandbox_client/test_outage.py",
+    "sandbox_server/hostile/test_hostile_escapes.py",
     "sandbox_server/hostile/test_hostile_resources.py",
     "sandbox_server/hostile/test_hostile_traces.py",
     "sandbox_server/test_differential.py",
     "sandbox_server/test_isolation.py",
     "sandbox_server/test_lifecycle.py",
+    "sandbox_server/test_metrics.py",
     "sandbox_server/test_soak.py",
     "test_patterns.py",
     "tools/test_data_prepare.py",
     "tools/test_evaluation_run.py",
+    "verl_cpu/test_plugin.py",
 }
 """Files of more than ten seconds, which `make test-fast` leaves out."""
 TESTS = Path(__file__).parent
@@ -115,7 +123,7 @@ class RunVerl(Protocol):
         *,
         after: VerlRun | None = None,
         kill_when: Callable[[Path], bool] | None = None,
-        warm: bool = True,
+        slow_engine: bool = False,
     ) -> VerlRun: ...
 
 
@@ -144,8 +152,8 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> RunV
     """A function that grows a tiny model from transcripts and trains it on problems with verl's own launch command.
 
     With `after`, it launches once more in that run's folder, which has the model and may have checkpoints. The run is
-    killed, with all that it started, as soon as `kill_when(folder)` holds. Without `warm` each of its
-    processes makes its imports itself.
+    killed, with all that it started, as soon as `kill_when(folder)` holds. With `slow_engine` its requests last long
+    enough for updates to cut them off.
     """
 
     def run(
@@ -155,7 +163,7 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> RunV
         *,
         after: VerlRun | None = None,
         kill_when: Callable[[Path], bool] | None = None,
-        warm: bool = True,
+        slow_engine: bool = False,
     ) -> VerlRun:
         # Both take seconds to import, which the tests that run no verl should not pay.
         from tir_tools.demo.model import build
@@ -195,12 +203,11 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> RunV
         environment = {
             # verl's file logger empties its file when it opens it.
             "VERL_FILE_LOGGER_PATH": str(folder / f"metrics{number}.jsonl"),
-            "VERL_USE_EXTERNAL_MODULES": "tir_recorder",
+            "VERL_USE_EXTERNAL_MODULES": "tir_recorder,slow_engine" if slow_engine else "tir_recorder",
             "TIR_RECORD_FOLDER": str(folder / f"records{number}"),
             "PYTHONPATH": str(Path(__file__).parent / "recording"),
         }
-        python = verl_python if warm else sys.executable
-        command = [python, "-m", "verl.trainer.main_ppo", *(f"{key}={value}" for key, value in words.items())]
+        command = [verl_python, "-m", "verl.trainer.main_ppo", *(f"{key}={value}" for key, value in words.items())]
         log = folder / f"verl{number}.log"
         for _ in RAY_ATTEMPTS:
             with Launch(command, log, environment, folder) as launch:

@@ -67,7 +67,7 @@ def runs(run_verl: RunVerl) -> Runs:
         "trainer.v1.trainer_mode": "colocate_async",
         "trainer.v1.colocate_async.num_warmup_batches": AHEAD / PROMPTS,
         "trainer.n_gpus_per_node": RANKS,
-        "trainer.save_freq": 1,
+        "trainer.save_freq": SAVED,
         "trainer.total_training_steps": LAST,
         "data.train_batch_size": PROMPTS,
         "data.shuffle": False,
@@ -77,11 +77,10 @@ def runs(run_verl: RunVerl) -> Runs:
         "actor_rollout_ref.rollout.max_num_seqs": 1,
     }
     stream = transcripts(0, itertools.cycle(problems))
-    # With warm processes the requests have often ended before the update that should cut some of them off.
-    first = run_verl(problems, stream, overrides, kill_when=saved, warm=False)
+    first = run_verl(problems, stream, overrides, kill_when=saved, slow_engine=True)
     assert saved(first.folder), first.log[-6000:]
     killed = first.dump
-    second = run_verl(problems, stream, overrides, after=first, warm=False)
+    second = run_verl(problems, stream, overrides, after=first, slow_engine=True)
     assert second.status == 0, second.log[-6000:]
     resumed = second.dump[len(killed) :]
     return Runs(first, second, [line for line in killed if line["step"] <= SAVED] + resumed)
