@@ -41,7 +41,7 @@ def _plan(names: str, **settings: object) -> LossPlan:
     return plan_loss([_row(name) for name in names.split()], **arguments)
 
 
-# id: rows, settings, train, mask, drop, loss anchors, signal anchor
+# id: rows, settings, train, mask, drop, loss anchors, placeholder row
 PLANS = {
     "all sound": ("a1 a2 b1 b2", {}, "a1 a2 b1 b2", "", "", "", None),
     "void rows are masked": ("a1 a2v b1v b2", {}, "a1 b2", "a2v b1v", "", "", None),
@@ -112,10 +112,10 @@ PLANS = {
 
 
 @pytest.mark.parametrize(
-    ("names", "settings", "train", "mask", "drop", "loss_anchors", "signal_anchor"), PLANS.values(), ids=PLANS
+    ("names", "settings", "train", "mask", "drop", "loss_anchors", "placeholder_row"), PLANS.values(), ids=PLANS
 )
 def test_plan(
-    names: str, settings: dict, train: str, mask: str, drop: str, loss_anchors: str, signal_anchor: str | None
+    names: str, settings: dict, train: str, mask: str, drop: str, loss_anchors: str, placeholder_row: str | None
 ) -> None:
     """Every row has its place, in the order of the batch."""
     assert _plan(names, **settings) == LossPlan(
@@ -123,7 +123,7 @@ def test_plan(
         mask=_keys(mask),
         drop=_keys(drop),
         loss_anchors=_keys(loss_anchors),
-        signal_anchor=None if signal_anchor is None else _key(signal_anchor),
+        placeholder_row=None if placeholder_row is None else _key(placeholder_row),
     )
 
 
@@ -176,7 +176,7 @@ def test_a_batch_in_which_nothing_trains_keeps_one_row(rows: list[tuple], signal
         mini_batch_rows=8,
         rollout_n=2,
     )
-    assert plan.signal_anchor == _key(signal)
+    assert plan.placeholder_row == _key(signal)
     assert plan.train == (_key(signal),)
 
 
@@ -214,12 +214,12 @@ def test_verl_can_update_on_any_batch(batch: tuple[list[FinishedRow], LossRule, 
     staying = Counter(row.uid for row in rows if rule.in_baseline(row))
     for row in rows:
         assert (row.key in plan.drop) is (not rule.in_baseline(row) or (rollout_n >= 2 and staying[row.uid] < 2))
-    assert {key for key in plan.train if not rule.trains(by_key[key])} <= {plan.signal_anchor}
+    assert {key for key in plan.train if not rule.trains(by_key[key])} <= {plan.placeholder_row}
     assert not any(rule.trains(by_key[key]) for key in plan.mask)
 
     kept = [*plan.train, *plan.mask]
     assert set(plan.loss_anchors) <= set(plan.mask)
-    assert (plan.signal_anchor is not None) is (plan.signal_anchor in plan.train)
+    assert (plan.placeholder_row is not None) is (plan.placeholder_row in plan.train)
     if any(by_key[key].model_tokens for key in kept):
         assert all(by_key[key].model_tokens for key in plan.train)
         assert plan.train

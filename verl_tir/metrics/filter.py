@@ -46,7 +46,7 @@ def filter_metrics(
         **{f"masked_rows/{cause}/total": counts[cause] for cause in MaskCause},
         "dropped_rows/total": len(plan.drop) + len(replaced),
         "loss_anchors/total": len(plan.loss_anchors),
-        "updates_without_signal/total": plan.signal_anchor is not None,
+        "updates_without_signal/total": plan.placeholder_row is not None,
         "failed_groups/total": failed,
         "refills/total": groups.budget.refilled,
         **{f"evicted_groups/{name}/total": groups.budget.refused[name] for name in names},

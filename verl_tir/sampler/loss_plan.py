@@ -98,18 +98,18 @@ class LossPlan:
     """Keys that leave the batch."""
     loss_anchors: tuple[str, ...]
     """Masked keys whose `loss_mask` keeps one token, see `plan_loss`."""
-    signal_anchor: str | None
+    placeholder_row: str | None
     """The masked row that is in `train` only because otherwise no token of the batch would be; it gets a group and a
     reward of its own, so that its advantage is zero."""
 
     def causes(self, rows: Sequence[FinishedRow], rule: LossRule) -> dict[str, MaskCause]:
-        """Why rows have no loss, by key: the masked ones and the signal anchor.
+        """Why rows have no loss, by key: the masked ones and the placeholder row.
 
         Args:
             rows: the batch.
             rule: what the plan was made by.
         """
-        masked = {*self.mask, self.signal_anchor}
+        masked = {*self.mask, self.placeholder_row}
         return {row.key: rule.mask_cause(row) or MaskCause.EMPTY for row in rows if row.key in masked}
 
 
@@ -132,7 +132,7 @@ def plan_loss(
       than a mini-batch are empty, every mini-batch, however verl cuts the batch and deals it to data-parallel ranks,
       holds one that is not. For each empty row beyond that, one token is kept in its `loss_mask`. It adds one to that
       number and has no loss itself, for `response_mask` decides that.
-    - `signal_anchor`: verl raises when no token of the batch is in `response_mask`. The mask of one row is then left
+    - `placeholder_row`: verl raises when no token of the batch is in `response_mask`. The mask of one row is then left
       as it was, and its reward is taken out of its group: an update with zero gradient.
 
     Args:
@@ -166,7 +166,7 @@ def plan_loss(
         mask=tuple(row.key for row in masked),
         drop=tuple(row.key for row in rows if row.key not in kept_keys),
         loss_anchors=tuple(row.key for row in masked[:anchors]),
-        signal_anchor=None if signal is None else signal.key,
+        placeholder_row=None if signal is None else signal.key,
     )
 
 
@@ -174,4 +174,4 @@ def plan_validation(rows: Sequence[FinishedRow]) -> LossPlan:
     """Validation masks nothing: a void row is a result like any other there, and a row is as good alone."""
     counted = tuple(row.key for row in rows if not row.excluded)
     excluded = tuple(row.key for row in rows if row.excluded)
-    return LossPlan(counted, mask=(), drop=excluded, loss_anchors=(), signal_anchor=None)
+    return LossPlan(counted, mask=(), drop=excluded, loss_anchors=(), placeholder_row=None)

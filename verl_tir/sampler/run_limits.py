@@ -61,13 +61,15 @@ def outage(rows: Sequence[FinishedRow], expected: int, allowed: float) -> Outage
     faults = [item.fault for item in excluded if item.fault is not None]
     last = f"; last fault: {faults[-1]}" if faults else ""
     remedies = []
-    if any(item.aborted for item in excluded) or not excluded:
+    aborted = sum(item.aborted for item in excluded)
+    if aborted or not excluded:
         remedies.append("Check the sandbox with verl-tir doctor")
-    if not all(item.aborted for item in excluded):
+    if aborted < len(excluded):
         remedies.append(f"For undecided rewards {_REMEDY}")
     return OutageError(
-        f"{len(excluded)} of the batch's {expected} trajectories say nothing about the model (allowed share: "
-        f"tir.filter.max_aborted_ratio={allowed}): {dict(reasons)}{last}. {'. '.join(remedies)}. "
+        f"{len(excluded)} of the batch's {expected} trajectories say nothing about the model ({aborted} aborted, where "
+        f"tir.filter.max_aborted_ratio={allowed} allows {int(allowed * expected)}): {dict(reasons)}{last}. "
+        f"{'. '.join(remedies)}. "
         "Then resume from the last checkpoint"
     )
 

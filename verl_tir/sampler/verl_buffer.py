@@ -195,8 +195,8 @@ class TirReplayBuffer(ReplayBuffer):
             taken.metrics.update({f"{PREFIX}filter/{name}/total": float(count) for name, count in cut.counts.items()})
             batch = cut.batch
         mask_rows(batch, plan)
-        if plan.signal_anchor is not None:
-            set_apart(plan.signal_anchor, batch)
+        if plan.placeholder_row is not None:
+            set_apart(plan.placeholder_row, batch)
         return without(batch, plan.drop)
 
     def _report(self, taken: _Taken, plan: LossPlan, tokens: MaskedTokens) -> None:
