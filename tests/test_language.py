@@ -16,8 +16,8 @@ MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglo
 
 PHRASES = {
     r"\bbehind\b": "after, of time and order",
-    r"\b(?:goes|go|going|gone|went) on with\b": "continues, resumes",
-    r"(?<!\b[Tt]here )\b(?:is|are|was|were) no (?!longer\b|more\b|less\b|one\b)[a-z]+": "is not a ...",
+    r"\b(?:goes|go|going|gone|went) on (?:with|from|to)\b": "continues, resumes",
+    r"(?<!\b[Tt]here )\b(?:is|are|was|were) no (?!longer\b|more\b|less\b|one\b)[A-Za-z]+": "is not a ...",
     r"\ball the same\b": "nevertheless, or nothing",
     r"\bon end\b": "in a row",
     r"\b(?:[Nn]or|[Nn]either|[Oo]nly then) (?:is|are|does|do|did|has|have|can|may|was|were)\b": "subject before verb",

@@ -335,10 +335,10 @@ def test_a_wrong_row_is_named(tmp_path: Path, name: str, rows: list[Any], messag
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", '{"problem": "Q", "answer": "1"}\n{"problem": \n', r"a\.jsonl, row 2: .* is no JSON"),
-        ("a.jsonl", '{"problem": "Q", "answer": "1"}\n\n{"problem": \n', r"row 2 \(line 3\): .* is no JSON"),
+        ("a.jsonl", '{"problem": "Q", "answer": "1"}\n{"problem": \n', r"a\.jsonl, row 2: .* is not JSON"),
+        ("a.jsonl", '{"problem": "Q", "answer": "1"}\n\n{"problem": \n', r"row 2 \(line 3\): .* is not JSON"),
         ("a.jsonl", "[1]\n", "row 1 is .1., where a record is needed; .* as a whole ends in .json"),
-        ("a.jsonl", '[\n{"problem": "Q", "answer": "1"}\n]', r"row 1: .* is no JSON.*as a whole ends in \.json"),
+        ("a.jsonl", '[\n{"problem": "Q", "answer": "1"}\n]', r"row 1: .* is not JSON.*as a whole ends in \.json"),
         ("a.jsonl", "\n \n", "no rows"),
         ("a.jsonl", '{"problem": "Q", "answer": "1", "answer": "2"}', "'answer' stands in a record .* '1', '2'; leave"),
         ("a.json", '[{"problem": "Q", "answer": {"a": 1, "a": 2}}]', "the key 'a' stands in a record more than once"),
@@ -346,7 +346,7 @@ def test_a_wrong_row_is_named(tmp_path: Path, name: str, rows: list[Any], messag
         ("a.csv", "problem,answer,answer\nQ,1,2\n", "more than one column 'answer'"),
         ("a.jsonl", "", "no rows"),
         ("a.json", '{"a": 1}', "a list of records is needed"),
-        ("a.json", "{", "is no JSON"),
+        ("a.json", "{", "is not JSON"),
         ("a.csv", "problem,answer\nQ,1,2\n", r"a\.csv, row 1 \(to line 2\) has 3 fields, where the header names 2"),
         ("a.csv", 'problem,answer\nQ,"1', r"a\.csv, line 2"),
         ("a.csv", "", "is empty"),

@@ -65,7 +65,7 @@ def test_what_is_no_number_is_left_out(tmp_path: Path, caplog: pytest.LogCapture
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step":1,"data":{"a":null,"b":"text","c":true,"d":2,"e":1e999}}\n{"step":2,"da\n')
     assert MetricsLog([path]).read().names == {"c", "d"}
-    assert "is passed over that is no JSON" in caplog.text
+    assert "is passed over that is not JSON" in caplog.text
 
 
 @pytest.mark.parametrize("line", ['{"a": 1}', "[1, 2]", "5"])

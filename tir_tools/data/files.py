@@ -132,7 +132,7 @@ def _json_lines(path: Path) -> DataFile:
                 raise RowError(f"{place}: {error}") from error
             except json.JSONDecodeError as error:
                 raise RowError(
-                    f"{place}: {shortened(line)} is no JSON: {error}; a line is a record, and a file that is one JSON "
+                    f"{place}: {shortened(line)} is not JSON: {error}; a line is a record, and a file that is one JSON "
                     "list as a whole ends in .json"
                 ) from error
     return _of_records(path, records)
@@ -144,7 +144,7 @@ def _json(path: Path) -> DataFile:
     except _RepeatedKey as error:
         raise RowError(f"{path}: {error}") from error
     except json.JSONDecodeError as error:
-        raise FileError(f"{path} is no JSON: {error}; a file with a record in each line ends in .jsonl") from error
+        raise FileError(f"{path} is not JSON: {error}; a file with a record in each line ends in .jsonl") from error
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
         content = lists[0] if len(lists) == 1 else content

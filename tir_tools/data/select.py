@@ -56,7 +56,7 @@ def select_files(request: SelectRequest, progress: Progress) -> SelectedFile:
         DataError: the data, the rates or the request is wrong; nothing was written.
     """
     if request.data.suffix != ".parquet" or not request.data.is_file():
-        raise FileError(f"{request.data} is no Parquet file; name one that verl-tir data prepare wrote")
+        raise FileError(f"{request.data} is not a Parquet file; name one that verl-tir data prepare wrote")
     output = request.output or request.data.with_suffix(f".{request.choice.method}.parquet")
     if not request.dry_run:
         refuse_foreign(output)

@@ -60,7 +60,7 @@ def run_eval(request: EvalRequest, console: Console) -> int:
         return 2
     except KeyboardInterrupt:
         console.print(
-            f"\nstopped; what was finished is kept, and the same command goes on from there: {request.folder}"
+            f"\nstopped; what was finished is kept, and the same command resumes from there: {request.folder}"
         )
         return 130
 
@@ -99,7 +99,7 @@ def _take(evaluation: Evaluation, missing: Mapping[int, int], console: Console) 
     if status:
         log = log_of(request.folder, number)
         console.print(Panel(escape(last_lines(log)), title=f"verl ended with status {status}; the end of {log}"))
-        console.print("what was finished is kept, and the same command goes on from there")
+        console.print("what was finished is kept, and the same command resumes from there")
     return status
 
 

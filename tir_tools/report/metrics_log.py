@@ -47,7 +47,7 @@ class MetricsLog:
                 try:
                     step, values = parse_metrics(line)
                 except json.JSONDecodeError as error:
-                    logger.warning("%s: a line is passed over that is no JSON (%s): %.60r", tail.path, error, line)
+                    logger.warning("%s: a line is passed over that is not JSON (%s): %.60r", tail.path, error, line)
                     continue
                 except (KeyError, TypeError) as error:
                     raise MetricsError(

@@ -125,7 +125,7 @@ class OneTurn:
             Level.PROBLEM,
             "Trajectories collapse to one turn",
             f"They had {spell(found.early, Unit.NUMBER)} turns on average and have {spell(found.late, Unit.NUMBER)} "
-            "now: the model no longer goes on from what its programs print.",
+            "now: the model no longer builds on what its programs print.",
             "Look at why they stop (void: it gives up; answer: it guesses, or lets the first program answer), and at "
             "the lowest log-probabilities of turn 2. A smaller learning rate, or rewarding right answers alone, helps.",
             "turns",

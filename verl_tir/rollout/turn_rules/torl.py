@@ -1,6 +1,6 @@
 """ToRL (arXiv 2503.23383): a base model asks for its last program's output by opening an output block.
 
-The model writes ```` ```python ```` blocks as it likes. Where it goes on to write ```` ```output ````, the last
+The model writes ```` ```python ```` blocks as it likes. Where it then writes ```` ```output ````, the last
 complete block of the segment is run, and the observation completes what the model began, whose tokens stay its own.
 """
 
