@@ -19,7 +19,7 @@ help:
 	@echo "make setup      .venv with stock verl, vLLM and Ray for the CPU, and verl-tir (PYTHON=... to choose the Python)"
 	@echo "make demo       train a tiny model with tools on this machine"
 	@echo "make test       all tests, a tenth of the fuzzing and of the soak (ARGS='-k name' to choose)"
-	@echo "make test-fast  the tests that neither run verl and vLLM nor take long: two and a half minutes on two cores"
+	@echo "make test-fast  the tests that neither run verl and vLLM nor take long: two minutes on two cores"
 	@echo "make test-nightly  all tests, the long ones whole"
 	@echo "make lint       ruff, mypy and import-linter"
 	@echo "make closure    what a training launch imports, by package"
