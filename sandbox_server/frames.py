@@ -131,6 +131,9 @@ class OrderOutcome:
     detail: str = ""
     """On Error, what went wrong in the sandbox."""
 
+    began: bool = True
+    """As the report's."""
+
     stdout_bytes: int = 0
     """Bytes of standard output."""
 
@@ -183,6 +186,9 @@ class ProgramReport:
 
     stderr: str = ""
     """Standard error, up to the cap; on Error, what went wrong in the sandbox."""
+
+    began: bool = True
+    """On Error, whether the program had begun, and may be what went wrong."""
 
     files: dict[str, str] = field(default_factory=dict)
     """Path to base64 content of the fetched files that exist."""

@@ -93,6 +93,7 @@ async def receive_report(reader: StreamReader, job: Job, bounds: ReplyBounds) ->
         stdout=_decoded(stdout),
         stderr=frame.detail or _decoded(stderr),
         files=files,
+        began=frame.began,
         residue=frame.residue,
     )
     return report if job.cells is None else with_cells(report, len(job.cells), output, *map(bytes, cells))

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import os
-from collections import deque
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from sandbox_server.config import ServerConfig
 from sandbox_server.frames import Job, ProgramReport, ProgramStatus
 from sandbox_server.isolation import Isolation, candidates
-from sandbox_server.worker_factory import WorkerHandle, WorkerLost
+from sandbox_server.worker_handle import OrderNotTaken, WorkerHandle, WorkerLost
 from sandbox_server.worker_pairs import WorkerPair, WorkerPairs
 
 logger = logging.getLogger(__name__)
@@ -16,6 +18,41 @@ logger = logging.getLogger(__name__)
 _Runner = WorkerHandle | WorkerPair
 
 _REPLACE_PAUSE = (0.0, 0.1, 0.5, 2.0)  # seconds before each try to replace a worker; the last one repeats
+
+
+class _JobEnd(StrEnum):
+    """What came of a job on one worker."""
+
+    DONE = "done"
+    """The worker reported on the program."""
+
+    NOT_TAKEN = "not taken"
+    """The worker ended without having taken the job."""
+
+    NOT_PREPARED = "not prepared"
+    """The worker could not begin the program."""
+
+    LOST = "lost"
+    """The worker ended, or failed, with the program."""
+
+
+_TRIES = {_JobEnd.NOT_TAKEN: 8, _JobEnd.NOT_PREPARED: 2, _JobEnd.LOST: 2}
+"""After how many endings of a kind a job is given to no other worker.
+
+A worker that ends between programs must cost no call. One that cannot begin a program may have been spoilt by the one
+before. One that ends with a program may have done so by chance, two with the same program hardly.
+"""
+
+
+@dataclass(frozen=True)
+class _JobAttempt:
+    """A job on one worker."""
+
+    ending: _JobEnd
+    """What came of it."""
+
+    report: ProgramReport
+    """The worker's, or what to answer when no other worker is to try."""
 
 
 class QueueFull(Exception):
@@ -39,7 +76,7 @@ class WorkerPool:
         self._workers = WorkerPairs(config, levels or candidates(is_root=os.getuid() == 0))
         self._idle: deque[_Runner] = deque()
         self._waiting: deque[asyncio.Future[_Runner]] = deque()
-        self._running: set[asyncio.Task[ProgramReport]] = set()
+        self._running: set[asyncio.Task[_JobAttempt]] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._draining = False  # no new calls
         self._closed = False  # no new workers either
@@ -78,8 +115,12 @@ class WorkerPool:
     async def run(self, job: Job) -> ProgramReport:
         """Run `job` when its turn comes; when the caller is cancelled, the program is killed.
 
-        A lost worker is a ProgramReport with status Error. Raises QueueFull, QueueTimeout or PoolClosed.
+        A job whose worker is lost goes to another one, as often as `_TRIES` has it. A program that ends its workers
+        has failed; what else is in the way is a ProgramReport with status Error. Raises QueueFull, QueueTimeout or
+        PoolClosed.
         """
+        if self._draining:
+            raise PoolClosed("the sandbox server is shutting down")
         self._calls += 1
         self._no_calls.clear()
         try:
@@ -100,16 +141,29 @@ class WorkerPool:
         return True
 
     async def _run(self, job: Job) -> ProgramReport:
-        worker = await self._acquire()
-        task = asyncio.create_task(self._run_on(worker, job))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        try:
-            # The worker answers in any case, and must be heard before it can be used again.
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            worker.cancel()
-            raise
+        endings: Counter[_JobEnd] = Counter()
+        while True:
+            worker = await self._acquire(again=endings.total() > 0)
+            task = asyncio.create_task(self._run_on(worker, job))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            try:
+                # The worker answers in any case, and must be heard before it can be used again.
+                attempt = await asyncio.shield(task)
+            except asyncio.CancelledError:
+                worker.cancel()
+                raise
+            if attempt.ending is _JobEnd.DONE:
+                return attempt.report
+            endings[attempt.ending] += 1
+            if self._closed or endings[attempt.ending] == _TRIES[attempt.ending]:
+                return self._last_word(attempt)
+
+    def _last_word(self, attempt: _JobAttempt) -> ProgramReport:
+        # A worker that ends because the server does says nothing of its program.
+        if attempt.ending is not _JobEnd.LOST or self._closed:
+            return attempt.report
+        return replace(attempt.report, status=ProgramStatus.FINISHED, return_code=1)
 
     async def close(self, grace: float | None = None) -> None:
         """Refuse new calls and those that wait, let running ones finish within the grace, then end every process.
@@ -126,18 +180,22 @@ class WorkerPool:
             task.cancel()
         await self._workers.close()
 
-    async def _acquire(self) -> _Runner:
-        if self._draining:
+    async def _acquire(self, again: bool) -> _Runner:
+        """A free worker; a job that tries `again` has had its turn already, and is not turned away."""
+        if self._closed:
             raise PoolClosed("the sandbox server is shutting down")
         while self._idle:
             worker = self._idle.popleft()
             if worker.alive:
                 return worker
             self._lose(worker, "it ended while idle")
-        if len(self._waiting) >= self._config.queue_size:
+        if len(self._waiting) >= self._config.queue_size and not again:
             raise QueueFull(f"{len(self._waiting)} calls wait already; raise --queue-size or --workers")
         waiter: asyncio.Future[_Runner] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        if again:
+            self._waiting.appendleft(waiter)
+        else:
+            self._waiting.append(waiter)
         try:
             async with asyncio.timeout(self._config.queue_timeout):
                 return await waiter
@@ -159,17 +217,22 @@ class WorkerPool:
                 return
         self._idle.append(worker)
 
-    async def _run_on(self, worker: _Runner, job: Job) -> ProgramReport:
+    async def _run_on(self, worker: _Runner, job: Job) -> _JobAttempt:
         try:
             report = await worker.run(job)
         except WorkerLost as lost:
             self._lose(worker, str(lost))
-            return ProgramReport(ProgramStatus.ERROR, stderr=f"the sandbox worker was lost: {lost}")
+            ending = _JobEnd.NOT_TAKEN if isinstance(lost, OrderNotTaken) else _JobEnd.LOST
+            report = ProgramReport(ProgramStatus.ERROR, stderr=f"the sandbox worker was lost: {lost}")
+            return _JobAttempt(ending, report)
+        if report.status is ProgramStatus.ERROR:
+            self._lose(worker, f"it failed at a program: {report.stderr}")
+            return _JobAttempt(_JobEnd.LOST if report.began else _JobEnd.NOT_PREPARED, report)
         if report.residue:
             self._lose(worker, f"it could not clean up after a program: {report.residue}")
         else:
             self._release(worker)
-        return report
+        return _JobAttempt(_JobEnd.DONE, report)
 
     def _lose(self, worker: _Runner, why: str) -> None:
         worker.close()

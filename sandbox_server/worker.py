@@ -90,18 +90,22 @@ def _carry_out(order: Order, kit: _Kit) -> bool:
     notebook = None
     outputs: tuple[memoryview, ...] = ()
     record: tuple[int, ...] = ()
+    began = False
     try:
         try:
             stdin, cells = make_scratch(kit.scratch, order, kit.orders, kit.source, kit.spec.uid, inputs)
             if order.cells is not None:
                 notebook = NotebookFiles(order.cells, cells, order.cell_timeout, kit.spec.max_output_bytes)
-            outcome = _run(order, kit, stdin, notebook, inputs)
+            run = _start(order, kit, stdin, notebook, inputs)
+            began = True
+            outcome = _finish(run, order, kit, notebook)
             if outcome.status is not ProgramStatus.ERROR:
                 _send_files(order, kit)
                 outputs = (kit.captures[0].kept, kit.captures[1].kept)
                 record = notebook.fds if notebook else ()
         except (OSError, ValueError) as error:
-            outcome = OrderOutcome(ProgramStatus.ERROR, detail=f"{type(error).__name__}: {error}"[:_DETAIL])
+            detail = f"{type(error).__name__}: {error}"[:_DETAIL]
+            outcome = OrderOutcome(ProgramStatus.ERROR, detail=detail, began=began)
             processes.kill_all(kit.spec.isolation.namespaces)
         finally:
             _close(inputs)
@@ -128,14 +132,34 @@ def _send_files(order: Order, kit: _Kit) -> None:
         kit.outcomes.send_fetched(Fetched(files), paths)
 
 
-def _run(order: Order, kit: _Kit, stdin: int, notebook: NotebookFiles | None, inputs: list[int]) -> OrderOutcome:
-    """`inputs`: descriptors that the program alone has open once it runs."""
+@dataclass(frozen=True)
+class _ForkedProgram:
+    """A program that has been forked. Its descriptors are to be closed."""
+
+    pid: int
+    """Its process."""
+
+    forked: float
+    """When, on the monotonic clock."""
+
+    stdout: int
+    """The reading end of its standard output."""
+
+    stderr: int
+    """The reading end of its standard error."""
+
+    setup: int
+    """The reading end of its `setup_fd`."""
+
+
+def _start(order: Order, kit: _Kit, stdin: int, notebook: NotebookFiles | None, inputs: list[int]) -> _ForkedProgram:
+    """Fork the program. `inputs`: descriptors that it alone has open from then on."""
     spec = kit.spec
     counted = Protection.PROCESS_COUNT in spec.isolation.in_force()
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
     setup_read, setup_write = os.pipe()
-    mine, theirs = (out_read, err_read, setup_read), (out_write, err_write, setup_write)
+    theirs = (out_write, err_write, setup_write)
     try:
         program = child.ChildProgram(
             path=kit.source,
@@ -153,32 +177,38 @@ def _run(order: Order, kit: _Kit, stdin: int, notebook: NotebookFiles | None, in
             ).resolved(),
             notebook=notebook and notebook.notebook,
         )
-        started = time.monotonic()
+        forked = time.monotonic()
         pid = os.fork()
         if pid == 0:
             child.run(program)
+    except (OSError, ValueError):
+        _close([out_read, err_read, setup_read])
+        raise
     finally:
         for fd in theirs:
             os.close(fd)
         _close(inputs)
+    return _ForkedProgram(pid, forked, out_read, err_read, setup_read)
+
+
+def _finish(run: _ForkedProgram, order: Order, kit: _Kit, notebook: NotebookFiles | None) -> OrderOutcome:
+    spec = kit.spec
     try:
         out, err = kit.captures
-        out.attach(out_read)
-        err.attach(err_read)
+        out.attach(run.stdout)
+        err.attach(run.stderr)
         guard = MemoryGuard(order.memory_limit_mb << 20, spec.isolation.namespaces)
-        wait_status = _attend(pid, kit.captures, started + order.run_timeout, kit.sock, kit.wake, guard)
-        elapsed = time.monotonic() - started
+        wait_status = _attend(run.pid, kit.captures, run.forked + order.run_timeout, kit.sock, kit.wake, guard)
+        elapsed = time.monotonic() - run.forked
         processes.kill_all(spec.isolation.namespaces)
         out.drain()
         err.drain()
-        failure = os.read(setup_read, 4096).decode()
+        failure = os.read(run.setup, 4096).decode()
     finally:
-        for fd in mine:
-            os.close(fd)
+        _close([run.stdout, run.stderr, run.setup])
     if failure:
-        return OrderOutcome(
-            ProgramStatus.ERROR, detail=f"the program's process could not be prepared: {failure}"[:_DETAIL]
-        )
+        detail = f"the program's process could not be prepared: {failure}"[:_DETAIL]
+        return OrderOutcome(ProgramStatus.ERROR, detail=detail, began=False)
     return OrderOutcome(
         status=ProgramStatus.TIME_LIMIT if wait_status is None else ProgramStatus.FINISHED,
         return_code=None if wait_status is None else os.waitstatus_to_exitcode(wait_status),

@@ -1,4 +1,4 @@
-"""Starts the zygote and has it make workers; the server's end of each of them."""
+"""Starts the zygote and has it make workers."""
 
 import asyncio
 import logging
@@ -6,36 +6,26 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from sandbox_server.config import ServerConfig
 from sandbox_server.frames import (
-    Cancel,
-    Hello,
     Job,
-    Malformed,
-    ProgramReport,
     ProgramStatus,
     WorkerSpec,
     encode,
-    pack,
 )
 from sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, IsolationSurvey, RefusedLevel, candidates
-from sandbox_server.job_codec import ReplyBounds, pack_job, receive_async, receive_report
+from sandbox_server.job_codec import ReplyBounds
 from sandbox_server.scratch import remove
+from sandbox_server.worker_handle import WorkerHandle, WorkerLost
 
 logger = logging.getLogger(__name__)
 
-_Answer = TypeVar("_Answer")
-
 _PRELOAD_PATIENCE = 60.0  # seconds; a cold disk makes imports slow
-_HELLO_PATIENCE = 10.0  # seconds for a fork and a handful of system calls
-_OVERTIME = 15.0  # seconds beyond a job's own limit after which its worker counts as lost
+_FAREWELL = 10.0  # seconds
 _READ_BUFFER = 1 << 20  # bytes
-_HELLO_BYTES = 1 << 16
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL")
 
 # Writes a file and reads one of the interpreter's: one that the program's user cannot read shows itself here and not in
@@ -47,58 +37,8 @@ _TRIAL = Job(
 )
 
 
-class WorkerLost(Exception):
-    """A worker, or the zygote that should make one, ended or fell silent."""
-
-
 class SandboxSetupError(Exception):
     """The server cannot run programs on this machine."""
-
-
-class WorkerHandle:
-    """The server's end of one worker."""
-
-    def __init__(
-        self, index: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bounds: ReplyBounds
-    ) -> None:
-        self.index = index
-        self._reader = reader
-        self._writer = writer
-        self._bounds = bounds
-
-    async def run(self, job: Job) -> ProgramReport:
-        """Run `job` and return its report; raises WorkerLost."""
-        return await self._exchange(
-            pack_job(job), lambda: receive_report(self._reader, job, self._bounds), job.run_timeout + _OVERTIME
-        )
-
-    async def hello(self) -> None:
-        """Wait for the worker's first frame; raises WorkerLost when it is not a good one."""
-        frame, _ = await self._exchange(b"", lambda: receive_async(self._reader, _HELLO_BYTES), _HELLO_PATIENCE)
-        if not (isinstance(frame, Hello) and frame.ready):
-            raise WorkerLost(getattr(frame, "detail", "") or "it did not say hello")
-
-    @property
-    def alive(self) -> bool:
-        """Whether the worker has not hung up."""
-        return not self._reader.at_eof()
-
-    def cancel(self) -> None:
-        """Have the running program killed; the report still comes."""
-        self._writer.write(pack(Cancel()))
-
-    def close(self) -> None:
-        """End the worker, and with it the program that it runs."""
-        self._writer.close()
-
-    async def _exchange(self, message: bytes, receive: Callable[[], Awaitable[_Answer]], patience: float) -> _Answer:
-        try:
-            self._writer.write(message)
-            async with asyncio.timeout(patience):
-                await self._writer.drain()
-                return await receive()
-        except (EOFError, OSError, Malformed) as error:  # TimeoutError is an OSError
-            raise WorkerLost(f"{type(error).__name__} {error}".strip()) from error
 
 
 class WorkerFactory:
@@ -156,7 +96,7 @@ class WorkerFactory:
             self._control.close()
         if self._zygote is not None:
             try:
-                async with asyncio.timeout(_HELLO_PATIENCE):
+                async with asyncio.timeout(_FAREWELL):
                     await self._zygote.wait()
             except TimeoutError:
                 logger.warning("the zygote does not end; killing it")

@@ -13,7 +13,8 @@ from dataclasses import replace
 from sandbox_server.config import ServerConfig
 from sandbox_server.frames import Job, ProgramReport
 from sandbox_server.isolation import Isolation
-from sandbox_server.worker_factory import SandboxSetupError, WorkerFactory, WorkerHandle, WorkerLost
+from sandbox_server.worker_factory import SandboxSetupError, WorkerFactory
+from sandbox_server.worker_handle import WorkerHandle, WorkerLost
 
 logger = logging.getLogger(__name__)
 

@@ -225,6 +225,7 @@ async def test_calls_that_are_cancelled_or_too_large_do_no_harm_to_the_next():
         large = await pool.run(replace(plain, files={"large": b"x" * (8 << 20)}))
         bounded = pool.isolation.private_files
         assert (large.status is ProgramStatus.ERROR, "No space left" in large.stderr) == (bounded, bounded)
-        assert ((await pool.run(plain)).stdout, pool.replaced) == ("10\n", 0)
+        # Whether the worker was spoilt before, or the content is too large for any, shows on a second one.
+        assert ((await pool.run(plain)).stdout, pool.replaced) == ("10\n", 2 if bounded else 0)
     finally:
         await pool.close()

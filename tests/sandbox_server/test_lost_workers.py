@@ -1,0 +1,148 @@
+"""Workers that end at any moment: whose call that is, and how often it is tried."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sandbox_server import IsolationPolicy, ServerConfig, worker_handle
+from sandbox_server.frames import Job, ProgramStatus
+from sandbox_server.isolation import UNISOLATED
+from sandbox_server.pool import WorkerPool
+
+CONFIG = ServerConfig(port=0, preload=(), isolation=IsolationPolicy.BEST_EFFORT)
+# Without isolation a program is the user of its worker, and can end it.
+POISON = "import os, signal\nopen('{}', 'a').write('x')\nos.kill(os.getppid(), signal.SIGKILL)"
+
+
+def job(code: str, run_timeout: float = 5.0, cells: list[str] | None = None) -> Job:
+    """A job with room for everything."""
+    return Job(code=code, run_timeout=run_timeout, memory_limit_mb=256, cells=cells)
+
+
+@contextlib.asynccontextmanager
+async def started(workers: int = 2) -> AsyncIterator[tuple[WorkerPool, list[int]]]:
+    """A pool without isolation, and the process ids of its workers."""
+    pool = WorkerPool(replace(CONFIG, workers=workers), (UNISOLATED,))
+    before = set(below(os.getpid()))
+    await pool.start()
+    try:
+        zygotes = set(below(os.getpid())) - before
+        # The last level is the workers; the worker of the trial has gone by now or goes soon.
+        assert await eventually(lambda: len(grandchildren(zygotes)) == workers)
+        yield pool, grandchildren(zygotes)
+    finally:
+        await pool.close(0.0)
+
+
+def grandchildren(zygotes: set[int]) -> list[int]:
+    """The workers: children of keepers, which are the zygotes'."""
+    return [worker for zygote in zygotes for keeper in below(zygote) for worker in below(keeper)]
+
+
+def below(pid: int) -> list[int]:
+    """The children of a process."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as listing:
+        return [int(child) for child in listing.read().split()]
+    return []
+
+
+async def eventually(condition, seconds: float = 10.0) -> bool:
+    """Whether the condition holds within that time."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    return condition()
+
+
+@pytest.mark.parametrize("cells", [False, True])
+async def test_a_program_that_ends_its_workers_has_failed(tmp_path, cells):
+    """It runs twice and costs two workers; its neighbours notice nothing, and the workers come back."""
+    poison = POISON.format(tmp_path / "ran")
+    async with started() as (pool, _):
+        poisoned = job("", cells=["1", poison]) if cells else job(poison)
+        ended, *others = await asyncio.gather(pool.run(poisoned), *(pool.run(job(f"print({n})")) for n in range(20)))
+        assert (ended.status, ended.return_code) == (ProgramStatus.FINISHED, 1)
+        assert "lost" in ended.stderr
+        assert [other.stdout for other in others] == [f"{n}\n" for n in range(20)]
+        assert await eventually(lambda: pool.alive == 2)
+        assert (pool.replaced, (tmp_path / "ran").read_text()) == (2, "xx")
+
+
+async def test_a_program_whose_worker_is_lost_runs_on_another(tmp_path):
+    """One worker that ends with a program proves nothing of the program."""
+    ran = tmp_path / "ran"
+    code = f"import time\nopen('{ran}', 'a').write('x')\ntime.sleep(0.5)\nprint('done')"
+    async with started() as (pool, workers):
+        call = asyncio.create_task(pool.run(job(code)))
+        assert await eventually(ran.exists)
+        for worker in workers:
+            if below(worker):
+                os.kill(worker, signal.SIGKILL)
+        report = await call
+        assert (report.status, report.stdout, ran.read_text()) == (ProgramStatus.FINISHED, "done\n", "xx")
+
+
+async def test_a_worker_that_ends_between_programs_costs_no_call(tmp_path):
+    """Whether the server has seen it or not, each program runs once."""
+    ran = tmp_path / "ran"
+    async with started(workers=4) as (pool, workers):
+        for worker in workers[:3]:
+            # Nothing is awaited between the two: the server cannot know.
+            os.kill(worker, signal.SIGKILL)
+        wait_for_the_end(workers[:3])
+        reports = await asyncio.gather(*(pool.run(job(f"open('{ran}', 'a').write('x')")) for _ in range(20)))
+        assert [report.return_code for report in reports] == [0] * 20
+        assert ran.read_text() == "x" * 20
+
+
+def wait_for_the_end(pids: list[int]) -> None:
+    """Until they are no more, or zombies."""
+    deadline = time.monotonic() + 5.0
+    for pid in pids:
+        while time.monotonic() < deadline:
+            try:
+                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                    break
+            except (FileNotFoundError, ProcessLookupError):
+                break
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+async def test_an_order_that_is_not_taken_goes_elsewhere(size, monkeypatch):
+    """A worker that stands still, or ends with the order unread, has not run the program."""
+    monkeypatch.setattr(worker_handle, "_OVERTIME", 0.3)
+    async with started() as (pool, workers):
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        call = asyncio.create_task(pool.run(job("print(1)" + "#" * size, run_timeout=0.5)))
+        await asyncio.sleep(0.2)
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        report = await call
+        assert report.stdout == "1\n"
+        assert await eventually(lambda: pool.alive == 2)
+
+
+async def test_a_silent_worker_is_given_up(monkeypatch):
+    """One that has not taken its order costs no call; one that has is the time limit of its program."""
+    monkeypatch.setattr(worker_handle, "_OVERTIME", 0.3)
+    async with started(workers=1) as (pool, workers):
+        call = asyncio.create_task(pool.run(job("import time\ntime.sleep(9)", run_timeout=0.7)))
+        await asyncio.sleep(0.4)
+        os.kill(workers[0], signal.SIGSTOP)
+        report = await call
+        assert (report.status, 0.9 < report.execution_time < 3.0) == (ProgramStatus.TIME_LIMIT, True)
+        assert (await pool.run(job("print(1)"))).stdout == "1\n"
+        assert pool.replaced == 1
+        os.kill(workers[0], signal.SIGKILL)
+    async with started(workers=1) as (pool, workers):
+        os.kill(workers[0], signal.SIGSTOP)
+        assert (await pool.run(job("print(2)", run_timeout=0.5))).stdout == "2\n"
+        os.kill(workers[0], signal.SIGKILL)
