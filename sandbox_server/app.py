@@ -14,6 +14,7 @@ from aiohttp import web
 from sandbox_server.api import jupyter_response, parse_run_code, parse_run_jupyter, response
 from sandbox_server.auth import TokenGate
 from sandbox_server.config import ServerConfig
+from sandbox_server.connections import Connections
 from sandbox_server.frames import Job, ProgramReport, ProgramStatus
 from sandbox_server.log_format import FIELDS
 from sandbox_server.pool import PoolClosed, QueueFull, QueueTimeout, WorkerPool
@@ -87,7 +88,8 @@ class CompletionRate:
 class Service:
     """Answers requests with what a pool makes of them; the pool is started and closed by the caller."""
 
-    def __init__(self, pool: WorkerPool, config: ServerConfig, gate: TokenGate) -> None:
+    def __init__(self, pool: WorkerPool, config: ServerConfig, gate: TokenGate, connections: Connections) -> None:
+        self._connections = connections
         self._pool = pool
         self._config = config
         self._gate = gate
@@ -122,6 +124,7 @@ class Service:
         self, path: str, handler: _Handler, *, guarded: bool = True
     ) -> Callable[..., Awaitable[web.Response]]:
         gate, telemetry, log_requests = self._gate, self._telemetry, self._config.log_requests
+        connections = self._connections
 
         async def answer_to(request: web.Request) -> web.Response:
             if guarded and not gate.admits(request.headers.get("Authorization")):
@@ -132,6 +135,7 @@ class Service:
                 except asyncio.CancelledError:
                     telemetry.answered(path, _CLIENT_GONE)
                     raise
+            connections.set_working(request.transport, False)
             telemetry.answered(path, answer.status)
             if log_requests:
                 _log(request, answer)
@@ -163,6 +167,7 @@ class Service:
         except BadRequest as error:
             detail = [{"type": "value_error", "loc": ["body", error.name], "msg": str(error)}]
             return _refusal(422, detail)
+        self._connections.set_working(request.transport, True)
         try:
             report = await self._pool.run(job)
         except QueueFull as error:
@@ -179,7 +184,10 @@ class Service:
         return Answer(200, _encoded(body), outcome=outcome, queue_seconds=queued, run_seconds=report.execution_time)
 
     async def _ping(self, request: web.Request) -> Answer:
-        return _PONG if self._drained_at is None else self._leaving()
+        if self._drained_at is not None:
+            return self._leaving()
+        self._pool.replace_dead()
+        return _PONG if self._pool.alive else _refusal(503, "no worker is alive; they are being replaced")
 
     async def _metrics(self, request: web.Request) -> Answer:
         return Answer(200, self._telemetry.exposition(), content_type=CONTENT_TYPE)

@@ -180,6 +180,12 @@ class WorkerPool:
             task.cancel()
         await self._workers.close()
 
+    def replace_dead(self) -> None:
+        """Replace the workers that ended while idle, without waiting for a call to find them."""
+        for worker in [worker for worker in self._idle if not worker.alive]:
+            self._idle.remove(worker)
+            self._lose(worker, "it ended while idle")
+
     async def _acquire(self, again: bool) -> _Runner:
         """A free worker; a job that tries `again` has had its turn already, and is not turned away."""
         if self._closed:

@@ -12,6 +12,7 @@ from aiohttp import web
 from sandbox_server.app import Service
 from sandbox_server.auth import TokenGate, is_loopback, load_token
 from sandbox_server.config import ServerConfig, default_preload, missing_preload
+from sandbox_server.connections import ConnectionLimits, Connections, make_room
 from sandbox_server.pool import WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -40,17 +41,23 @@ async def serve(config: ServerConfig, announce_fd: int | None, exit_on_stdin_eof
         loop.add_signal_handler(number, endings.put_nowait, _Ending.SIGNAL)
     if exit_on_stdin_eof:
         loop.add_reader(sys.stdin.fileno(), _stop_reading, loop, endings)
+    make_room(config.workers, config.queue_size + config.workers)
     pool = WorkerPool(config)
-    service = Service(pool, config, gate)
+    connections = Connections()
+    service = Service(pool, config, gate, connections)
     # A caller that hangs up must not leave its program running.
     runner = web.AppRunner(service.application(), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     grace = 0.0
     try:
-        site = web.TCPSite(runner, config.host, config.port)
         await pool.start()
-        await site.start()
-        endpoint = _endpoint(runner)
+        limits = ConnectionLimits.of_this_process()
+        connections.start(limits.most)
+        assert runner.server is not None  # set up above
+        listening = await loop.create_server(
+            connections.guard(runner.server), config.host, config.port, backlog=limits.backlog
+        )
+        endpoint = _endpoint(listening)
         logger.info("sandbox server at %s, %d workers", endpoint, config.workers)
         if announce_fd is not None:
             with os.fdopen(announce_fd, "w") as announce:
@@ -62,8 +69,9 @@ async def serve(config: ServerConfig, announce_fd: int | None, exit_on_stdin_eof
             await _drain(pool, config.drain_seconds, endings)
         else:
             grace = config.shutdown_grace
-        await site.stop()
+        listening.close()
     finally:
+        connections.stop()
         await pool.close(grace)
         await runner.cleanup()
 
@@ -97,8 +105,8 @@ def _stop_reading(loop: asyncio.AbstractEventLoop, endings: asyncio.Queue[_Endin
     endings.put_nowait(_Ending.HANG_UP)
 
 
-def _endpoint(runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
+def _endpoint(listening: asyncio.Server) -> str:
+    host, port = listening.sockets[0].getsockname()[:2]
     # Nobody can connect to the address that means "everywhere".
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

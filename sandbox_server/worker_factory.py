@@ -80,11 +80,14 @@ class WorkerFactory:
 
     async def make_worker(self, index: int) -> WorkerHandle:
         """A new worker, ready for jobs; the zygote is started again if it has ended. Raises WorkerLost."""
-        async with self._starting:
-            if self._zygote is None or self._zygote.returncode is not None:
-                logger.warning("the zygote has ended; starting another")
-                await self._start_zygote()
-        worker = await self._order(index, self.isolation)
+        try:
+            async with self._starting:
+                if self._zygote is None or self._zygote.returncode is not None:
+                    logger.warning("the zygote has ended; starting another")
+                    await self._start_zygote()
+            worker = await self._order(index, self.isolation)
+        except OSError as error:  # no descriptor, process or memory is left, for now
+            raise WorkerLost(f"the machine refuses: {error}") from error
         self._workers = [known for known in self._workers if known.index != index] + [worker]
         return worker
 
@@ -115,18 +118,18 @@ class WorkerFactory:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         arguments = [str(theirs.fileno()), self._scratch_root, self._config.log_format, *self._config.preload]
-        self._zygote = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "sandbox_server.zygote",
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            # A terminal's interrupt is for the server, which then ends the rest in order.
-            start_new_session=True,
-            pass_fds=(theirs.fileno(),),
-            env=zygote_environment(),
-        )
-        theirs.close()
+        with theirs:
+            self._zygote = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "sandbox_server.zygote",
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                # A terminal's interrupt is for the server, which then ends the rest in order.
+                start_new_session=True,
+                pass_fds=(theirs.fileno(),),
+                env=zygote_environment(),
+            )
         try:
             async with asyncio.timeout(_PRELOAD_PATIENCE):
                 ready = await asyncio.get_running_loop().sock_recv(self._control, 1)
