@@ -18,6 +18,9 @@ from sandbox_server.notebook_record import Notebook
 SETUP_FAILED = 127
 """Exit status when the process could not be prepared; the worker knows it from the report on `setup_fd`."""
 
+PREPARED = b"\n"
+"""The report of a process that could; one that ended on the way to here leaves none."""
+
 _INTERRUPTED = -signal.SIGINT  # an uncaught KeyboardInterrupt ends CPython by the signal itself
 _FLUSH_FAILED = 120  # what CPython exits with when the last flush of its streams fails
 
@@ -39,7 +42,7 @@ class ChildProgram:
     """Becomes standard error."""
 
     setup_fd: int
-    """Where a failure of the preparation is written; closed before the program starts."""
+    """Where the report on the preparation is written; closed before the program starts."""
 
     uid: int | None
     """The user to become; None to stay who the worker is."""
@@ -79,11 +82,12 @@ def set_environment(scratch: str) -> None:
 def set_interpreter() -> None:
     """Give this process the signal handlers and standard streams that its programs will have.
 
-    Once for all of them, because each step would cost every program some dozens of pages, copied to be written to. The
+    Once for all of them, because each step would cost every program some dozens of pages, copied to be written to. Only
+    an interrupt is the program's own affair: this process may be a legal target of one, and must not end by it. The
     streams are objects around the descriptors 0 to 2, whatever these are when something is read or written.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     saved = [os.dup(number) for number in range(3)]
     # How a stream buffers depends on what it is opened on. Input is the null device or a file, and alike in that.
     null, ends = os.open(os.devnull, os.O_RDONLY), os.pipe()
@@ -106,12 +110,15 @@ def run(program: ChildProgram) -> NoReturn:
     """Turn this freshly forked process into the program, run it, and exit as CPython would."""
     try:
         _confine(program)
+        # Opened here, for a source that its own program may not read is the sandbox's failure.
+        source = os.open(program.path, os.O_RDONLY)
         _become_an_interpreter(program)
+        os.write(program.setup_fd, PREPARED)
     except BaseException as error:  # noqa: BLE001 - whatever went wrong, the process must not fall into the worker's loop
         os.write(program.setup_fd, f"{type(error).__name__}: {error}".encode())
         os._exit(SETUP_FAILED)
     os.close(program.setup_fd)
-    code = _main(program)
+    code = _main(program, source)
     if code == _INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
@@ -138,6 +145,7 @@ def _become_an_interpreter(program: ChildProgram) -> None:
     signal.set_wakeup_fd(-1)
     # Not signal.signal: to name the handler that was there before, it makes and drops an exception.
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     sys.argv[:] = [program.path]
     sys.path.insert(0, os.path.dirname(program.path))
     # A fork inherits the generators' state, and every program would draw the same numbers. `random` does so by itself.
@@ -150,13 +158,13 @@ def _become_an_interpreter(program: ChildProgram) -> None:
     gc.enable()
 
 
-def _main(program: ChildProgram) -> int:
+def _main(program: ChildProgram, source: int) -> int:
     main = types.ModuleType("__main__")
     if program.notebook is None:
         main.__file__ = program.path
     main.__builtins__ = sys.modules["builtins"]
     sys.modules["__main__"] = main
-    code = _execute(program, main)
+    code = _execute(program, source, main)
     if "threading" in sys.modules:  # not there unless a library or the program has imported it
         sys.modules["threading"]._shutdown()
     atexit._run_exitfuncs()
@@ -173,12 +181,12 @@ def _main(program: ChildProgram) -> int:
     return code
 
 
-def _execute(program: ChildProgram, main: types.ModuleType) -> int:
+def _execute(program: ChildProgram, source: int, main: types.ModuleType) -> int:
     try:
+        with open(source, "rb", buffering=0) as file:
+            text = file.read()
         if program.notebook is not None:
             return run_cells(program.notebook, main)
-        with open(program.path, "rb", buffering=0) as source:
-            text = source.read()
         exec(compile(text, program.path, "exec", dont_inherit=True), vars(main))
     except SystemExit as leaving:
         return _exit_status(leaving)

@@ -14,6 +14,8 @@ from sandbox_server.isolation import UNPRIVILEGED_GID, Isolation
 _CHOWN, _DAC_OVERRIDE, _FOWNER, _KILL, _SETGID, _SETUID, _SYS_PTRACE = 0, 1, 3, 5, 6, 7, 19
 _KEPT = sum(1 << number for number in (_CHOWN, _DAC_OVERRIDE, _FOWNER, _KILL, _SETGID, _SETUID, _SYS_PTRACE))
 
+_LIMITS = tuple({number for name, number in vars(resource).items() if name.startswith("RLIMIT_")})
+
 
 def settle(isolation: Isolation) -> None:
     """Leave this worker, once it has its namespaces and files, the power to run programs only. Raises OSError."""
@@ -97,6 +99,11 @@ def apply_limits(limits: tuple[tuple[int, int], ...]) -> None:
     """Put the limits on this process and its descendants. Call before privileges are dropped."""
     for which, value in limits:
         resource.setrlimit(which, (value, value))
+
+
+def own_limits() -> tuple[tuple[int, int], ...]:
+    """Every resource limit of this process."""
+    return tuple(map(resource.getrlimit, _LIMITS))
 
 
 @functools.cache

@@ -47,6 +47,9 @@ class _Kit:
     source: str
     """Path of the source file."""
 
+    limits: tuple[tuple[int, int], ...]
+    """The resource limits of the worker itself, which a program that is the same user may change."""
+
     @property
     def scratch(self) -> str:
         """The working directory."""
@@ -74,6 +77,7 @@ def serve(sock: socket.socket, spec: WorkerSpec) -> None:
         outcomes=OutcomeWriter(sock),
         captures=(OutputCapture(spec.max_output_bytes), OutputCapture(spec.max_output_bytes)),
         source=os.path.join(scratch, random_name() + ".py"),
+        limits=confinement.own_limits(),
     )
     sock.sendall(pack(Hello(ready=True)))
     try:
@@ -109,7 +113,7 @@ def _carry_out(order: Order, kit: _Kit) -> bool:
             processes.kill_all(kit.spec.isolation.namespaces)
         finally:
             _close(inputs)
-            residue = _remove_traces(kit.scratch, kit.spec)
+            residue = _remove_traces(kit)
         kit.outcomes.send_outcome(replace(outcome, residue=residue) if residue else outcome, outputs, record)
     finally:
         if notebook is not None:
@@ -203,11 +207,13 @@ def _finish(run: _ForkedProgram, order: Order, kit: _Kit, notebook: NotebookFile
         processes.kill_all(spec.isolation.namespaces)
         out.drain()
         err.drain()
-        failure = os.read(run.setup, 4096).decode()
+        preparation = os.read(run.setup, 4096)
     finally:
         _close([run.stdout, run.stderr, run.setup])
-    if failure:
-        detail = f"the program's process could not be prepared: {failure}"[:_DETAIL]
+    # One that its time limit ended on the way is late, and not ours.
+    if preparation != child.PREPARED and (preparation or wait_status is not None):
+        why = preparation.decode() or f"it ended with wait status {wait_status}"
+        detail = f"the program's process could not be prepared: {why}"[:_DETAIL]
         return OrderOutcome(ProgramStatus.ERROR, detail=detail, began=False)
     return OrderOutcome(
         status=ProgramStatus.TIME_LIMIT if wait_status is None else ProgramStatus.FINISHED,
@@ -252,13 +258,15 @@ def _attend(
     return None
 
 
-def _remove_traces(scratch: str, spec: WorkerSpec) -> str:
-    """Remove everything that the program wrote; why that failed, empty when it did not."""
+def _remove_traces(kit: _Kit) -> str:
+    """Remove everything that the program wrote; why this worker must not run another one, empty when it may."""
     try:
-        remove(scratch)
-        if spec.isolation.private_files:
+        remove(kit.scratch)
+        if kit.spec.isolation.private_files:
             for trace in private_files.leftovers():
                 remove(trace)
     except OSError as error:
         return str(error)[:_DETAIL] or type(error).__name__
+    if kit.spec.uid is None and confinement.own_limits() != kit.limits:
+        return "the program changed its worker's resource limits"
     return ""

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from sandbox_server import ServerConfig, worker
+from sandbox_server import ServerConfig, child, worker
+from sandbox_server.confinement import own_limits
 from sandbox_server.frames import Job, ProgramReport, ProgramStatus, WorkerSpec
 from sandbox_server.isolation import UNISOLATED
 from sandbox_server.pool import WorkerPool
@@ -124,9 +125,28 @@ def test_what_cannot_be_removed_is_told_to_the_server(tmp_path, monkeypatch):
         max_file_mb=1,
         max_output_bytes=1,
     )
-    assert worker._remove_traces(str(tmp_path), spec) == f"[Errno 5] Input/output error: {str(tmp_path)!r}"
+    kit = SimpleNamespace(spec=spec, scratch=str(tmp_path), limits=own_limits())
+    assert worker._remove_traces(kit) == f"[Errno 5] Input/output error: {str(tmp_path)!r}"
     monkeypatch.undo()
-    assert worker._remove_traces(str(tmp_path / "gone"), spec) == ""
+    kit.scratch = str(tmp_path / "gone")
+    assert worker._remove_traces(kit) == ""
+    kit.limits = ()
+    assert "limits" in worker._remove_traces(kit)
+
+
+def test_a_source_that_cannot_be_read_is_not_the_program_s_failure(tmp_path):
+    """It is reported as a preparation that failed."""
+    read, write = os.pipe()
+    stdin = os.open(os.devnull, os.O_RDWR)
+    program = child.ChildProgram(str(tmp_path / "gone.py"), stdin, stdin, stdin, write, None, ())
+    if os.fork() == 0:
+        child.run(program)
+    _, status = os.wait()
+    os.close(stdin)
+    assert os.read(read, 4096).startswith(b"FileNotFoundError")
+    assert os.waitstatus_to_exitcode(status) == child.SETUP_FAILED
+    os.close(read)
+    os.close(write)
 
 
 class _IdleWorker:

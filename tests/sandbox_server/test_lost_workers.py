@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import pytest
 
 from sandbox_server import IsolationPolicy, ServerConfig, worker_handle
 from sandbox_server.frames import Job, ProgramStatus
-from sandbox_server.isolation import UNISOLATED
+from sandbox_server.isolation import UNISOLATED, Isolation
 from sandbox_server.pool import WorkerPool
 
 CONFIG = ServerConfig(port=0, preload=(), isolation=IsolationPolicy.BEST_EFFORT)
@@ -27,9 +28,9 @@ def job(code: str, run_timeout: float = 5.0, cells: list[str] | None = None) -> 
 
 
 @contextlib.asynccontextmanager
-async def started(workers: int = 2) -> AsyncIterator[tuple[WorkerPool, list[int]]]:
-    """A pool without isolation, and the process ids of its workers."""
-    pool = WorkerPool(replace(CONFIG, workers=workers), (UNISOLATED,))
+async def started(workers: int = 2, level: Isolation = UNISOLATED) -> AsyncIterator[tuple[WorkerPool, list[int]]]:
+    """A pool at that level, and the process ids of its workers."""
+    pool = WorkerPool(replace(CONFIG, workers=workers), (level,))
     before = set(below(os.getpid()))
     await pool.start()
     try:
@@ -146,3 +147,34 @@ async def test_a_silent_worker_is_given_up(monkeypatch):
         os.kill(workers[0], signal.SIGSTOP)
         assert (await pool.run(job("print(2)", run_timeout=0.5))).stdout == "2\n"
         os.kill(workers[0], signal.SIGKILL)
+
+
+@pytest.mark.parametrize("limit", ["FSIZE", "NOFILE", "AS", "CPU"])
+async def test_a_worker_that_cannot_begin_a_program_is_replaced(limit):
+    """Whatever spoilt it, the program begins on another one."""
+    async with started(workers=1) as (pool, workers):
+        resource.prlimit(workers[0], getattr(resource, f"RLIMIT_{limit}"), (0, 0))
+        reports = [await pool.run(job(f"print({number})")) for number in range(3)]
+        assert [report.stdout for report in reports] == ["0\n", "1\n", "2\n"]
+        assert pool.replaced == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a level that an ordinary user's server has otherwise")
+@pytest.mark.parametrize("limit", ["FSIZE", "NOFILE", "AS", "CPU", "NPROC", "STACK", "MEMLOCK", "CORE"])
+async def test_limits_that_a_program_sets_its_worker_reach_no_other(limit):
+    """Where the two are one user and no call is refused, the worker is replaced before the next program."""
+    level = Isolation(True, True, user_namespace=True, own_user=False)
+    spoil = f"import resource\nprint('began', flush=True)\nresource.prlimit(1, resource.RLIMIT_{limit}, (0, 0))"
+    async with started(workers=1, level=level) as (pool, _):
+        spoilt = await pool.run(job(spoil))
+        after = [await pool.run(job(f"print({number})")) for number in range(3)]
+        assert (spoilt.status, [report.stdout for report in after]) == (ProgramStatus.FINISHED, ["0\n", "1\n", "2\n"])
+        assert 1 <= pool.replaced <= 2
+
+
+async def test_a_time_limit_that_ends_before_the_program_begins_is_a_time_limit():
+    """However short it is, that is what the caller asked for."""
+    async with started(workers=1) as (pool, _):
+        reports = [await pool.run(job("print(1)", run_timeout=seconds)) for seconds in (1e-9, 1e-5, 1e-4, 1e-3)]
+        assert {report.status for report in reports} <= {ProgramStatus.TIME_LIMIT, ProgramStatus.FINISHED}
+        assert (reports[0].status, pool.replaced) == (ProgramStatus.TIME_LIMIT, 0)
