@@ -1,43 +1,59 @@
-"""The kernel calls that programs are refused: those that only widen what a program can attack or leave behind.
+"""The filter on kernel calls: those of `call_table` with harmless arguments are allowed, all others are refused.
 
 Installed once per worker and inherited by every program: per program it would cost a tenth of a millisecond. Hence the
-worker must do without these calls too.
+worker must do with these calls too.
 """
 
 import ctypes
+import os
 import platform
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from errno import EINVAL, ENOPROTOOPT, ENOSYS, ENOTTY, EPERM
 
 from sandbox_server import linux
+from sandbox_server.call_table import ABSENT, ALLOWED, Processor
 
-_X86_64, _AARCH64 = "x86_64", "aarch64"
+_PROCESSORS = {"x86_64": Processor.X86_64, "aarch64": Processor.AARCH64}
+_AUDIT = {Processor.X86_64: 0xC000003E, Processor.AARCH64: 0xC00000B7}  # the kernel's names for them
 
-_REFUSED: dict[str, tuple[int | None, int | None]] = {
-    # name: (number on x86_64, number on aarch64)
-    # New namespaces give a program capabilities over code of the kernel that is otherwise out of its reach.
-    **{"unshare": (272, 97), "setns": (308, 268), "chroot": (161, 51), "pivot_root": (155, 41)},
-    **{"mount": (165, 40), "umount2": (166, 39), "open_tree": (428, 428), "move_mount": (429, 429)},
-    **{"fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433)},
-    **{"mount_setattr": (442, 442), "open_tree_attr": (467, 467)},
-    # Other processes' memory and descriptors.
-    **{"ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271)},
-    **{"kcmp": (312, 272), "pidfd_getfd": (438, 438), "process_madvise": (440, 440)},
-    # Large interfaces with a long record of vulnerabilities, of no use to a computation.
-    **{"bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "modify_ldt": (154, None)},
-    **{"io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427)},
-    **{"open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264), "fanotify_init": (300, 262)},
-    # The machine itself.
-    **{"kexec_load": (246, 104), "kexec_file_load": (320, 294), "reboot": (169, 142), "syslog": (103, 116)},
-    **{"init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106), "acct": (163, 89)},
-    **{"swapon": (167, 224), "swapoff": (168, 225), "quotactl": (179, 60), "quotactl_fd": (443, 443)},
-    **{"iopl": (172, None), "ioperm": (173, None), "vhangup": (153, 58)},
-    # Objects that outlive the program that made them, for the next program of the same worker to find.
-    **{"keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "mq_open": (240, 180)},
-    **{"shmget": (29, 194), "shmat": (30, 196), "msgget": (68, 186), "semget": (64, 190)},
-    # Memory that neither the address space limit nor the resident size of a process shows.
-    **{"memfd_create": (319, 279), "memfd_secret": (447, 447), "vmsplice": (278, 75)},
+KNOWN_PROCESSOR = platform.machine() in _PROCESSORS
+"""Whether there is a filter for this machine: calls have other numbers on every processor."""
+
+_FIRST_RECENT = 424
+"""Calls from this number on came after Linux 5.0: a library that meets ENOSYS takes the older way. clone3 is one, whose
+flags no filter can look into. Older calls are refused with EPERM, unless they are `ABSENT`. x32 lies above too."""
+
+_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; an argument's low word comes first on both
+_ALLOW, _ERROR = 0x7FFF0000, 0x00050000  # the latter with an error number
+
+# All of the following are 32 bits to the kernel, whatever the upper half of the register holds, or tested as bits.
+_NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW*
+_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6; others reach the kernel's netlink, crypto, virtual machine host...
+_PROTOCOLS = (0, 6, 17)  # the default, TCP, UDP; others load modules into the kernel
+_SHARED_AND_NAMELESS = 0x21  # MAP_SHARED | MAP_ANONYMOUS: stays when all but a page is unmapped, and no limit counts it
+_HUGE_TABLE = 0x40000  # MAP_HUGETLB: of a pool of the machine's, and in no process's resident size
+_ADVICE = (*range(5), *range(8, 12), *range(14, 20), 22, 23, 102, 103)
+"""Of madvise: not MADV_PAGEOUT and MADV_COLD, which push out files that all programs map; not the merging of equal
+pages, which tells one program what another has."""
+
+_FILE_ADVICE = (0, 1, 2, 3, 5)  # not POSIX_FADV_DONTNEED: everybody would read the interpreter from disk again
+_FILE_CONTROLS = (*range(8), 1030, 1031, 1032)
+"""Of fcntl: descriptors and their flags, record locks (sqlite3 needs them), the size of a pipe. Not leases, notices and
+signals to a process, which reach files that all programs see, or the worker; not the locks of an open file."""
+
+_DEVICE_CONTROLS = (0x5401, 0x802C542A, 0x5413, 0x540F, 0x541B, 0x5421, 0x5450, 0x5451)
+"""Of ioctl: is this a terminal, and how large; how much is there to read; block, close on exec."""
+
+_PROCESS_CONTROLS = (*range(1, 5), 15, 16, 21, 23, 27, 29, 30, *range(36, 43), 47)
+"""Of prctl: what ends or names this process, may be seen of it, and what privileges it has."""
+
+_SOCKET_OPTIONS = {
+    1: (2, 5, 6, 9, 10, 13, 15, 16, 18, 20, 21, 66, 67),  # not the sizes of buffers, not filters for packets
+    6: (1, 3, 4, 5, 6, 9, 12, 18),  # TCP: not the protocols on top of it, which are in the kernel
+    41: (26,),  # IPV6_V6ONLY
 }
 
 
@@ -46,108 +62,128 @@ class _Code(IntEnum):
 
     LOAD = 0x20  # a word of the call's description
     AND = 0x54
+    JUMP = 0x05
     JUMP_EQUAL = 0x15
+    JUMP_AT_LEAST = 0x35
     JUMP_ANY_BIT = 0x45
     RETURN = 0x06
 
 
+def _op(code: _Code, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, value)
+
+
+_ALLOWED, _REFUSED, _UNKNOWN = (
+    (_op(_Code.RETURN, answer),) for answer in (_ALLOW, _ERROR | EPERM, _ERROR | ENOSYS)
+)  # blocks of code of one instruction
+
+
 @dataclass(frozen=True)
-class _Processor:
-    """What differs from processor to processor."""
+class _Step:
+    """From which number on, up to the next step's, which block of code decides."""
 
-    column: int
-    """Which number of `_REFUSED`."""
+    first: int
+    """The number."""
 
-    audit: int
-    """The kernel's name for it."""
-
-    mmap: int
-    clone: int
-    clone3: int
-    socket: int
-    socketpair: int
-
-
-_PROCESSORS = {
-    _X86_64: _Processor(0, 0xC000003E, mmap=9, clone=56, clone3=435, socket=41, socketpair=53),
-    _AARCH64: _Processor(1, 0xC00000B7, mmap=222, clone=220, clone3=435, socket=198, socketpair=199),
-}
-
-KNOWN_PROCESSOR = platform.machine() in _PROCESSORS
-"""Whether there is a filter for this machine: calls have other numbers on every processor."""
-
-_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; an argument's low word comes first on both
-_ALLOW, _REFUSE, _UNKNOWN_CALL = 0x7FFF0000, 0x00050000 | 1, 0x00050000 | 38  # EPERM, ENOSYS
-_X32_BIT = 0x40000000  # a second numbering of the same calls on x86-64
-_NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW*
-_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6; others reach the kernel's netlink, crypto, virtual machine host...
-_PROTOCOLS = (0, 6, 17)  # the default, TCP, UDP; others load modules into the kernel
-_SHARED_AND_NAMELESS = 0x21  # MAP_SHARED | MAP_ANONYMOUS
+    block: tuple[bytes, ...]
+    """It ends in a return, whatever happens."""
 
 
 def install() -> None:
-    """Put the filter on this process and all that come from it. Needs no_new_privs. Raises OSError."""
-    program = b"".join(_instructions(_PROCESSORS[platform.machine()]))
+    """Put the filter on this process, a worker, and all that come from it. Needs no_new_privs. Raises OSError."""
+    program = b"".join(instructions(_PROCESSORS[platform.machine()], os.getpid()))
     linux.set_call_filter(ctypes.create_string_buffer(program, len(program)), len(program) // 8)
 
 
-def _instructions(processor: _Processor) -> list[bytes]:
-    numbers = [pair[processor.column] for pair in _REFUSED.values()]
-    argument = [_ARGUMENTS + 8 * index for index in range(6)]
-    code = [
+def instructions(processor: Processor, worker_pid: int) -> tuple[bytes, ...]:
+    """The filter's code. Nobody may signal `worker_pid`, also where worker and program are the same user."""
+    checks = _argument_checks(worker_pid)
+    blocks = {number: _UNKNOWN for numbers in ABSENT.values() if (number := numbers[processor]) is not None}
+    for name, numbers in ALLOWED.items():
+        if (number := numbers[processor]) is not None:
+            blocks[number] = (*checks[name], *_ALLOWED) if name in checks else _ALLOWED
+    return (
         _op(_Code.LOAD, _ARCH),
-        _op(_Code.JUMP_EQUAL, processor.audit, 1, 0),
-        _op(_Code.RETURN, _REFUSE),  # 32-bit calls
+        _op(_Code.JUMP_EQUAL, _AUDIT[processor], 1, 0),
+        *_REFUSED,  # 32-bit calls
         _op(_Code.LOAD, _NUMBER),
-        # No wrapper can look into clone3's flags; the C library falls back to clone.
-        *_when(processor.clone3, [_op(_Code.RETURN, _UNKNOWN_CALL)]),
-        *_when(
-            processor.mmap,
-            [
-                # Such pages stay allocated when all but one of them are unmapped, and no limit counts them.
-                _op(_Code.LOAD, argument[3]),
-                _op(_Code.AND, _SHARED_AND_NAMELESS),
-                _op(_Code.JUMP_EQUAL, _SHARED_AND_NAMELESS, 1, 0),
-                _op(_Code.RETURN, _ALLOW),
-                _op(_Code.RETURN, _REFUSE),
-            ],
-        ),
-        *_when(
-            processor.clone,
-            [
-                _op(_Code.LOAD, argument[0]),
-                _op(_Code.JUMP_ANY_BIT, _NEW_NAMESPACES, 1, 0),
-                _op(_Code.RETURN, _ALLOW),
-                _op(_Code.RETURN, _REFUSE),
-            ],
-        ),
-    ]
-    for number in (processor.socket, processor.socketpair):
-        code += _when(
-            number,
-            [
-                *_only(argument[0], _FAMILIES),
-                *_only(argument[2], _PROTOCOLS),
-                _op(_Code.RETURN, _ALLOW),
-            ],
-        )
-    code += [_op(_Code.JUMP_ANY_BIT, _X32_BIT, 0, 1), _op(_Code.RETURN, _REFUSE)]
-    for number in numbers:
-        if number is not None:
-            code += _when(number, [_op(_Code.RETURN, _REFUSE)])
-    return [*code, _op(_Code.RETURN, _ALLOW)]
+        *_search(_staircase(blocks)),
+    )
 
 
-def _when(number: int, block: list[bytes]) -> list[bytes]:
-    """`block`, which must end in a return, for the call `number` only."""
-    return [_op(_Code.JUMP_EQUAL, number, 0, len(block)), *block]
+def _argument_checks(worker_pid: int) -> dict[str, tuple[bytes, ...]]:
+    """For calls that are allowed with some arguments only: code that falls through when these are harmless."""
+    socket = (*_one_of(0, _FAMILIES, EPERM), *_one_of(2, _PROTOCOLS, EPERM))
+    not_the_worker = _other_than(0, worker_pid)
+    return {
+        "mmap": (*_not_all_bits(3, _SHARED_AND_NAMELESS), *_no_bit(3, _HUGE_TABLE)),
+        "madvise": _one_of(2, _ADVICE, EINVAL),
+        "fadvise64": _one_of(3, _FILE_ADVICE, EINVAL),
+        "fcntl": _one_of(1, _FILE_CONTROLS, EINVAL),
+        "ioctl": _one_of(1, _DEVICE_CONTROLS, ENOTTY),
+        "prctl": _one_of(0, _PROCESS_CONTROLS, EINVAL),
+        "clone": _no_bit(0, _NEW_NAMESPACES),
+        "socket": socket,
+        "socketpair": socket,
+        "setsockopt": _option_of(_SOCKET_OPTIONS, ENOPROTOOPT),
+        "prlimit64": _one_of(0, (0,), EPERM),  # one's own limits
+        **dict.fromkeys(("kill", "tkill", "rt_sigqueueinfo", "pidfd_open"), not_the_worker),
+        **dict.fromkeys(("tgkill", "rt_tgsigqueueinfo"), (*not_the_worker, *_other_than(1, worker_pid))),
+    }
 
 
-def _only(offset: int, allowed: tuple[int, ...]) -> list[bytes]:
-    """Go on when the word at `offset` is one of `allowed`."""
-    tests = [_op(_Code.JUMP_EQUAL, value, len(allowed) - index, 0) for index, value in enumerate(allowed)]
-    return [_op(_Code.LOAD, offset), *tests, _op(_Code.RETURN, _REFUSE)]
+def _staircase(blocks: dict[int, tuple[bytes, ...]]) -> list[_Step]:
+    """Steps with `blocks` at their numbers and refusals between them, as few as there can be."""
+    wanted = {0: _REFUSED, _FIRST_RECENT: _UNKNOWN}
+    for number in blocks:
+        wanted.setdefault(number + 1, _UNKNOWN if number + 1 >= _FIRST_RECENT else _REFUSED)
+    steps: list[_Step] = []
+    for first, block in sorted((wanted | blocks).items()):
+        if not steps or steps[-1].block != block:
+            steps.append(_Step(first, block))
+    return steps
 
 
-def _op(code: _Code, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    return struct.pack("=HBBI", code, if_true, if_false, value)
+def _search(steps: list[_Step]) -> tuple[bytes, ...]:
+    """Code that finds the number's step by halves.
+
+    No kernel runs it for most calls: from Linux 5.11 on it remembers those that are allowed whatever their arguments.
+    """
+    if len(steps) == 1:
+        return steps[0].block
+    middle = len(steps) // 2
+    below = _search(steps[:middle])
+    # Conditional jumps are too short for a half.
+    found = (_op(_Code.JUMP_AT_LEAST, steps[middle].first, 0, 1), _op(_Code.JUMP, len(below)))
+    return (*found, *below, *_search(steps[middle:]))
+
+
+def _load(argument: int) -> bytes:
+    return _op(_Code.LOAD, _ARGUMENTS + 8 * argument)
+
+
+def _one_of(argument: int, allowed: Iterable[int], error: int) -> tuple[bytes, ...]:
+    values = tuple(allowed)
+    tests = (_op(_Code.JUMP_EQUAL, value, len(values) - index, 0) for index, value in enumerate(values))
+    return (_load(argument), *tests, _op(_Code.RETURN, _ERROR | error))
+
+
+def _other_than(argument: int, value: int) -> tuple[bytes, ...]:
+    return (_load(argument), _op(_Code.JUMP_EQUAL, value, 0, 1), *_REFUSED)
+
+
+def _no_bit(argument: int, mask: int) -> tuple[bytes, ...]:
+    return (_load(argument), _op(_Code.JUMP_ANY_BIT, mask, 0, 1), *_REFUSED)
+
+
+def _not_all_bits(argument: int, mask: int) -> tuple[bytes, ...]:
+    return (_load(argument), _op(_Code.AND, mask), _op(_Code.JUMP_EQUAL, mask, 0, 1), *_REFUSED)
+
+
+def _option_of(options: dict[int, tuple[int, ...]], error: int) -> tuple[bytes, ...]:
+    """Code for an option, the third argument, of a level, the second: it returns in each case."""
+    code = (_load(1),)
+    for level, allowed in options.items():
+        block = (*_one_of(2, allowed, error), *_ALLOWED)
+        code = (*code, _op(_Code.JUMP_EQUAL, level, 0, len(block)), *block)
+    return (*code, _op(_Code.RETURN, _ERROR | error))

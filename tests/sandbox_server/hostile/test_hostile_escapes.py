@@ -90,7 +90,7 @@ numbers = {'ptrace': 101, 'readv': 310, 'writev': 311, 'kcmp': 312, 'bpf': 321, 
            'by_handle': 304, 'to_handle': 303, 'kexec': 246, 'reboot': 169, 'syslog': 103, 'module': 313, 'swap': 167,
            'keyctl': 250, 'add_key': 248, 'request_key': 249, 'mq': 240, 'shm': 29, 'msg': 68, 'sem': 64, 'memfd': 319,
            'ldt': 154, 'x32': 0x40000000 + 39, 'fanotify': 300, 'iopl': 172, 'acct': 163}
-print({kernel(number, 0, 0, 0, 0, 0) for number in numbers.values()})
+print(sorted({kernel(number, 0, 0, 0, 0, 0) for number in numbers.values()}))
 print(kernel(101, 16, 1, 0, 0), kernel(101, 0, 0, 0, 0))"""
 
 DESCRIPTORS = """
@@ -133,8 +133,12 @@ ATTACKS = [
         5.0,
     ),
     Attack("becoming somebody", GAIN, "True\nTrue\nTrue\nTrue\nTrue\n[0, 0, 0, 0] 1 2\nTrue\n", 8.0),
-    Attack("new namespaces and mounts", NAMESPACES, "{'EPERM'} {'EPERM'}\nENOSYS EPERM\n" + "EPERM " * 10 + "EPERM\n"),
-    Attack("the kernel's rarer calls", KERNEL, "{'EPERM'}\nEPERM EPERM\n"),
+    Attack(
+        "new namespaces and mounts",
+        NAMESPACES,
+        "{'EPERM'} {'EPERM'}\nENOSYS EPERM\n" + "EPERM " * 4 + "ENOSYS " * 5 + "EPERM EPERM\n",
+    ),
+    Attack("the kernel's rarer calls", KERNEL, "['ENOSYS', 'EPERM']\nEPERM EPERM\n"),
     Attack(
         "the worker's descriptors",
         DESCRIPTORS,
