@@ -12,8 +12,19 @@ from sandbox_client._fields import JsonObject, encode_files, short
 
 # The last line of a traceback: `MemoryError`, `numpy._core._exceptions._ArrayMemoryError: Unable to allocate ...`.
 _MEMORY_ERROR = re.compile(r"(?:[A-Za-z_]\w*\.)*_?(?:Array)?MemoryError(?::.*)?")
+_NAME_CHARACTERS = 1000
 # As Python reports a signal, and as a shell does.
 _KILLED = (-9, 128 + 9)
+
+
+MOST_PRINTED = 1 << 26
+"""Bytes of an answer without files. What programs print is cut by the server: at 2 MiB by default, or 12 in JSON."""
+
+MOST_FETCHED = 3 << 26
+"""Further bytes of one with files."""
+
+_LONGEST_RUN = 7 * 86_400.0  # seconds
+_RETURN_CODES = range(-(1 << 31), 1 << 32)  # what any system has
 
 
 class ExecutionStatus(StrEnum):
@@ -35,10 +46,10 @@ def out_of_memory(return_code: int | None, stderr: str) -> bool:
     """
     if return_code in _KILLED:
         return True
-    # Only the last line is looked at, however long the rest is.
+    # Only the last line is looked at, however long the rest is, and only its beginning: matching takes memory.
     last = stderr.rstrip()
-    last = last[last.rfind("\n") + 1 :]
-    return _MEMORY_ERROR.fullmatch(last.rstrip("\r")) is not None
+    at = last.rfind("\n") + 1
+    return _MEMORY_ERROR.fullmatch(last[at : at + _NAME_CHARACTERS].rstrip("\r")) is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +142,11 @@ class RunCodeRequest:
     """Paths of files to bring back."""
 
     @property
+    def most_bytes(self) -> int:
+        """Bytes that the body of an answer may have."""
+        return MOST_PRINTED + (MOST_FETCHED if self.fetch_files else 0)
+
+    @property
     def seconds(self) -> float:
         """Wall seconds that a server may take from the start of the program to its answer."""
         return self.run_timeout
@@ -206,7 +222,12 @@ class CommandRun:
         """The record in a JSON object. Raises SandboxProtocolError."""
         status = fields.take("status", str)
         return_code = fields.take("return_code", int, NoneType)
+        if return_code is not None and return_code not in _RETURN_CODES:
+            raise fields.error(f"has return_code={short(return_code)}")
         seconds = fields.take("execution_time", int, float, NoneType)
+        # Written so that NaN, which compares false with everything, is refused too.
+        if seconds is not None and not 0 <= seconds <= _LONGEST_RUN:
+            raise fields.error(f"has execution_time={short(seconds)}")
         # Sandbox Fusion sends null for a stream that it could not read.
         stdout = fields.take("stdout", str, NoneType) or ""
         stderr = fields.take("stderr", str, NoneType) or ""

@@ -49,11 +49,11 @@ class JsonObject:
         contents = {}
         for path, content in self.take("files", dict).items():
             if not isinstance(content, str):
-                raise self.error(f"has files[{path!r}]={short(content)}")
+                raise self.error(f"has files[{short(path)}]={short(content)}")
             try:
                 contents[path] = base64.b64decode(content, validate=True)
             except (binascii.Error, ValueError):
-                raise self.error(f"has files[{path!r}]={short(content)}, which is not base64") from None
+                raise self.error(f"has files[{short(path)}]={short(content)}, which is not base64") from None
         return contents
 
     def error(self, what: str) -> SandboxProtocolError:
@@ -65,7 +65,7 @@ class JsonObject:
 
 def short(value: object) -> str:
     """A wrong value as an error shows it."""
-    text = repr(value)
+    text = repr(value[:_SHOWN] if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 

@@ -1,38 +1,40 @@
 """HTTP exchanges with endpoints, with every way they can fail mapped to a SandboxFault."""
 
 import asyncio
-import email.utils
 import io
 import json
 import ssl
 import time
+from collections import defaultdict
 from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from http.cookies import BaseCookie, SimpleCookie
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import aiohttp
 
+from sandbox_client._body import BodyError, decoded, inflated, is_light
 from sandbox_client._credentials import Headers
 from sandbox_client._errors import (
     SandboxDeadlineExceeded,
     SandboxFault,
-    SandboxInternalError,
-    SandboxOverloaded,
     SandboxProtocolError,
-    SandboxRequestRefused,
     SandboxUnreachable,
 )
+from sandbox_client._http_status import SHOWN, check_status, shown
 
-# Ready made, for json.dumps and json.loads would make or look for theirs each time. Requests hold no cycles.
+# Ready made, for json.dumps would make its own each time. Requests hold no cycles.
 _encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
-_decode = json.JSONDecoder().decode
 
 _NO_COOKIES: BaseCookie[str] = SimpleCookie()
 
 _JSON = "application/json"
-_BODY_SHOWN = 400  # characters of an unexpected answer in an error
-_BODY_MOST = 1 << 28  # bytes of an answer; what sends more is not a sandbox, and must not fill the memory
+_ENCODINGS = "gzip, deflate"  # what can be counted while it is decompressed
+_SHORT_MOST = 1 << 16  # bytes of an answer that is no result; of an error, the rest is not read
+_LARGE = 1 << 22  # bytes beyond which an answer waits for its turn
+_LARGE_TURNS = 4  # of an endpoint, at a time: what it sends must not fill the memory
+_DECODERS = 2  # threads; what keeps them busy does not keep the loop waiting for long
 _BODY_STREAMED = 1 << 20  # bytes of a request from which aiohttp wants a stream, to let others have the loop
 # Less than the 5 s of uvicorn, which Sandbox Fusion runs on: a connection must not be used just as the server drops it.
 _KEEP_ALIVE = 4.0  # seconds
@@ -47,6 +49,10 @@ class SandboxRequest(Protocol[Result]):
 
     path: ClassVar[str]
     """Where it goes."""
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes that the body of an answer may have, when it is not compressed."""
 
     @property
     def seconds(self) -> float:
@@ -139,6 +145,9 @@ class _NoCookies(aiohttp.DummyCookieJar):
     def filter_cookies(self, request_url: object) -> BaseCookie[str]:
         return _NO_COOKIES  # the base class makes an empty one for each request
 
+    def update_cookies_from_headers(self, headers: object, response_url: object) -> None:
+        """Not even parsed."""
+
 
 class Transport:
     """A pooled HTTP session. Opened and closed by its owner, inside a running event loop."""
@@ -154,6 +163,10 @@ class Transport:
     ) -> None:
         """At most `connections` at a time, 0 for any number; without `keep_alive` each is used once."""
         self._headers = headers
+        self._decoders = ThreadPoolExecutor(_DECODERS, "sandbox answers")
+        self._large: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_LARGE_TURNS))
+        said = any(name.lower() == "accept-encoding" for name in headers.values)
+        encodings = {} if said else {"Accept-Encoding": _ENCODINGS}
         check = True if tls is None else tls
         connector = (
             _Connector(limit=connections, ssl=check, keepalive_timeout=_KEEP_ALIVE)
@@ -162,7 +175,9 @@ class Transport:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            headers=headers.values,
+            headers={**encodings, **headers.values},
+            # Counted while it is decompressed, and not on the loop.
+            auto_decompress=False,
             # The whole exchange has its own limit. This one also covers the resolution of names, which no other does.
             timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
             cookie_jar=_NoCookies(),
@@ -171,6 +186,7 @@ class Transport:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
 
     def send(self, request: SandboxRequest[Result], base: str, exchange: Exchange) -> Awaitable[Result]:
         """POST a request to an endpoint and return the result in its answer. Raises SandboxFault."""
@@ -193,19 +209,64 @@ class Transport:
             async with exchange.limit:
                 # A redirected POST comes back as a GET and fails in strange ways; better to say what the server said.
                 answer = await self._session.request(method, base + path, data=data, allow_redirects=False)
-                received = await _read(answer, base)
-            _check_status(answer, received, base)
-            payload = _decoded(received, base)
-            return payload if request is None else request.parse(payload, base)
+                try:
+                    return await self._understood(answer, base, request)
+                except BaseException:
+                    # One that was read to its end has given its connection back by itself.
+                    answer.close()
+                    raise
+
+    async def _understood(
+        self, answer: aiohttp.ClientResponse, base: str, request: SandboxRequest[Result] | None
+    ) -> Any:
+        content = answer.content
+        most = _SHORT_MOST if request is None or answer.status != 200 else request.most_bytes
+        # A small body comes with its head; aiohttp's way of waiting for one would cost more than reading it.
+        if content.is_eof():
+            return await self._result(answer, content.read_nowait(), base, request, most)
+        received = bytearray()
+        if await _ends(content, received, min(most, _LARGE)):
+            return await self._result(answer, bytes(received), base, request, most)
+        if answer.status != 200:
+            check_status(answer, bytes(received), base)
+        async with self._large[base]:
+            if (answer.content_length or 0) > most or not await _ends(content, received, most):
+                raise SandboxProtocolError(f"the answer is longer than {most} bytes", endpoint=base)
+            return await self._result(answer, bytes(received), base, request, most)
+
+    async def _result(
+        self,
+        answer: aiohttp.ClientResponse,
+        received: bytes,
+        base: str,
+        request: SandboxRequest[Result] | None,
+        most: int,
+    ) -> Any:
+        check_status(answer, received, base)
+        encoding = answer.headers.get("Content-Encoding")
+        if encoding is None and is_light(received):
+            return _read(received, None, base, request, most)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoders, _read, received, encoding, base, request, most)
 
 
-def _decoded(received: bytes, base: str) -> object:
+def _read(received: bytes, encoding: str | None, base: str, request: SandboxRequest[Any] | None, most: int) -> object:
     try:
-        # Decoded here, because json would first look for encodings that no server uses.
-        return _decode(received.decode())
-    except (ValueError, RecursionError):
-        # Without the cause, which would carry the whole answer along.
-        raise SandboxProtocolError(f"the answer is not JSON: {_shown(received)}", endpoint=base) from None
+        body = received if encoding is None else inflated(received, encoding, most)
+        payload = decoded(body)
+    except BodyError as error:
+        raise SandboxProtocolError(f"the answer {error}: {shown(received)}", endpoint=base) from None
+    return payload if request is None else request.parse(payload, base)
+
+
+async def _ends(content: aiohttp.StreamReader, received: bytearray, most: int) -> bool:
+    """Add to `received` what comes; whether that ends before it is more than `most` bytes."""
+    while len(received) <= most:
+        chunk = await content.readany()
+        if not chunk:
+            return True
+        received += chunk
+    return False
 
 
 def _payload(request: SandboxRequest[Any], exchange: Exchange) -> aiohttp.Payload:
@@ -219,69 +280,5 @@ def _payload(request: SandboxRequest[Any], exchange: Exchange) -> aiohttp.Payloa
     return payload
 
 
-async def _read(answer: aiohttp.ClientResponse, base: str) -> bytes:
-    """The body. Read to its end, the answer gives its connection back by itself."""
-    try:
-        content = answer.content
-        # A small body comes with its head; aiohttp's way of waiting for one would cost more than reading it.
-        if content.is_eof():
-            return content.read_nowait()
-        length = answer.content_length
-        if length is not None and length <= _BODY_MOST:
-            return await answer.read()
-        received = bytearray()
-        if length is None:
-            async for chunk in content.iter_any():
-                received += chunk
-                if len(received) > _BODY_MOST:
-                    break
-            else:
-                return bytes(received)
-    except BaseException:
-        answer.close()
-        raise
-    answer.close()
-    raise SandboxProtocolError(f"the answer is longer than {_BODY_MOST >> 20} MiB", endpoint=base)
-
-
-def _check_status(answer: aiohttp.ClientResponse, body: bytes, endpoint: str) -> None:
-    status = answer.status
-    if status == 200:
-        return
-    what = f"HTTP {status}: {_shown(body)}"
-    if status in (429, 503):
-        retry_after = parse_retry_after(answer.headers.get("Retry-After"), time.time())
-        raise SandboxOverloaded(what, endpoint=endpoint, retry_after=retry_after)
-    if status >= 500:
-        raise SandboxInternalError(what, endpoint=endpoint)
-    if status in (400, 413, 422):
-        raise SandboxRequestRefused(what, endpoint=endpoint)
-    if location := answer.headers.get("Location"):
-        what += f"; it points to {location:.200}"
-    raise SandboxProtocolError(what, endpoint=endpoint)
-
-
-def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds in a Retry-After header, which holds seconds or a date; None when there is nothing to make out.
-
-    `now` is in seconds since the epoch.
-    """
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(int(value)))
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
-    except (ValueError, OverflowError):
-        return None
-
-
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__} {error}".strip()
-
-
-def _shown(body: bytes) -> str:
-    text = body[: 4 * _BODY_SHOWN].decode("utf-8", errors="replace")
-    return repr(text[:_BODY_SHOWN])
+    return f"{type(error).__name__} {error}".strip()[:SHOWN]

@@ -22,7 +22,7 @@ from sandbox_client import (
     parse_run_code_response,
     validate_endpoints,
 )
-from sandbox_client._transport import parse_retry_after
+from sandbox_client._http_status import parse_retry_after
 
 ENDPOINT = "http://127.0.0.1:8080"
 FAULTS = [
