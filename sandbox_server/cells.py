@@ -26,7 +26,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox_server.cell_output import bundle, cell_name, described, draw_without_screen, figures
-from sandbox_server.notebook_record import Notebook, shown_bytes
+from sandbox_server.json_bounds import refuse_dear
+from sandbox_server.notebook_record import SHOWN_DEPTH, SHOWN_VALUES, Notebook, shown_bytes
 
 _MARK = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _FUTURES = __future__.annotations.compiler_flag  # the others are in force anyway
@@ -97,6 +98,7 @@ class _Kernel:
     def __post_init__(self) -> None:
         self._pid = os.getpid()
         self._shown_left = shown_bytes(self.notebook.max_output_bytes)
+        self._values_left = SHOWN_VALUES
         cap = self.notebook.max_output_bytes
         self._outputs = (_Output(1, self.notebook.stdout_fd, cap), _Output(2, self.notebook.stderr_fd, cap))
         errors = ("strict", "backslashreplace")
@@ -200,10 +202,12 @@ class _Kernel:
         for display in (self._display, [_NOT_SHOWN]):
             try:
                 shown = json.dumps([display, errors], allow_nan=False)
-            except (TypeError, ValueError, RecursionError):  # a representation that is not JSON
+                values = refuse_dear(shown, self._values_left, SHOWN_DEPTH)
+            except (TypeError, ValueError, RecursionError):  # a representation that is not JSON, or too large
                 continue
             if len(shown) <= self._shown_left:
                 self._shown_left -= len(shown)
+                self._values_left -= values
                 break
         else:
             shown = json.dumps([[], brief])

@@ -4,7 +4,9 @@ The worker has no content in objects (see worker_channel.py); it is encoded and 
 forked for a program. The worker's word is taken for sizes only within the server's own limits.
 """
 
+import asyncio
 import base64
+import functools
 import itertools
 import json
 from asyncio import StreamReader
@@ -23,6 +25,8 @@ from sandbox_server.frames import (
     pack,
 )
 from sandbox_server.notebook_record import record_bytes, with_cells
+
+_READ_HERE = 1 << 16  # bytes of a notebook's results that the event loop may read itself
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,11 @@ async def receive_report(reader: StreamReader, job: Job, bounds: ReplyBounds) ->
         began=frame.began,
         residue=frame.residue,
     )
-    return report if job.cells is None else with_cells(report, len(job.cells), output, *map(bytes, cells))
+    if job.cells is None:
+        return report
+    read = functools.partial(with_cells, report, len(job.cells), output, *map(bytes, cells))
+    # What the program can have written itself is not read where all calls wait for it.
+    return read() if size <= _READ_HERE else await asyncio.to_thread(read)
 
 
 async def _receive_files(

@@ -2,14 +2,23 @@
 
 import fcntl
 import json
+import math
 import os
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from sandbox_server.frames import CellResult, ProgramReport, ProgramStatus
+from sandbox_server.json_bounds import refuse_dear
 from sandbox_server.scratch import unnamed_file
 
-_DEPTH = 64  # levels of nesting in one display; far from where encoding it again would fail
+SHOWN_VALUES = 100_000
+"""Values that displays and errors may hold, of all cells together."""
+
+SHOWN_DEPTH = 64
+"""Levels of nesting in what a cell shows; far from where encoding it again would fail."""
+
+_LINE_VALUES = 16  # of a cell that shows nothing, or its error in brief
+_REPLACED = 3  # bytes of the sign that stands for one that is not text
 
 
 def shown_bytes(max_output_bytes: int) -> int:
@@ -94,15 +103,24 @@ def with_cells(
     if report.status is ProgramStatus.ERROR:
         return report
     cells: list[CellResult] = []
-    for line in record.splitlines()[:asked]:
-        cell = _cell(line)
-        if cell is None:
+    values = SHOWN_VALUES + _LINE_VALUES * asked
+    out = err = start = 0
+    while len(cells) < asked and (end := record.find(b"\n", start)) >= 0:
+        try:
+            text = record[start:end].decode()
+            values -= refuse_dear(text, values, SHOWN_DEPTH)
+            cell = _cell(text)
+        except (ValueError, RecursionError):
             break
+        out_after = out + len(cell.stdout.encode(errors="replace"))
+        err_after = err + len(cell.stderr.encode(errors="replace"))
+        if max(out_after, err_after) > _REPLACED * max_output_bytes:
+            break
+        out, err = out_after, err_after
         cells.append(cell)
+        start = end + 1
     finished = len(cells)
     if finished < asked:
-        out = sum(len(cell.stdout.encode(errors="replace")) for cell in cells)
-        err = sum(len(cell.stderr.encode(errors="replace")) for cell in cells)
         cells.append(
             CellResult(stdout=_text(stdout, max_output_bytes - out), stderr=_text(stderr, max_output_bytes - err))
         )
@@ -113,23 +131,23 @@ def _text(content: bytes, cap: int) -> str:
     return content[: max(0, cap)].decode("utf-8", errors="replace")
 
 
-def _cell(line: bytes) -> CellResult | None:
-    try:
-        value = json.loads(line, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
+def _cell(line: str) -> CellResult:
+    """Raises ValueError for what `cells.py` does not write."""
+    value = json.loads(line, parse_constant=_refuse, parse_float=_finite)
     if not (isinstance(value, list) and len(value) == 4):
-        return None
+        raise ValueError("it is not a cell")
     stdout, stderr, display, error = value
     honest = (
         isinstance(stdout, str)
         and isinstance(stderr, str)
         and isinstance(display, list)
-        and all(isinstance(item, dict) and _shallow(item, _DEPTH) for item in display)
+        and all(isinstance(item, dict) for item in display)
         and isinstance(error, list)
         and all(_is_error(item) for item in error)
     )
-    return CellResult(stdout, stderr, display, error) if honest else None
+    if not honest:
+        raise ValueError("it is not a cell")
+    return CellResult(stdout, stderr, display, error)
 
 
 def _is_error(item: object) -> bool:
@@ -139,12 +157,11 @@ def _is_error(item: object) -> bool:
     return all(isinstance(text, str) for text in texts)
 
 
-def _shallow(value: object, depth: int) -> bool:
-    if depth == 0:
-        return False
-    if isinstance(value, dict):
-        return all(_shallow(item, depth - 1) for item in value.values())
-    return all(_shallow(item, depth - 1) for item in value) if isinstance(value, list) else True
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("it is beyond all floats")
+    return number
 
 
 def _refuse(name: str) -> NoReturn:

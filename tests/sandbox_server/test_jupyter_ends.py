@@ -125,7 +125,16 @@ def deep(levels):
         f'["a","b",[{{"x":{deep(70)}}}],[]]'.encode(),
         f'["a","b",[{{"x":{deep(50_000)}}}],[]]'.encode(),
         b'["a","b",[{"x":' + b"9" * 5000 + b"}],[]]",
+        b'["a","b",[{"x":1e400}],[]]',
+        b'["a","b",[{"x":-1e999}],[]]',
+        b'["a","b",[{"x":Infinity}],[]]',
+        b'["a","b",[' + b"{}," * 200_000 + b"{}],[]]",
+        b'["a","b",[{"x":[' + b"0," * 200_000 + b"0]}],[]]",
+        b'["a","b",[],[{"ename":"E","evalue":"v","traceback":[' + b'"",' * 200_000 + b'""]}]]',
+        b'["a","' + b"b" * 10_000 + b'",[],[]]',
+        b'["' + b"\\ud800" * 4_000 + b'","b",[],[]]',
     ],
+    ids=lambda line: line[:40],
 )
 def test_the_server_believes_no_record_that_it_could_not_have_had(line):
     """A malformed line ends the record, without harm to whoever reads it; the cells before it stand."""
@@ -137,3 +146,13 @@ def test_the_server_believes_no_record_that_it_could_not_have_had(line):
     assert len(report.cells[1].stdout) == 999
     job = Job(code="", run_timeout=1.0, memory_limit_mb=1, cells=["1", "2", "3"])
     assert json.loads(json.dumps(jupyter_response(report, job)))["cells"][0] == cell("a", "b", [{"text/plain": "c"}])
+
+
+def test_an_honest_notebook_may_show_much(endpoint):
+    """Cells that show lists of numbers show them; of one that would show too many it is said that it does not."""
+    shows = "class L:\n  def __init__(self, n): self.n = n\n  def _repr_json_(self): return {'l': [0] * self.n}"
+    body = run(endpoint, shows, *["L(500)"] * 8, "L(90_000)", "L(500)", "print([[1, 2]] * 2000)")
+    shown = [cell["display"][0] if cell["display"] else None for cell in body["cells"]]
+    assert all(len(item["application/json"]["l"]) == 500 for item in [*shown[1:9], shown[10]])
+    assert "not shown" in shown[9]["text/plain"]
+    assert body["status"] == "Success"

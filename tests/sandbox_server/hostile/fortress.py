@@ -146,11 +146,14 @@ class Fortress:
     def run(self, code: str, run_timeout: float = 10.0, memory_mb: int = 512, fetch: tuple[str, ...] = ()) -> dict:
         """The answer to one call, with `took`, the seconds that it took."""
         body = {"code": code, "language": "python", "run_timeout": run_timeout}
-        body |= {"memory_limit_MB": memory_mb, "fetch_files": list(fetch)}
+        return self.post("/run_code", {**body, "memory_limit_MB": memory_mb, "fetch_files": list(fetch)})
+
+    def post(self, path: str, body: dict) -> dict:
+        """The answer to a request, with `took`, the seconds that it took."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         started = time.monotonic()
         with opener.open(
-            urllib.request.Request(f"{self.endpoint}/run_code", json.dumps(body).encode()), timeout=40
+            urllib.request.Request(f"{self.endpoint}{path}", json.dumps(body).encode()), timeout=40
         ) as answer:
             return {**json.load(answer), "took": time.monotonic() - started}
 
