@@ -10,6 +10,7 @@ there: the cells that did end are in a Failed answer too, `cell_timeout` and `me
 `total_timeout` is exact.
 """
 
+import json
 import math
 
 from sandbox_server.config import ServerConfig
@@ -38,7 +39,7 @@ def parse_run_code(body: object, config: ServerConfig) -> Job:
         run_timeout=time_limit(request, "run_timeout", config),
         memory_limit_mb=memory_limit(request, config),
         stdin=request.stdin or "",
-        files=decoded_files(request.files, config),
+        files=decoded_files(request.files, config, request.code, request.stdin or ""),
         fetch_files=fetchable_names(request.fetch_files),
     )
 
@@ -114,7 +115,7 @@ def parse_run_jupyter(body: object, config: ServerConfig) -> Job:
         cell_timeout=seconds if 0 < seconds < total else 0.0,
         run_timeout=total,
         memory_limit_mb=memory_limit(request, config),
-        files=decoded_files(request.files, config),
+        files=decoded_files(request.files, config, json.dumps(cells, ensure_ascii=False)),
         fetch_files=fetchable_names(request.fetch_files),
     )
 

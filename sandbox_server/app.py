@@ -16,6 +16,7 @@ from sandbox_server.auth import TokenGate
 from sandbox_server.config import ServerConfig
 from sandbox_server.connections import Connections
 from sandbox_server.frames import Job, ProgramReport, ProgramStatus
+from sandbox_server.json_bounds import TooDear, refuse_dear
 from sandbox_server.log_format import FIELDS
 from sandbox_server.pool import PoolClosed, QueueFull, QueueTimeout, WorkerPool
 from sandbox_server.request_models import BadRequest
@@ -25,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 _CLIENT_GONE = 499  # nginx's code for a caller who hung up; nobody receives it, but it is counted
 
+
+_READ_HERE = 1 << 16  # bytes of a body that the event loop may decode itself
+_MOST_VALUES = 1 << 18  # of a body; a request for all files and cells that it may have has a quarter of it
+_DEEPEST = 100  # levels of nesting
 
 _REMEMBERED = 64  # ends of programs; enough to even out long and short ones, few enough to follow a change
 _UNKNOWN = 10.0  # seconds that a program is taken to run while none has ended yet
@@ -161,7 +166,11 @@ class Service:
             # Refused before it is read, when the caller says how much it is.
             if (request.content_length or 0) > self._max_bytes:
                 return self._too_large()
-            job = parse(_decoded(await request.read()), self._config)
+            body = await request.read()
+            if len(body) <= _READ_HERE:
+                job = parse(_decoded(body), self._config)
+            else:
+                job = await asyncio.to_thread(lambda: parse(_decoded(body), self._config))
         except web.HTTPRequestEntityTooLarge:
             return self._too_large()
         except BadRequest as error:
@@ -210,7 +219,11 @@ class Service:
 
 def _decoded(body: bytes) -> object:
     try:
+        if len(body) > _READ_HERE:
+            refuse_dear(body.decode(json.detect_encoding(body), "surrogatepass"), _MOST_VALUES, _DEEPEST)
         return json.loads(body)
+    except TooDear as error:
+        raise BadRequest("body", f"holds {error}") from error
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested too deep
         raise BadRequest("body", f"is not JSON: {error}") from error
 

@@ -1,8 +1,10 @@
 """What the embedded server takes as a request, and how it refuses the rest."""
 
+import base64
 import http.client
 import json
 import socket
+import time
 import urllib.error
 import urllib.request
 from typing import Literal
@@ -64,6 +66,19 @@ def send(endpoint, path, data):
         ({"code": "1", "language": "python", "files": {"a": "", "a/b": ""}}, "both a file and the directory"),
         ({"code": "1", "language": "python", "files": {"a": "A" * 1_500_000}}, "--max-file-mb"),
         ({"code": "1", "language": "python", "fetch_files": "a"}, "fetch_files"),
+        ({"code": "1", "language": "python", "fetch_files": ["a"] * 20_000}, "20000 are more than 10000"),
+        ({"code": "1", "language": "python", "fetch_files": ["a" * 200] * 9000}, "longer than 1048576 bytes"),
+        ({"code": "1", "language": "python", "files": {str(n): "" for n in range(9000)}}, "more than 8192"),
+        ({"code": "1", "language": "python", "files": {f"{n}/a": "" for n in range(5000)}}, "more than 8192"),
+        ({"code": "1", "language": "python", "files": {f"{n:0>200}": "" for n in range(6000)}}, "paths are longer"),
+        ({"code": "1", "language": "python", "files": {"a/" * 150 + "b": ""}}, "inside the working directory"),
+        ({"code": "1", "language": "python", "files": {"a/.": ""}}, "inside the working directory"),
+        ({"code": "1", "language": "python", "files": {"a": "", "./a/b": ""}}, "both a file and the directory"),
+        ({"code": "1", "language": "python", "more": [[]] * 300_000}, "holds more than 262144 values"),
+        (
+            {"code": "1", "language": "python", "more": "x" * 70_000, "deep": json.loads("[" * 200 + "]" * 200)},
+            "deeper",
+        ),
     ],
 )
 def test_requests_that_cannot_be_honoured_are_refused(endpoint, body, message):
@@ -71,6 +86,49 @@ def test_requests_that_cannot_be_honoured_are_refused(endpoint, body, message):
     status, answer = post(endpoint, **body)
     assert status == 422
     assert message in answer["detail"][0]["msg"]
+
+
+def test_what_does_not_fit_into_the_scratch_is_refused():
+    """Files, standard input and the code are counted together, in whole pages, and what just fits runs."""
+    config = ServerConfig(port=0, workers=1, preload=(), scratch_mb=2, max_file_mb=1)
+    half = base64.b64encode(b"a" * (1 << 20)).decode()
+    with EmbeddedSandbox(config) as sandbox:
+        too_much = (
+            {"files": {"a": half}, "stdin": "b" * (1 << 20)},
+            {"stdin": "b" * (2 << 20)},
+            {"files": {"a": half, "b": half}},
+            {"code": "#" * ((2 << 20) + 1)},
+            {"files": {str(number): "YQ==" for number in range(256)}, "stdin": "b" * ((1 << 20) + 4096)},
+        )
+        for more in too_much:
+            status, answer = post(sandbox.endpoint, **{"code": "1", "language": "python"} | more)
+            assert (status, "--scratch-mb" in answer["detail"][0]["msg"]) == (422, True), answer
+        body = {"cells": ["#" * (1 << 20)], "files": {"a": half}}
+        assert post(sandbox.endpoint, "/run_jupyter", **body)[0] == 422
+        code = "import sys; print(len(sys.stdin.read()), len(open('a').read()))"
+        fits = {"files": {"a": half}, "stdin": "b" * ((1 << 20) - 4096)}
+        _, answer = post(sandbox.endpoint, code=code, language="python", **fits)
+        assert answer["run_result"]["stdout"] == f"{(1 << 20) - 4096} {1 << 20}\n", answer
+        _, answer = post(sandbox.endpoint, code="print(1)".ljust(2 << 20), language="python")
+        assert answer["run_result"]["stdout"] == "1\n", answer
+        many = {f"{number % 10}/{number}": "YQ==" for number in range(240)}
+        code = "import glob; print(len(glob.glob('*/*')))"
+        _, answer = post(sandbox.endpoint, code=code, language="python", files=many)
+        assert answer["run_result"]["stdout"] == "240\n", answer
+
+
+def test_the_most_that_may_be_asked_for_is_answered_in_time(endpoint):
+    """Eight thousand files to write and ten thousand to look for, links among them, take seconds and no worker."""
+    files = {f"d{number % 90}/{number}": "" for number in range(8000)}
+    names = [f"x/{number}" for number in range(5000)] + [f"y{number}" for number in range(5000)]
+    code = (
+        "import os\nos.makedirs('a')\nos.symlink('a', 'x')\nopen('a/7', 'w').write('7')\nprint(len(os.listdir('d1')))"
+    )
+    started = time.monotonic()
+    _, body = post(endpoint, code=code, language="python", files=files, fetch_files=names)
+    assert (body["status"], body["files"]) == ("Success", {"x/7": "Nw=="}), body
+    assert time.monotonic() - started < 10.0
+    assert post(endpoint, code="print(1)", language="python")[1]["run_result"]["stdout"] == "1\n"
 
 
 def test_names_that_no_file_can_have_are_not_there(endpoint):
