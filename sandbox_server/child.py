@@ -11,7 +11,7 @@ import types
 from dataclasses import dataclass
 from typing import NoReturn
 
-from sandbox_server import confinement
+from sandbox_server import confinement, linux
 from sandbox_server.cells import run_cells
 from sandbox_server.notebook_record import Notebook
 
@@ -77,6 +77,8 @@ def set_environment(scratch: str) -> None:
         OMP_NUM_THREADS="1",
         MKL_NUM_THREADS="1",
     )
+    # Only now, when the C library's environment no longer lies there.
+    linux.overwrite_start(os.path.basename(sys.executable))
 
 
 def set_interpreter() -> None:

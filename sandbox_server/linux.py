@@ -167,6 +167,20 @@ def collapse_into_huge_pages() -> int:
     return collapsed
 
 
+def overwrite_start(command: str) -> None:
+    """Show `command`, and an empty environment, as what this process and its forks were started with.
+
+    Where the kernel keeps both is the process's own memory, which /proc reads. Nothing in it may be in use any more.
+    """
+    with open("/proc/self/stat", "rb") as stat:
+        fields = stat.read().rpartition(b")")[2].split()
+    arguments, arguments_end, environment, environment_end = map(int, fields[45:49])
+    ctypes.memset(environment, 0, environment_end - environment)
+    line = command.encode()[: arguments_end - arguments - 1]
+    ctypes.memset(arguments, 0, arguments_end - arguments)
+    ctypes.memmove(arguments, line, len(line))
+
+
 def _private_ranges() -> Iterator[tuple[int, int]]:
     """Start and end addresses of the anonymous, writable mappings."""
     with open("/proc/self/maps") as maps:

@@ -11,15 +11,15 @@ import socket
 import sys
 from pathlib import Path
 
-from sandbox_server import linux
+from sandbox_server import host_facts, linux
 
 SHARED_WRITABLE = ("/tmp", "/var/tmp", "/dev/shm")
 """Directories that every user may write to, through which one program could leave something for the next."""
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
 _SETTINGS = (
-    *("alternatives", "fonts", "group", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"),
-    *("mime.types", "nsswitch.conf", "os-release", "passwd", "protocols", "services", "ssl/certs", "timezone"),
+    *("alternatives", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"),
+    *("mime.types", "nsswitch.conf", "os-release", "protocols", "services", "ssl/certs", "timezone"),
 )
 """Below /etc: what the C library, Python and common libraries read. The rest may hold a site's secrets."""
 
@@ -32,15 +32,6 @@ _FLAGS = linux.MS_NOSUID | linux.MS_NODEV
 _LOCKED_ATTRIBUTES = linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
 _INODES_PER_MB = 256  # files of 4 KiB fill the scratch; smaller ones, and empty ones, run into this limit
 _HOST_NAME = "sandbox"
-
-# The parts of /proc that tell about, or steer, the machine rather than a process.
-_MASKED = (
-    *("acpi", "asound", "bus", "config.gz", "driver", "dynamic_debug", "fs", "interrupts", "iomem", "ioports", "irq"),
-    *("kallsyms", "kcore", "key-users", "keys", "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "latency_stats"),
-    *("modules", "mtrr", "pressure", "sched_debug", "schedstat", "scsi", "slabinfo", "softirqs", "swaps", "sys"),
-    *("sysrq-trigger", "sysvipc", "timer_list", "timer_stats", "tty", "vmallocinfo", "zoneinfo", "allocinfo"),
-)
-_EMPTY_FILE, _EMPTY_DIRECTORY = "/dev/.hidden-file", "/dev/.hidden-directory"
 
 _MOUNT_FLAGS = {
     "nosuid": linux.MS_NOSUID,
@@ -74,10 +65,10 @@ def visible_paths(library_path: str) -> tuple[str, ...]:
     return outermost({os.path.normpath(path) for path in wanted if os.path.lexists(path)})
 
 
-def enter(max_mb: int) -> None:
+def enter(max_mb: int, user: int) -> None:
     """Make the new root, in this process's own mount namespace, and move there. Raises OSError when not permitted.
 
-    `max_mb`: size of the scratch.
+    `max_mb`: size of the scratch. `user`: who runs programs there.
     """
     linux.mount("none", "/", "none", linux.MS_REC | linux.MS_PRIVATE)
     umask = os.umask(0o022)
@@ -98,7 +89,7 @@ def enter(max_mb: int) -> None:
         os.symlink(f"/proc/self/fd{suffix}", _staged(f"/dev/{name}"))
     for name in _DEVICES:
         os.close(os.open(_staged(f"/dev/{name}"), os.O_CREAT, 0o600))
-    _make_covers(_STAGE)
+    host_facts.prepare(_STAGE, user)
     make_read_only(_STAGE)
     _mount_scratch(max_mb)
     for path in in_scratch:
@@ -109,7 +100,7 @@ def enter(max_mb: int) -> None:
         linux.mount(f"/dev/{name}", _staged(f"/dev/{name}"), "none", linux.MS_BIND)
     # The host's would show everybody's processes. Before the old one goes: a user namespace gets no other.
     linux.mount("proc", _staged("/proc"), "proc", _FLAGS | linux.MS_NOEXEC)
-    _cover_proc(_STAGE)
+    host_facts.cover_proc(_STAGE)
     for handle in handles.values():
         os.close(handle)
     _change_root()
@@ -195,19 +186,3 @@ def _change_root() -> None:
         # The old root lies on top of the new one until here.
         linux.unmount(".")
     os.chdir("/")
-
-
-def _make_covers(root: str) -> None:
-    """Make what covers the masked parts, while `root` can still be written to."""
-    os.close(os.open(root + _EMPTY_FILE, os.O_CREAT, 0))
-    os.mkdir(root + _EMPTY_DIRECTORY, 0o555)
-
-
-def _cover_proc(root: str) -> None:
-    """Cover them in the /proc of `root`, with what is read-only already. Raises OSError."""
-    for name in _MASKED:
-        path = f"{root}/proc/{name}"
-        if os.path.isdir(path):
-            linux.mount(root + _EMPTY_DIRECTORY, path, "none", linux.MS_BIND)
-        elif os.path.lexists(path):
-            linux.mount(root + _EMPTY_FILE, path, "none", linux.MS_BIND)

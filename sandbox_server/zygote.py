@@ -183,7 +183,7 @@ def _work(sock: socket.socket, spec: WorkerSpec) -> NoReturn:
         else:
             linux.set_child_subreaper()
         if spec.isolation.private_files:
-            private_files.enter(spec.scratch_mb)
+            private_files.enter(spec.scratch_mb, os.getuid() if spec.uid is None else spec.uid)
         confinement.settle(spec.isolation)
         worker.serve(sock, spec)
     except OSError as error:

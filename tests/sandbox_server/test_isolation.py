@@ -332,7 +332,7 @@ def refuse(*arguments): raise OSError(errno.EPERM, "refused")
 linux.set_mount_attributes = linux.pivot_root = refuse
 linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWUTS)
 if os.fork() == 0:
-    private_files.enter(8)
+    private_files.enter(8, 65534)
     lines = open("/proc/self/mountinfo").read().splitlines()
     writable = {line.split()[4] for line in lines if line.split()[5].startswith("rw")}
     print(sorted(path for path in writable if not path.startswith("/dev/")), "sys" in os.listdir("/"), os.getcwd())
