@@ -1,9 +1,11 @@
 """The processes that a program started, however they hid: finding, measuring and ending them."""
 
 import contextlib
+import functools
 import os
 import resource
 import signal
+import socket
 import time
 
 _PATIENCE = 5.0  # seconds; only a process stuck in the kernel takes more than a few milliseconds to die
@@ -92,6 +94,19 @@ def _proportional(pid: int) -> int:
         return _resident(pid) * resource.getpagesize()
 
 
+def socket_bytes() -> int:
+    """What the sockets of this process's network namespace may hold, those that are on their way in a message too."""
+    with open("/proc/net/sockstat", "rb") as sockstat:
+        return int(sockstat.readline().split()[2]) * _bytes_of_a_socket()
+
+
+@functools.cache
+def _bytes_of_a_socket() -> int:
+    # The kernel counts a buffer without a part of what it takes; twice the limit is never passed.
+    with socket.socket(socket.AF_UNIX) as one:
+        return 2 * one.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+
 def _parent(pid: str) -> int | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
@@ -132,14 +147,17 @@ class MemoryGuard:
     def exceeded(self) -> bool:
         """Whether there is more now. A program of one process costs one look at /proc: its own limit binds it."""
         pids = descendants(self._own_namespace)
-        if len(pids) < 2 or resident_bytes(pids) <= self._limit:
+        if len(pids) < 2:
+            return False
+        held = socket_bytes() if self._own_namespace else 0
+        if resident_bytes(pids) + held <= self._limit:
             return False
         # The resident sizes count a page that forks share once for each of them. The exact figure takes the kernel a
         # walk through every page table: only those who may be above the limit cause it, for a quarter of the time.
         started = time.monotonic()
         if started < self._next_walk:
             return False
-        exact = proportional_bytes(pids)
+        exact = proportional_bytes(pids) + held
         ended = time.monotonic()
         self._next_walk = ended + 3 * (ended - started)
         return exact > self._limit

@@ -176,6 +176,25 @@ except OSError: pass
 print(total >> 20)""",
         counted(0, 300),
     ),
+    Attack(
+        "kernel buffers of sockets, in many processes",
+        """
+import socket
+for _ in range(11):
+    if os.fork() == 0: break
+kept = [pair for _ in range(120) for pair in [socket.socketpair()]]
+for end in [end for pair in kept for end in pair]:
+    end.setblocking(False); attempt(lambda: [end.send(bytes(4096)) for _ in range(99)])
+time.sleep(9)""",
+        ended_by(-9),
+        5.0,
+    ),
+    Attack(
+        "larger buffers of sockets",
+        "import socket\na, b = socket.socketpair()\n"
+        "print({attempt(a.setsockopt, 1, option, 1 << 22) for option in (7, 8, 32, 33)}, a.getsockopt(1, 7) < 1 << 20)",
+        "{'ENOPROTOOPT'} True\n",
+    ),
     Attack("an alarm", "signal.alarm(1); signal.setitimer(signal.ITIMER_REAL, 0.1); time.sleep(3)", ended_by(-14)),
     Attack("a core dump", "os.abort()", ended_by(-6)),
     Attack(
@@ -197,6 +216,8 @@ BY_NAMESPACE = {
     "threads by the thousand",
     "going before others",
     "kernel buffers",
+    "kernel buffers of sockets, in many processes",
+    "larger buffers of sockets",
 }
 
 
