@@ -4,7 +4,6 @@ import os
 import random
 import stat
 import string
-from pathlib import Path
 
 from sandbox_server.frames import Order
 from sandbox_server.isolation import UNPRIVILEGED_GID
@@ -84,28 +83,39 @@ def fetchable(names: list[str], scratch: str, max_bytes: int) -> tuple[list[str]
 
     Beside the paths, for each of them, which of `names` it is, and its bytes.
     No link is followed out of the directory: a file with a second name may have that name anywhere, and is left out.
-    So is one that cannot be read.
+    So is one that cannot be read, whatever the reason.
     Call when no process of the program is left, or a file may change between the check and the reading.
     """
     paths, sizes = [], []
     # The program may have put a link in the place of the directory itself, whose own name is therefore taken as it is.
     root = os.path.join(os.path.realpath(os.path.dirname(scratch)), os.path.basename(scratch))
     for number, name in enumerate(names):
-        path = Path(os.path.realpath(os.path.join(scratch, name)))
-        if not path.is_relative_to(root):
-            continue
         try:
-            known = path.stat()
-            if not stat.S_ISREG(known.st_mode) or known.st_nlink > 1 or known.st_size > max_bytes:
+            path, known = _located(os.path.join(scratch, name))
+            if not path.startswith(f"{root}/") or not stat.S_ISREG(known.st_mode):
                 continue
-            path.chmod(0o600)
+            if known.st_nlink > 1 or known.st_size > max_bytes:
+                continue
+            os.chmod(path, 0o600)
             os.close(os.open(path, os.O_RDONLY | os.O_NOFOLLOW))
         except OSError:
             continue
         max_bytes -= known.st_size
-        paths.append(str(path))
+        paths.append(path)
         sizes.append((number, known.st_size))
     return paths, sizes
+
+
+def _located(path: str) -> tuple[str, os.stat_result]:
+    """Where `path` leads to, without links, and what is there. Raises OSError.
+
+    By the kernel, which follows few links and is quick: what Python does itself takes stack and time for each of them.
+    """
+    fd = os.open(path, os.O_PATH)
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd)
+    finally:
+        os.close(fd)
 
 
 def remove(path: str) -> None:
@@ -117,18 +127,18 @@ def remove(path: str) -> None:
     if not stat.S_ISDIR(mode):
         os.unlink(path)
         return
-    pending, moved = [path], 0
+    pending = [path]
     while pending:
         directory = pending.pop()
         os.chmod(directory, 0o700)
         with os.scandir(directory) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    # Moved up to the top, so that neither paths nor this function's stack grow with the depth.
-                    moved += 1
+                    # Moved up to the top, so that neither paths nor this function's stack grow with the depth. By a
+                    # name that the program could not know, or something would be there already.
+                    pending.append(os.path.join(os.path.dirname(path), random_name()))
                     os.chmod(entry.path, 0o700)
-                    os.rename(entry.path, f"{path}.{moved}")
-                    pending.append(f"{path}.{moved}")
+                    os.rename(entry.path, pending[-1])
                 else:
                     os.unlink(entry.path)
         os.rmdir(directory)
