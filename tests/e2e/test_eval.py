@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -64,16 +65,19 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> Eva
     command += ["tir.rollout.max_turn_tokens=96", "data.max_response_length=96", "data.max_prompt_length=64"]
     command += ["tir.sandbox.isolation=best-effort", "tir.sandbox.run_timeout=1.0"]
     command += ["actor_rollout_ref.rollout.max_num_seqs=1"]
-    killed = _killed(command, folder)
+    # Else a busy machine may see the first trajectories of the toy model only when all are finished.
+    recording = str(Path(__file__).parents[1] / "recording")
+    slow = os.environ | {"VERL_USE_EXTERNAL_MODULES": "slow_engine", "PYTHONPATH": recording}
+    killed = _killed(command, folder, slow)
     again = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert again.returncode == 0, again.stdout[-8000:] + again.stderr[-4000:]
     return Evaluated(folder, killed, again.stdout)
 
 
-def _killed(command: list[str], folder: Path) -> list[str]:
+def _killed(command: list[str], folder: Path, environment: dict[str, str]) -> list[str]:
     """Run the command, and kill it and all of verl at once when a few trajectories are there; returns their keys."""
     with (folder.parent / "first.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         deadline = time.monotonic() + 400
         while len(_lines(folder)) < 3 * SAMPLES:
             assert process.poll() is None, (folder.parent / "first.log").read_text()[-8000:]
