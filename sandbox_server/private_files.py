@@ -29,7 +29,6 @@ _DEVICE_LINKS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
 
 _STAGE = "/tmp"
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV
-_LOCKED_ATTRIBUTES = linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
 _INODES_PER_MB = 256  # files of 4 KiB fill the scratch; smaller ones, and empty ones, run into this limit
 _HOST_NAME = "sandbox"
 
@@ -92,12 +91,12 @@ def enter(max_mb: int, user: int) -> None:
     host_facts.prepare(_STAGE, user)
     make_read_only(_STAGE)
     _mount_scratch(max_mb)
-    for path in in_scratch:
-        _show(handles[path], path)
-        make_read_only(_staged(path))
+    _show_in_scratch({path: handles[path] for path in in_scratch})
     # Only now, for a device on a mount without devices does not work.
     for name in _DEVICES:
         linux.mount(f"/dev/{name}", _staged(f"/dev/{name}"), "none", linux.MS_BIND)
+        # Which leaves the device to be written to, and its times, which everybody sees, alone.
+        make_read_only(_staged(f"/dev/{name}"), devices=True)
     # The host's would show everybody's processes. Before the old one goes: a user namespace gets no other.
     linux.mount("proc", _staged("/proc"), "proc", _FLAGS | linux.MS_NOEXEC)
     host_facts.cover_proc(_STAGE)
@@ -108,14 +107,20 @@ def enter(max_mb: int, user: int) -> None:
     socket.sethostname(_HOST_NAME)
 
 
-def make_read_only(top: str) -> None:
-    """Let nothing be written, no set-user-ID program gain and no device open on the mount `top` and all below it."""
+def make_read_only(top: str, devices: bool = False) -> None:
+    """Let nothing be written and no set-user-ID program gain on the mount `top` and all below it.
+
+    Nor a device open, unless `devices`.
+    """
+    attributes, added = linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID, linux.MS_NOSUID
+    if not devices:
+        attributes, added = attributes | linux.MOUNT_ATTR_NODEV, added | linux.MS_NODEV
     try:
-        linux.set_mount_attributes(top, _LOCKED_ATTRIBUTES)
+        linux.set_mount_attributes(top, attributes)
     except OSError:
         # A kernel before 5.12, or a container engine that does not know the call. Then one by one, with its own errors.
         for target, kept in mounts_below(top, Path("/proc/self/mountinfo").read_text()):
-            flags = linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | _FLAGS | kept
+            flags = linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | added | kept
             linux.mount("none", target, "none", flags)
 
 
@@ -157,6 +162,24 @@ def _show(handle: int, path: str) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT, 0o600))
     linux.mount(source, target, "none", linux.MS_BIND | linux.MS_REC)
+
+
+def _show_in_scratch(handles: dict[str, int]) -> None:
+    """Show what lies below the writable directories, where a program must not move or fill its parents either."""
+    tops = {path: _first_below(path) for path in handles}
+    for top in sorted({*tops.values()} - handles.keys()):
+        os.mkdir(_staged(top))
+        linux.mount("tmpfs", _staged(top), "tmpfs", _FLAGS, "size=64k,nr_inodes=256,mode=0755")
+    for path, handle in handles.items():
+        _show(handle, path)
+    for top in {*tops.values()}:
+        make_read_only(_staged(top))
+
+
+def _first_below(path: str) -> str:
+    """The first directory on the way from a writable one to `path`."""
+    shared = next(directory for directory in SHARED_WRITABLE if _inside(path, directory))
+    return f"{shared}/{path[len(shared) + 1 :].split('/')[0]}"
 
 
 def _mount_scratch(max_mb: int) -> None:

@@ -15,12 +15,12 @@ GUARD_INTERVAL = 0.05
 """Seconds between two looks. Processes take memory at a few GiB per second and core, so this is the overshoot."""
 
 
-def kill_all(own_namespace: bool) -> None:
+def kill_all(own_namespace: bool, patience: float = _PATIENCE) -> None:
     """Kill and reap all descendants of this process, which must be pid 1 of its namespace or a child subreaper.
 
-    Raises TimeoutError (an OSError) when some are still there after five seconds.
+    Raises TimeoutError (an OSError) when some are still there after `patience` seconds.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + patience
     while not _reap():
         if own_namespace:
             # One system call for the whole namespace: nothing can fork its way out.

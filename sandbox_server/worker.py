@@ -17,8 +17,11 @@ from sandbox_server.isolation import Protection
 from sandbox_server.notebook_record import NotebookFiles
 from sandbox_server.processes import GUARD_INTERVAL, MemoryGuard
 from sandbox_server.scratch import fetchable, make_scratch, random_name, remove
+from sandbox_server.shared_directories import SharedDirectories
 from sandbox_server.worker_channel import OrderReader, OutcomeWriter, OutputCapture
 
+# Seconds; only a process that is stuck in the kernel, or is never given the processor, takes more than milliseconds.
+_KILLING, _LATE_KILLING = 5.0, 2.0
 _DETAIL = 4000  # characters; an error of the system may quote two paths
 
 
@@ -50,6 +53,9 @@ class _Kit:
     limits: tuple[tuple[int, int], ...]
     """The resource limits of the worker itself, which a program that is the same user may change."""
 
+    shared: SharedDirectories | None
+    """The temporary directories, where this worker has its own."""
+
     @property
     def scratch(self) -> str:
         """The working directory."""
@@ -78,6 +84,7 @@ def serve(sock: socket.socket, spec: WorkerSpec) -> None:
         captures=(OutputCapture(spec.max_output_bytes), OutputCapture(spec.max_output_bytes)),
         source=os.path.join(scratch, random_name() + ".py"),
         limits=confinement.own_limits(),
+        shared=SharedDirectories(owned_by_programs=spec.uid is None) if spec.isolation.private_files else None,
     )
     sock.sendall(pack(Hello(ready=True)))
     try:
@@ -95,25 +102,31 @@ def _carry_out(order: Order, kit: _Kit) -> bool:
     outputs: tuple[memoryview, ...] = ()
     record: tuple[int, ...] = ()
     began = False
+    residue = ""
     try:
         try:
+            if kit.shared is not None:
+                kit.shared.renew()
             stdin, cells = make_scratch(kit.scratch, order, kit.orders, kit.source, kit.spec.uid, inputs)
             if order.cells is not None:
                 notebook = NotebookFiles(order.cells, cells, order.cell_timeout, kit.spec.max_output_bytes)
             run = _start(order, kit, stdin, notebook, inputs)
             began = True
             outcome = _finish(run, order, kit, notebook)
+            residue = outcome.residue
             if outcome.status is not ProgramStatus.ERROR:
-                _send_files(order, kit)
                 outputs = (kit.captures[0].kept, kit.captures[1].kept)
                 record = notebook.fds if notebook else ()
+                if not residue:
+                    _send_files(order, kit)
         except (OSError, ValueError) as error:
             detail = f"{type(error).__name__}: {error}"[:_DETAIL]
             outcome = OrderOutcome(ProgramStatus.ERROR, detail=detail, began=began)
-            processes.kill_all(kit.spec.isolation.namespaces)
+            residue = _end_all(kit, _KILLING)
         finally:
             _close(inputs)
-            residue = _remove_traces(kit)
+            # Nothing is removed beside a process that could put a link in the way: what it is part of goes as a whole.
+            residue = residue or _remove_traces(kit)
         kit.outcomes.send_outcome(replace(outcome, residue=residue) if residue else outcome, outputs, record)
     finally:
         if notebook is not None:
@@ -204,10 +217,11 @@ def _finish(run: _ForkedProgram, order: Order, kit: _Kit, notebook: NotebookFile
         guard = MemoryGuard(order.memory_limit_mb << 20, spec.isolation.namespaces)
         wait_status = _attend(run.pid, kit.captures, run.forked + order.run_timeout, kit.sock, kit.wake, guard)
         elapsed = time.monotonic() - run.forked
-        processes.kill_all(spec.isolation.namespaces)
+        # Who waits has waited for long enough when the time limit is over, and the outcome is known then.
+        residue = _end_all(kit, _KILLING if wait_status is not None else _LATE_KILLING)
         out.drain()
         err.drain()
-        preparation = os.read(run.setup, 4096)
+        preparation = child.PREPARED if residue else os.read(run.setup, 4096)
     finally:
         _close([run.stdout, run.stderr, run.setup])
     # One that its time limit ended on the way is late, and not ours.
@@ -221,8 +235,19 @@ def _finish(run: _ForkedProgram, order: Order, kit: _Kit, notebook: NotebookFile
         execution_time=elapsed,
         stdout_bytes=len(out.kept),
         stderr_bytes=len(err.kept),
-        notebook_bytes=notebook.sizes() if notebook else (0, 0, 0),
+        # Of what can still be written to, nothing is sure.
+        notebook_bytes=notebook.sizes() if notebook and not residue else (0, 0, 0),
+        residue=residue,
     )
+
+
+def _end_all(kit: _Kit, patience: float) -> str:
+    """End every process of the program; what is in the way of that, empty when there is none left."""
+    try:
+        processes.kill_all(kit.spec.isolation.namespaces, patience)
+    except TimeoutError as error:
+        return str(error)
+    return ""
 
 
 def _attend(
@@ -262,9 +287,10 @@ def _remove_traces(kit: _Kit) -> str:
     """Remove everything that the program wrote; why this worker must not run another one, empty when it may."""
     try:
         remove(kit.scratch)
-        if kit.spec.isolation.private_files:
+        if kit.shared is not None:
             for trace in private_files.leftovers():
                 remove(trace)
+            kit.shared.restore()
     except OSError as error:
         return str(error)[:_DETAIL] or type(error).__name__
     if kit.spec.uid is None and confinement.own_limits() != kit.limits:

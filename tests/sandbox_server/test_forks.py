@@ -125,7 +125,7 @@ def test_what_cannot_be_removed_is_told_to_the_server(tmp_path, monkeypatch):
         max_file_mb=1,
         max_output_bytes=1,
     )
-    kit = SimpleNamespace(spec=spec, scratch=str(tmp_path), limits=own_limits())
+    kit = SimpleNamespace(spec=spec, scratch=str(tmp_path), shared=None, limits=own_limits())
     assert worker._remove_traces(kit) == f"[Errno 5] Input/output error: {str(tmp_path)!r}"
     monkeypatch.undo()
     kit.scratch = str(tmp_path / "gone")

@@ -62,17 +62,22 @@ def kernel(number, *arguments):
 # It has something to keep to itself while it runs.
 NEIGHBOUR = "import time\nopen('mine', 'w').write('s3cr3t')\ntime.sleep(0.1)\nprint(sum(range(300_000)))"
 # Long enough that two of them need both workers. It looks where an earlier program may have left something.
-NORMAL = """\
+SOLVE, SOLVED = "import sympy; roots = sympy.solve(sympy.Symbol('x') ** 2 - 4)", "roots = [-2, 2]"
+NORMAL = (
+    f"{SOLVE}\n"
+    + """\
 import builtins, json, math, os, random, sys, time
-import sympy
 time.sleep(0.05)
-print(sympy.solve(sympy.Symbol('x') ** 2 - 4), json.loads('[1]'), builtins.print is print, math.pi > 3.14, len('four'))
+print(roots, json.loads('[1]'), builtins.print is print, math.pi > 3.14, len('four'))
 print(len(os.listdir('.')), sorted(set(os.listdir('/tmp')) - {os.path.basename(os.getcwd())} - {KEPT}))
 pids = {*filter(str.isdigit, os.listdir('/proc'))}
 print(os.listdir('/dev/shm'), os.listdir('/var/tmp'), pids == {'1', str(os.getpid())})
 print(repr(sys.stdin.read()))
+shared = ['/tmp', '/var/tmp', '/dev/shm']
+print({(oct(s.st_mode), abs(time.time() - s.st_mtime) < 9) for s in map(os.stat, shared)}, [*map(os.listxattr, shared)])
 """
-NORMAL_OUTPUT = "[-2, 2] [1] True True 4\n1 []\n[] [] True\n''\n"
+)
+NORMAL_OUTPUT = "[-2, 2] [1] True True 4\n1 []\n[] [] True\n''\n{('0o41777', True)} [[], [], []]\n"
 
 
 @dataclass(frozen=True)
@@ -168,9 +173,11 @@ class Fortress:
             time.sleep(0.02)
             neighbour = threads.submit(self.run, NEIGHBOUR).result()
             answer = call.result()
-            after = [threads.submit(self.run, normal_program()) for _ in range(2)]
-            for normal in [call.result() for call in after]:
-                assert normal["run_result"]["stdout"] == NORMAL_OUTPUT, (normal, answer, self.words())
+            # Of each pair of workers, first those with the libraries, then the plain ones, on which most attacks run.
+            for program in (normal_program(), normal_program().replace(SOLVE, SOLVED)):
+                after = [threads.submit(self.run, program) for _ in range(2)]
+                for normal in [call.result() for call in after]:
+                    assert normal["run_result"]["stdout"] == NORMAL_OUTPUT, (normal, answer, self.words())
         assert neighbour["run_result"]["stdout"] == "44999850000\n", neighbour
         assert neighbour["took"] < 5.0, neighbour
         assert answer["status"] in ("Success", "Failed"), (answer, self.words())

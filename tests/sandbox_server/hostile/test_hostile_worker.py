@@ -1,7 +1,19 @@
 """Programs that turn on the worker they run on, or on the directories that they share with the next."""
 
+# ruff: noqa: E501 - a line of a program is a line here
+
 import pytest
-from fortress import Attack, Fortress
+from fortress import Attack, Fortress, ended_by
+
+SHARED = """
+import fcntl
+for d in ('/tmp', '/var/tmp', '/dev/shm'): print(attempt(lambda: CALL))"""
+# The access list lets everybody in, by default too.
+ATTRIBUTES = """[print(attempt(os.setxattr, d, name, value)) for name, value in (('user.left', b'x'),
+    *((f'system.posix_acl_{kind}', bytes.fromhex('0200000001000700ffffffff04000700ffffffff20000700ffffffff')) for kind in ('access', 'default')))]"""
+FLAGS = "[print(attempt(fcntl.ioctl, os.open(d, 0), 0x40086602, (f).to_bytes(8, 'little'))) for f in (0x40, 0x80, 0x10, 0x20)]"
+MOVES = """[print(attempt(*call)) for call in ((os.rename, d, d + '2'), (os.rmdir, d), (os.chown, d, -1, 0), (os.symlink, '/etc', d),
+    (os.rename, os.getcwd(), d + '/moved'))]"""
 
 ATTACKS = [
     Attack(
@@ -38,6 +50,29 @@ for number in (signal.SIGINT, signal.SIGKILL, signal.SIGCHLD, 40):
 print('alive')""",
         "alive\n",
     ),
+    *(
+        Attack(f"mode {mode:o} of the shared directories", SHARED.replace("CALL", f"os.chmod(d, {mode})"), ended_by(0))
+        for mode in (0, 0o700, 0o777, 0o2777, 0o7777)
+    ),
+    Attack("times of the shared directories", SHARED.replace("CALL", "os.utime(d, (12345, 67890))"), ended_by(0)),
+    Attack("attributes of the shared directories", SHARED.replace("CALL", ATTRIBUTES), ended_by(0)),
+    Attack("inode flags of the shared directories", SHARED.replace("CALL", FLAGS), ended_by(0)),
+    Attack(
+        "devices",
+        "for d in ('null', 'full', 'random', 'urandom'): print(attempt(os.utime, '/dev/' + d), attempt(os.chmod, '/dev/' + d, 0o666))\n"
+        "print(attempt(lambda: open('/dev/null', 'r+b').write(b'x')), len(open('/dev/urandom', 'rb').read(9)))",
+        "EROFS EROFS\n" * 4 + "done 9\n",
+    ),
+    Attack(
+        "hard to end",
+        """
+attempt(os.setpriority, 0, 0, 19); attempt(os.sched_setscheduler, 0, os.SCHED_IDLE, os.sched_param(0))
+block = bytearray(200 << 20)
+for at in range(0, len(block), 4096): block[at] = 1
+while True: pass""",
+        ended_by("TimeLimitExceeded"),
+    ),
+    Attack("the shared directories moved", SHARED.replace("CALL", MOVES), ended_by(0)),
 ]
 
 
