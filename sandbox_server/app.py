@@ -163,6 +163,8 @@ class Service:
         if self._drained_at is not None:
             return self._leaving()
         try:
+            if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+                return _refusal(415, "a compressed body is not taken; send it as it is")
             # Refused before it is read, when the caller says how much it is.
             if (request.content_length or 0) > self._max_bytes:
                 return self._too_large()
@@ -173,6 +175,8 @@ class Service:
                 job = await asyncio.to_thread(lambda: parse(_decoded(body), self._config))
         except web.HTTPRequestEntityTooLarge:
             return self._too_large()
+        except web.RequestPayloadError:
+            return _refusal(400, "the body did not come in as the head says")
         except BadRequest as error:
             detail = [{"type": "value_error", "loc": ["body", error.name], "msg": str(error)}]
             return _refusal(422, detail)

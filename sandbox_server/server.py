@@ -8,6 +8,7 @@ import sys
 from enum import StrEnum
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from sandbox_server.app import Service
 from sandbox_server.auth import TokenGate, is_loopback, load_token
@@ -45,8 +46,16 @@ async def serve(config: ServerConfig, announce_fd: int | None, exit_on_stdin_eof
     pool = WorkerPool(config)
     connections = Connections()
     service = Service(pool, config, gate, connections)
-    # A caller that hangs up must not leave its program running.
-    runner = web.AppRunner(service.application(), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
+    runner = web.AppRunner(
+        service.application(),
+        access_log=None,
+        # A caller that hangs up must not leave its program running.
+        handler_cancellation=True,
+        shutdown_timeout=1.0,
+        # A small body can become a large one, and the event loop would see to it before anybody asks for the token.
+        auto_decompress=False,
+    )
     await runner.setup()
     grace = 0.0
     try:
@@ -84,6 +93,12 @@ async def _drain(pool: WorkerPool, seconds: float, endings: asyncio.Queue[_Endin
         logger.warning("programs that have not finished are ended")
     for task in (drained, hurried):
         task.cancel()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether an error of the HTTP side is one of this server; what strangers send must not fill the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 def _warn(config: ServerConfig, gate: TokenGate) -> None:

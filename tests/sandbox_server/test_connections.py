@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 
 from sandbox_server import ServerConfig, worker_factory
@@ -94,6 +96,50 @@ def test_idle_connections_cost_no_worker_and_no_call():
             assert (status, body["run_result"]["stdout"]) == (200, f"{number}\n")
         assert get(endpoint, "/v1/ping") == (200, "pong")
         assert len(os.listdir(f"/proc/{process.pid}/fd")) < 64
+
+
+def request_with(body, *headers):
+    return "\r\n".join(["POST /run_code HTTP/1.1", "Host: x", *headers]).encode() + b"\r\n\r\n" + body
+
+
+def test_a_compressed_body_is_not_taken():
+    """A gigabyte in a megabyte is refused in no time, and nobody waits for it."""
+    squeezer = zlib.compressobj(9, wbits=31)
+    zeros = b"0" * (1 << 20)
+    body = b"".join([squeezer.compress(zeros) for _ in range(1024)]) + squeezer.flush()
+    with limited_server(256) as (_, endpoint):
+        host, port = endpoint.removeprefix("http://").split(":")
+        for _ in range(4):
+            with socket.create_connection((host, int(port)), timeout=10) as caller:
+                caller.sendall(request_with(body, "Content-Encoding: gzip", f"Content-Length: {len(body)}"))
+                assert caller.recv(1000).startswith(b"HTTP/1.1 415 ")
+        started = time.monotonic()
+        assert get(endpoint, "/v1/ping") == (200, "pong")
+        assert time.monotonic() - started < 1.0
+
+
+def test_malformed_requests_are_the_callers_errors():
+    """What is not HTTP is a 4xx or a closed connection, and leaves no line in the log, for strangers could fill it."""
+    chance = random.Random(3)
+    body = json.dumps({"code": "print(1)", "language": "python"}).encode()
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    seeds = [request_with(body, f"Content-Length: {len(body)}"), request_with(chunked, "Transfer-Encoding: chunked")]
+    heads = []
+    with limited_server(256) as (process, endpoint):
+        host, port = endpoint.removeprefix("http://").split(":")
+        for number in range(200):
+            text = bytearray(seeds[number % 2])
+            at = chance.randrange(len(text))
+            text[at : at + chance.randint(0, 8)] = chance.randbytes(chance.randint(0, 8))
+            with socket.create_connection((host, int(port)), timeout=0.3) as caller, contextlib.suppress(OSError):
+                caller.sendall(text)
+                caller.shutdown(socket.SHUT_WR)
+                heads.append(caller.recv(1000).partition(b"\r\n")[0])
+        assert post(endpoint, "print(3)")[1]["run_result"]["stdout"] == "3\n"
+        assert not [head for head in heads if b" 500 " in head]
+        process.stdin.close()
+        process.wait(20)
+        assert b"Traceback" not in process.stderr.read()
 
 
 def test_a_limit_that_leaves_no_connection_is_said_at_the_start():
