@@ -89,12 +89,6 @@ class _Step:
     """It ends in a return, whatever happens."""
 
 
-def install() -> None:
-    """Put the filter on this process, a worker, and all that come from it. Needs no_new_privs. Raises OSError."""
-    program = b"".join(instructions(_PROCESSORS[platform.machine()], os.getpid()))
-    linux.set_call_filter(ctypes.create_string_buffer(program, len(program)), len(program) // 8)
-
-
 def instructions(processor: Processor, worker_pid: int) -> tuple[bytes, ...]:
     """The filter's code. Nobody may signal `worker_pid`, also where worker and program are the same user."""
     checks = _argument_checks(worker_pid)
@@ -187,3 +181,14 @@ def _option_of(options: dict[int, tuple[int, ...]], error: int) -> tuple[bytes, 
         block = (*_one_of(2, allowed, error), *_ALLOWED)
         code = (*code, _op(_Code.JUMP_EQUAL, level, 0, len(block)), *block)
     return (*code, _op(_Code.RETURN, _ERROR | error))
+
+
+_WORKER = 0x7FFFFFFF  # no process has this number, which stands for the worker's
+# Made once, in the process that workers are forked from: what a worker's memory is touched for, each program pays for.
+_PROGRAM = b"".join(instructions(_PROCESSORS[platform.machine()], _WORKER)) if KNOWN_PROCESSOR else b""
+
+
+def install() -> None:
+    """Put the filter on this process, a worker, and all that come from it. Needs no_new_privs. Raises OSError."""
+    program = _PROGRAM.replace(struct.pack("=I", _WORKER), struct.pack("=I", os.getpid()))
+    linux.set_call_filter(ctypes.create_string_buffer(program, len(program)), len(program) // 8)
