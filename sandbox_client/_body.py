@@ -57,7 +57,7 @@ def decoded(body: bytes) -> object:
         if not is_light(body):
             _refuse_dear(text)
         value = _decode(text)
-        return _encodable(value) if b"\\ud" in body or b"\\uD" in body else value
+        return _encodable(value) if b"\\u" in body else value
     except BodyError:
         raise
     except (ValueError, RecursionError):

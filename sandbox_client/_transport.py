@@ -210,21 +210,28 @@ class Transport:
                 # A redirected POST comes back as a GET and fails in strange ways; better to say what the server said.
                 answer = await self._session.request(method, base + path, data=data, allow_redirects=False)
                 try:
-                    return await self._understood(answer, base, request)
+                    content = answer.content
+                    # A small body comes with its head; aiohttp's way of waiting for one would cost more than reading
+                    # it, and so would a coroutine.
+                    if content.is_eof() and answer.status == 200 and "Content-Encoding" not in answer.headers:
+                        received = content.read_nowait()
+                        if is_light(received):
+                            return _read(received, None, base, request, _SHORT_MOST)
+                    else:
+                        received = b""
+                    return await self._understood(answer, received, base, request)
                 except BaseException:
                     # One that was read to its end has given its connection back by itself.
                     answer.close()
                     raise
 
     async def _understood(
-        self, answer: aiohttp.ClientResponse, base: str, request: SandboxRequest[Result] | None
+        self, answer: aiohttp.ClientResponse, begun: bytes, base: str, request: SandboxRequest[Result] | None
     ) -> Any:
+        """The result in an answer of which `begun` has been read."""
         content = answer.content
         most = _SHORT_MOST if request is None or answer.status != 200 else request.most_bytes
-        # A small body comes with its head; aiohttp's way of waiting for one would cost more than reading it.
-        if content.is_eof():
-            return await self._result(answer, content.read_nowait(), base, request, most)
-        received = bytearray()
+        received = bytearray(begun)
         if await _ends(content, received, min(most, _LARGE)):
             return await self._result(answer, bytes(received), base, request, most)
         if answer.status != 200:
