@@ -21,7 +21,7 @@ from sandbox_server.shared_directories import SharedDirectories
 from sandbox_server.worker_channel import OrderReader, OutcomeWriter, OutputCapture
 
 # Seconds; only a process that is stuck in the kernel, or is never given the processor, takes more than milliseconds.
-_KILLING, _LATE_KILLING = 5.0, 2.0
+_KILLING, _LATE_KILLING = 3.0, 2.0
 _DETAIL = 4000  # characters; an error of the system may quote two paths
 
 

@@ -15,7 +15,9 @@ _Answer = TypeVar("_Answer")
 
 _HELLO_PATIENCE = 10.0  # seconds for a fork and a handful of system calls
 _HELLO_BYTES = 1 << 16
-_OVERTIME = 5.0  # seconds beyond a job's own limit after which its worker counts as lost; killing takes it up to two
+# Seconds beyond a job's own limit after which its worker counts as lost: more than what killing may take it, and less
+# than the five by which a client, unless told otherwise, waits for longer than the program may run.
+_OVERTIME = 4.0
 
 
 class WorkerLost(Exception):
