@@ -63,13 +63,13 @@ def post(endpoint, code):
 
 
 def worker_of(pid):
-    """The process that has no child, below `pid`: an idle worker."""
+    """The process that has no child, below the newest child of `pid`: an idle worker."""
     while True:
         with open(f"/proc/{pid}/task/{pid}/children") as listing:
             children = listing.read().split()
         if not children:
             return pid
-        pid = int(children[0])
+        pid = int(children[-1])
 
 
 BEGINNINGS = (
