@@ -114,6 +114,8 @@ def test_reinforce_plus_plus_with_a_reference_policy(run_verl: RunVerl) -> None:
     )
     by_tool = 0
     for trained, items in zip(_rows(run, "trained"), _rolled_out(run), strict=True):
+        if len({item["reward"] for item in items}) == 1:
+            continue  # by chance all are right: whitened, nothing is left but the KL
         raw = [torch.full((sum(item["mask"]),), item["reward"]) for item in items]
         # The coefficient of the KL is 0.001.
         by_tool += _check_advantages(trained, items, raw, tolerance=0.02)
