@@ -27,6 +27,11 @@ _LONGEST_RUN = 7 * 86_400.0  # seconds
 _RETURN_CODES = range(-(1 << 31), 1 << 32)  # what any system has
 
 
+def answer_bytes(fetch_files: Sequence[str]) -> int:
+    """Bytes that the body of an answer may have, where these files were asked for."""
+    return MOST_PRINTED + (MOST_FETCHED if fetch_files else 0)
+
+
 class ExecutionStatus(StrEnum):
     """How a program ended."""
 
@@ -144,7 +149,7 @@ class RunCodeRequest:
     @property
     def most_bytes(self) -> int:
         """Bytes that the body of an answer may have."""
-        return MOST_PRINTED + (MOST_FETCHED if self.fetch_files else 0)
+        return answer_bytes(self.fetch_files)
 
     @property
     def seconds(self) -> float:

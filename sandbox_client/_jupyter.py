@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from sandbox_client._errors import SandboxInternalError
-from sandbox_client._execution import MOST_FETCHED, MOST_PRINTED, CommandRun, ExecutionStatus, Timed, take_status
+from sandbox_client._execution import CommandRun, ExecutionStatus, Timed, answer_bytes, take_status
 from sandbox_client._fields import JsonObject, encode_files, short
 
 # Sandbox Fusion gives its driver this many seconds beyond total_timeout, to start the kernel and to collect.
@@ -92,7 +92,7 @@ class RunJupyterRequest:
     @property
     def most_bytes(self) -> int:
         """Bytes that the body of an answer may have."""
-        return MOST_PRINTED + (MOST_FETCHED if self.fetch_files else 0)
+        return answer_bytes(self.fetch_files)
 
     @property
     def seconds(self) -> float:

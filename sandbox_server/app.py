@@ -223,9 +223,10 @@ class Service:
 
 def _decoded(body: bytes) -> object:
     try:
+        text = body.decode(json.detect_encoding(body), "surrogatepass")  # as json does it
         if len(body) > _READ_HERE:
-            refuse_dear(body.decode(json.detect_encoding(body), "surrogatepass"), _MOST_VALUES, _DEEPEST)
-        return json.loads(body)
+            refuse_dear(text, _MOST_VALUES, _DEEPEST)
+        return json.loads(text)
     except TooDear as error:
         raise BadRequest("body", f"holds {error}") from error
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested too deep

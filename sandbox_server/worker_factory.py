@@ -10,12 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sandbox_server.config import ServerConfig
-from sandbox_server.frames import (
-    Job,
-    ProgramStatus,
-    WorkerSpec,
-    encode,
-)
+from sandbox_server.frames import Job, ProgramStatus, WorkerSpec, encode
 from sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, IsolationSurvey, RefusedLevel, candidates
 from sandbox_server.job_codec import ReplyBounds
 from sandbox_server.scratch import remove

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -136,21 +137,19 @@ class RunVerl(Protocol):
 @pytest.fixture(scope="session")
 def verl_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The Python that runs verl: one whose processes begin with their imports done, but in a nightly run."""
-    if WHOLE:
-        yield sys.executable
-        return
-    with warm_python(tmp_path_factory.mktemp("python"), training=True) as program:
+    with _python(tmp_path_factory, training=True) as program:
         yield program
 
 
 @pytest.fixture(scope="session")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
     """verl's launch command, in a process of its own; see `Launcher`."""
-    if WHOLE:
-        yield Launcher(sys.executable)
-        return
-    with warm_python(tmp_path_factory.mktemp("launches"), training=False) as program:
+    with _python(tmp_path_factory, training=False) as program:
         yield Launcher(program)
+
+
+def _python(folders: pytest.TempPathFactory, *, training: bool) -> AbstractContextManager[str]:
+    return nullcontext(sys.executable) if WHOLE else warm_python(folders.mktemp("python"), training=training)
 
 
 @pytest.fixture(scope="session")

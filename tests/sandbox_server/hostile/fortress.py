@@ -187,6 +187,12 @@ class Fortress:
             assert found == before[kind], (kind, answer, self.words())
         return answer
 
+    def checks(self, attack: Attack) -> None:
+        """Run `attack` and check everything, its own outcome too."""
+        result = self.withstands(attack)["run_result"]
+        as_expected = attack.expect(result) if callable(attack.expect) else result["stdout"] == attack.expect
+        assert as_expected, result
+
     def traces(self) -> dict[str, object]:
         """What a program could leave on the machine: processes, descriptors, mounts, files."""
         pids = [self.process.pid, *descendants(self.process.pid)]

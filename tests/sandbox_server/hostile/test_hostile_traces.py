@@ -81,23 +81,16 @@ print('left')""",
 ]
 
 
-def check(server: Fortress, attack: Attack) -> None:
-    """The attack's own outcome, and all else."""
-    result = server.withstands(attack)["run_result"]
-    as_expected = attack.expect(result) if callable(attack.expect) else result["stdout"] == attack.expect
-    assert as_expected, result
-
-
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_nothing_is_left(fortress: Fortress, attack: Attack):
     """The next program on either worker finds nothing."""
-    check(fortress, attack)
+    fortress.checks(attack)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_nothing_is_left_without_root(other_fortress: Fortress, attack: Attack):
     """The same, where the server has no privileges."""
-    check(other_fortress, attack)
+    other_fortress.checks(attack)
 
 
 def test_programs_draw_different_numbers(fortress: Fortress):
