@@ -37,7 +37,8 @@ def problems(seed: int) -> Iterator[Problem]:
 
 def split(seed: int, train: int, validation: int) -> tuple[list[Problem], list[Problem]]:
     """Two disjoint lists of distinct problems."""
-    return distinct(problems(seed), train, validation)
+    stream = distinct(problems(seed))
+    return list(itertools.islice(stream, train)), list(itertools.islice(stream, validation))
 
 
 def verl_row(problem: Problem, index: int, part: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from random import Random
 from typing import Protocol, TypeVar
@@ -23,7 +24,8 @@ def problems(seed: int) -> Iterator[DemoProblem]:
 
 def split(seed: int, train: int, validation: int) -> tuple[list[DemoProblem], list[DemoProblem]]:
     """Two disjoint lists of distinct problems, with all kinds in each."""
-    return distinct(problems(seed), train, validation)
+    stream = distinct(problems(seed))
+    return list(itertools.islice(stream, train)), list(itertools.islice(stream, validation))
 
 
 class _Asked(Protocol):
@@ -31,23 +33,39 @@ class _Asked(Protocol):
     def question(self) -> str: ...
 
 
+class _Posed(_Asked, Protocol):
+    @property
+    def data_source(self) -> str: ...
+
+    @property
+    def answer(self) -> str: ...
+
+
 _P = TypeVar("_P", bound=_Asked)
+_MAX_REPEATS = 1_000
 
 
-def distinct(stream: Iterator[_P], first: int, second: int) -> tuple[list[_P], list[_P]]:
-    """The stream's first problems, in two lists; none whose question was there before."""
-    seen: dict[str, _P] = {}
-    while len(seen) < first + second:
-        problem = next(stream)
-        seen.setdefault(problem.question, problem)
-    chosen = list(seen.values())
-    return chosen[:first], chosen[first:]
+def distinct(stream: Iterator[_P]) -> Iterator[_P]:
+    """The stream's problems without those whose question was there before.
+
+    Raises:
+        ValueError: a thousand in a row were there before, so that there are hardly any others.
+    """
+    seen: set[str] = set()
+    repeats = 0
+    for problem in stream:
+        if problem.question not in seen:
+            seen.add(problem.question)
+            repeats = 0
+            yield problem
+        elif (repeats := repeats + 1) == _MAX_REPEATS:
+            raise ValueError(f"hardly more than {len(seen)} problems like {problem.question!r} exist: ask for fewer")
 
 
-def verl_row(problem: DemoProblem, index: int, part: str) -> dict[str, object]:
+def verl_row(problem: _Posed, index: int, part: str) -> dict[str, object]:
     """A problem in the format of verl's data files."""
     return {
-        "data_source": problem.kind,
+        "data_source": problem.data_source,
         "prompt": [{"role": "user", "content": problem.question}],
         "ability": "math",
         "reward_model": {"style": "rule", "ground_truth": problem.answer},

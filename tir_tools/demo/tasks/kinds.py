@@ -27,13 +27,18 @@ class DemoProblem:
     """A question in words, its answer, and ways to it."""
 
     kind: str
-    """Name of its kind; verl's `data_source`, so that validation shows the success of each."""
+    """Name of its kind."""
     question: str
     answer: str
     solution: tuple[DemoProgram, ...]
     """One for each tool turn; the last one prints the answer."""
     mistake: DemoProgram
     """In the place of the first of the solution: it runs, and what it prints is not the answer."""
+
+    @property
+    def data_source(self) -> str:
+        """verl's, so that validation shows the success of each kind."""
+        return self.kind
 
 
 Kind = Callable[[Random], DemoProblem]
