@@ -13,11 +13,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(VERSION_O
 PIP := $(PY) -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help setup demo test test-fast test-nightly lint closure docs wheel wheel-check clean
+.PHONY: help setup demo demo-real test test-fast test-nightly lint closure docs wheel wheel-check clean
 
 help:
 	@echo "make setup      .venv with stock verl, vLLM and Ray for the CPU, and verl-tir (PYTHON=... to choose the Python)"
 	@echo "make demo       train a tiny model with tools on this machine"
+	@echo "make demo-real  train SmolLM2-135M-Instruct with tools on this machine (ARGS='--steps 5')"
 	@echo "make test       all tests, a tenth of the fuzzing and of the soak (ARGS='-k name' to choose)"
 	@echo "make test-fast  the tests that neither run verl and vLLM nor take long: two minutes on two cores"
 	@echo "make test-nightly  all tests, the long ones whole"
@@ -56,6 +57,9 @@ $(VENV)/.installed: $(VENV)/.pins pyproject.toml setup.cfg
 
 demo: setup
 	@$(VENV)/bin/verl-tir demo $(ARGS)
+
+demo-real: setup
+	@$(VENV)/bin/verl-tir demo --model smollm2 $(ARGS)
 
 PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
 

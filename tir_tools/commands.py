@@ -24,15 +24,19 @@ def demo(
     recipe: Annotated[str, typer.Option(help="simpletir, torl or hermes.")] = "simpletir",
     train: Annotated[Path | None, typer.Option(exists=True, help="Training problems, verl's parquet format.")] = None,
     val: Annotated[Path | None, typer.Option(exists=True, help="Validation problems, verl's parquet format.")] = None,
-    folder: Annotated[Path, typer.Option(help="Where runs and the warmed-up models are kept.")] = Path("runs"),
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="smollm2, a Hugging Face folder or a .gguf file; a toy if not given."),
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Where runs and models are kept.")] = Path("runs"),
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Resume this run up to --steps: its folder's name, or `last`.")
     ] = None,
 ) -> None:
-    """Train a tiny model with stock verl, vLLM and FSDP on this machine's CPU; more overrides may follow."""
+    """Train a tiny or a pretrained model with stock verl and vLLM on the CPU; more overrides may follow."""
     from tir_tools.demo.run import DemoSettings, run_demo
 
-    settings = DemoSettings(folder.resolve(), steps, seed, recipe, train, val, tuple(context.args), resume)
+    settings = DemoSettings(folder.resolve(), steps, seed, recipe, train, val, tuple(context.args), resume, model)
     raise typer.Exit(run_demo(settings, output_console()))
 
 

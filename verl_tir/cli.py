@@ -16,7 +16,7 @@ _TOOLS = "tir_tools.commands"
 """The module with these commands; a string, so that nothing here imports it before it is asked for."""
 TOOL_COMMANDS = {
     "data": "Problems for training and evaluation, in verl's format.",
-    "demo": "Train a tiny model with stock verl, vLLM and FSDP on this machine's CPU; more overrides may follow.",
+    "demo": "Train a tiny or a pretrained model with stock verl and vLLM on the CPU; more overrides may follow.",
     "eval": "Evaluate a checkpoint on benchmarks by verl's own validation; verl's overrides may follow.",
     "report": "Write what a run did into one HTML file, also while it runs. Two runs: compare them.",
     "score": "Score existing generations as the reward does, whichever system they are from.",

@@ -56,7 +56,7 @@ def test_simpletirs_settings_are_the_defaults() -> None:
     }
     assert prompt == {
         "template": "simpletir",
-        "templates": {"simpletir": TEMPLATES["simpletir"]},
+        "templates": {name: TEMPLATES[name] for name in ("simpletir", "worked_examples")},
         "chat_template": True,
     }
     tir = _tir("simpletir")

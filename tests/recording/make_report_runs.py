@@ -28,9 +28,10 @@ from background import background  # noqa: E402
 from faulty_proxy import FaultyProxy, Spoil, sometimes  # noqa: E402
 
 from sandbox_server import EmbeddedSandbox, IsolationPolicy, ServerConfig  # noqa: E402
-from tir_tools.demo.command import TOY, launch_command  # noqa: E402
+from tir_tools.demo.command import launch_command  # noqa: E402
 from tir_tools.demo.folder import Origin, RunFolder  # noqa: E402
 from tir_tools.demo.model import build  # noqa: E402
+from tir_tools.demo.training_plan import TOY  # noqa: E402
 from tir_tools.demo.warm_start import WarmStart  # noqa: E402
 from tir_tools.report.metrics_log import MetricsLog  # noqa: E402
 from tir_tools.report.status import EXIT_STATUS_FILE  # noqa: E402
@@ -110,7 +111,7 @@ def make(folder: Path, recipe: Recipe, model: Path) -> int:
             val=folder / "val.parquet",
             endpoint=proxy.endpoint,
             steps=STEPS,
-            sizes=TOY,
+            plan=TOY,
         )
         command += [f"{key}={value}" for key, value in recipe.overrides.items()]
         (folder / "command.txt").write_text(" \\\n  ".join(command) + "\n")

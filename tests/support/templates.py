@@ -7,6 +7,7 @@ import yaml
 _RECIPES = Path(__file__).parents[2] / "recipes" / "tir"
 
 TEMPLATES: dict[str, str] = {"none": "{question}"} | {
-    name: yaml.safe_load((_RECIPES / f"{name}.yaml").read_text())["tir"]["prompt"]["templates"][name]
-    for name in ("simpletir", "torl")
+    name: text
+    for recipe in ("simpletir", "torl")
+    for name, text in yaml.safe_load((_RECIPES / f"{recipe}.yaml").read_text())["tir"]["prompt"]["templates"].items()
 }

@@ -6,15 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from hydra import compose, initialize_config_module
 from rich.console import Console
 from trajectories import line, trajectory, write_dump
 
-from tir_tools.demo.command import TOY, launch_command, recipe_of
+from tir_tools.demo.command import launch_command, recipe_of
 from tir_tools.demo.folder import Origin, ResumeError, RunFolder
-from tir_tools.demo.run import DemoSettings, run_demo
+from tir_tools.demo.run import DemoSettings, problem_files, run_demo
 from tir_tools.demo.summary import read_curve, sparkline, step_seconds
+from tir_tools.demo.tasks.word_problems import KINDS
+from tir_tools.demo.training_plan import REAL, REAL_GIVEN_DATA, plan_of
 from tir_tools.report.metrics_log import read_metrics
+from verl_tir.launch import validate
 from verl_tir.trajectory import StopReason
 
 ORIGIN = Origin("torl", 3, None, None, ("tir.rollout.max_turns=2",))
@@ -32,6 +37,22 @@ def checkpoint(run: RunFolder, step: int) -> None:
 
 def curve_of(run: RunFolder) -> list[tuple[int, str]]:
     return [(step, data["of"]) for step, data in read_metrics(run.metrics)]
+
+
+def command_of(origin: Origin, folder: Path) -> list[str]:
+    """The words after the interpreter's name."""
+    run = RunFolder.new(folder, origin)
+    command = launch_command(
+        run,
+        origin=origin,
+        model=Path("m"),
+        train=Path("t"),
+        val=Path("v"),
+        endpoint="http://127.0.0.1:1",
+        steps=5,
+        plan=plan_of(origin),
+    )
+    return [word.replace(str(run.path), "RUN").replace(run.path.name, "NAME") for word in command[1:]]
 
 
 def test_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
@@ -84,18 +105,120 @@ def test_the_recipe_comes_from_the_option_or_an_override(tmp_path: Path) -> None
     settings = DemoSettings(tmp_path, steps=5, recipe="simpletir", overrides=("+tir=torl", "tir.rollout.max_turns=2"))
     origin = settings.origin()
     assert origin == Origin("torl", 0, None, None, ("tir.rollout.max_turns=2",))
-    words = launch_command(
-        RunFolder.new(tmp_path, origin),
-        origin=origin,
-        model=Path("m"),
-        train=Path("t"),
-        val=Path("v"),
-        endpoint="http://127.0.0.1:1",
-        steps=5,
-        sizes=TOY,
-    )
+    words = command_of(origin, tmp_path)
     assert [word for word in words if word.startswith("+tir=")] == ["+tir=torl"]
     assert words[-1] == "tir.rollout.max_turns=2"
+
+
+TOY_COMMAND = """-m
+verl.trainer.main_ppo
++tir=simpletir
++platform=cpu
+tir.prompt.template=none
+tir.prompt.chat_template=True
+tir.rollout.max_turn_tokens=112
+tir.sandbox.endpoints=[http://127.0.0.1:1]
+tir.sandbox.run_timeout=1.0
+tir.filter.min_reward_std=null
+tir.sandbox.isolation=best-effort
+tir.dump_dir=RUN/trajectories
+tir.dump_token_log_probs=True
+data.train_files=t
+data.val_files=v
+data.train_batch_size=16
+data.seed=3
+data.max_prompt_length=64
+data.max_response_length=112
+actor_rollout_ref.model.path=m
+actor_rollout_ref.actor.ppo_mini_batch_size=16
+actor_rollout_ref.actor.optim.lr=0.00015
+actor_rollout_ref.rollout.n=8
+actor_rollout_ref.rollout.dtype=float32
+actor_rollout_ref.rollout.seed=3
+actor_rollout_ref.rollout.val_kwargs.temperature=0.0
+actor_rollout_ref.rollout.val_kwargs.do_sample=False
+trainer.logger=[console,file]
+trainer.project_name=verl_tir_demo
+trainer.experiment_name=NAME
+trainer.total_training_steps=5
+trainer.total_epochs=1000
+trainer.test_freq=5
+trainer.save_freq=10
+trainer.max_actor_ckpt_to_keep=1
+trainer.default_local_dir=RUN/checkpoints
+hydra.run.dir=RUN/hydra"""
+
+
+def changed(origin: Origin, folder: Path) -> dict[str, str | None]:
+    """What another run's command says otherwise than the toy's; None for what it does not say."""
+    toy = dict(word.split("=", 1) for word in TOY_COMMAND.split()[2:])
+    other = dict(word.split("=", 1) for word in command_of(origin, folder)[2:])
+    return {key: other.get(key) for key in {**toy, **other} if toy.get(key) != other.get(key)}
+
+
+def test_the_toys_command_is_what_it_was(tmp_path: Path) -> None:
+    """Word by word; its other recipes and given data change no more than they need."""
+    assert command_of(Origin("simpletir", 3, None, None, ()), tmp_path / "a") == TOY_COMMAND.split()
+    lengths = dict.fromkeys(("data.max_response_length", "tir.rollout.max_turn_tokens"), "288")
+    assert changed(Origin("hermes", 3, None, None, ()), tmp_path / "b") == {"+tir": "hermes", **lengths}
+    torl = {"+tir": "torl", "tir.rollout.max_tool_calls": "3"}
+    assert changed(Origin("torl", 3, None, None, ()), tmp_path / "c") == torl
+    lengths = dict.fromkeys(lengths, "256") | {"data.max_prompt_length": "3072"}
+    assert changed(Origin("simpletir", 3, "train", None, ()), tmp_path / "d") == lengths
+
+
+def test_a_real_model_has_a_command_of_its_own(tmp_path: Path) -> None:
+    """Worked examples where the recipe's format is theirs; the precision is the platform's choice."""
+    found = changed(Origin("simpletir", 3, None, None, (), "smollm2"), tmp_path / "a")
+    assert found["tir.prompt.template"] == "worked_examples"
+    assert found["actor_rollout_ref.rollout.temperature"] == f"{REAL.temperature}"
+    assert found["actor_rollout_ref.rollout.dtype"] is None
+    assert "tir.prompt.chat_template" not in found
+    other = changed(Origin("torl", 3, None, None, (), "smollm2"), tmp_path / "b")
+    assert other == found | {
+        "+tir": "torl",
+        "tir.prompt.template": None,
+        "tir.prompt.chat_template": None,
+        "tir.rollout.max_tool_calls": "3",
+    }
+    given = changed(Origin("simpletir", 3, "train", "val", (), "smollm2"), tmp_path / "c")
+    assert given["data.max_response_length"] == f"{REAL_GIVEN_DATA.max_response_length}"
+
+
+@pytest.mark.parametrize(
+    "origin", [Origin("simpletir", 3, None, None, ()), Origin("torl", 3, None, None, (), "smollm2")]
+)
+def test_every_word_of_the_command_is_a_key_of_verls(origin: Origin, tmp_path: Path) -> None:
+    """It composes, and the plugin accepts what comes of it."""
+    import verl  # noqa: F401 - loading its plugins puts recipe and platform on Hydra's search path
+
+    words = command_of(origin, tmp_path)[2:]
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", [word for word in words if not word.startswith("hydra.")])
+    assert config.data.max_prompt_length == plan_of(origin).max_prompt_length
+    assert validate(config) == origin.recipe
+
+
+def test_a_resumed_run_keeps_its_model(tmp_path: Path) -> None:
+    """A run of before there were other models than the toy is one of the toy's."""
+    settings = DemoSettings(tmp_path, steps=5, model="smollm2")
+    run = RunFolder.new(tmp_path, settings.origin())
+    checkpoint(run, 5)
+    write(run.metrics, range(6), "first")
+    assert RunFolder.resume(tmp_path, "last", steps=20).origin.model == "smollm2"
+    started = run.path / "demo.json"
+    started.write_text(json.dumps({k: v for k, v in json.loads(started.read_text()).items() if k != "model"}))
+    assert RunFolder.resume(tmp_path, "last", steps=20).origin.model is None
+
+
+def test_a_real_models_data_files(tmp_path: Path) -> None:
+    """Each kind is validated in the words of training and in new ones, which the kinds' names tell apart."""
+    origin = Origin("simpletir", 0, None, None, (), "smollm2")
+    train, val = map(pd.read_parquet, problem_files(origin, plan_of(origin), RunFolder.new(tmp_path, origin)))
+    assert len(train) == REAL.train_problems
+    assert set(train.data_source) == set(KINDS)
+    counts = {kind: REAL.val_problems_of_a_kind for name in KINDS for kind in (name, f"{name}, new words")}
+    assert dict(val.data_source.value_counts()) == counts
 
 
 def test_an_unknown_recipe_is_named_before_anything_is_grown(tmp_path: Path) -> None:

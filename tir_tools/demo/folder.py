@@ -26,6 +26,8 @@ class Origin:
     """The given training data; None for generated problems."""
     val: str | None
     overrides: tuple[str, ...]
+    model: str | None = None
+    """A name or a path, as `--model` took it; None for the toy, and in runs of before there were others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""`verl-tir demo`: from nothing to a trained tiny model, with stock verl, vLLM, FSDP and the embedded sandbox."""
+"""`verl-tir demo`: from nothing to a trained model, with stock verl, vLLM, FSDP and the embedded sandbox."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,27 +17,29 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 import verl_tir.recipes
 from sandbox_server import EmbeddedSandbox, IsolationPolicy, SandboxStartError, ServerConfig
 from sandbox_server.worker_factory import SandboxSetupError
-from tir_tools.demo.command import REAL, TOOL_MESSAGES, TOY, isolation_of, launch_command, recipe_of
+from tir_tools.demo.command import isolation_of, launch_command, recipe_of
 from tir_tools.demo.folder import Origin, ResumeError, RunFolder
 from tir_tools.demo.follow import follow
 from tir_tools.demo.formats import model_name
+from tir_tools.demo.pretrained import PACKAGED, PretrainedModelError, pretrained_model, resolved
 from tir_tools.demo.show import show_curve, show_samples, show_times
 from tir_tools.demo.summary import Metrics, read_curve, step_seconds, success_by_kind
 from tir_tools.demo.tasks.data import split, verl_row
+from tir_tools.demo.tasks.kinds import KINDS, DemoProblem
+from tir_tools.demo.tasks.word_problems import KINDS as WORD_KINDS
+from tir_tools.demo.tasks.word_problems import WordProblem, word_problem_splits
+from tir_tools.demo.training_plan import MEMORY_GIB, START_SECONDS, STEP_SECONDS, TrainingPlan, plan_of
 from tir_tools.report.metrics_log import read_metrics
 from tir_tools.report.write import ReportRequest, write_report
 from tir_tools.trainer import Launch, StartUp, last_lines
 from verl_tir.doctor import survey_quietly
 from verl_tir.overrides import without
 
-TRAIN_PROBLEMS, VAL_PROBLEMS = 1_800, 90
-"""Of nine kinds each."""
-
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
     folder: Path
-    """Where runs and the warmed-up models are kept."""
+    """Where runs and the models are kept."""
     steps: int
     """GRPO steps in all, those before a resumed checkpoint included."""
     seed: int = 0
@@ -48,13 +50,20 @@ class DemoSettings:
     overrides: tuple[str, ...] = ()
     """Further Hydra overrides for verl's launch command; `+tir=NAME` among them wins over `recipe`."""
     resume: str | None = None
-    """The run to resume, `last` for the newest; it keeps its seed, recipe, data and overrides."""
+    """The run to resume, `last` for the newest; it keeps its model, seed, recipe, data and overrides."""
+    model: str | None = None
+    """A pretrained model, by a name of `PACKAGED` or as a path; None for the toy."""
 
     def origin(self) -> Origin:
-        """What a new run is started with."""
+        """What a new run is started with.
+
+        Raises:
+            PretrainedModelError: there is no such model.
+        """
         train, val = (None if path is None else str(path.resolve()) for path in (self.train, self.val))
         recipe = recipe_of(self.overrides, self.recipe)
-        return Origin(recipe, self.seed, train, val, without("tir", self.overrides))
+        model = None if self.model is None else resolved(self.model)
+        return Origin(recipe, self.seed, train, val, without("tir", self.overrides), model)
 
 
 def run_demo(settings: DemoSettings, console: Console) -> int:
@@ -73,7 +82,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
             run = RunFolder.new(settings.folder, settings.origin())
         else:
             run = RunFolder.resume(settings.folder, settings.resume, settings.steps)
-    except ResumeError as error:
+    except (ResumeError, PretrainedModelError) as error:
         console.print(escape(str(error)), style="red")
         return 2
     try:
@@ -84,7 +93,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
         if (run.checkpoints / "latest_checkpointed_iteration.txt").exists():
             console.print(f"to go on: verl-tir demo --resume {run.path.name} --steps {settings.steps}")
         return 130
-    except (SandboxSetupError, SandboxStartError) as error:
+    except (SandboxSetupError, SandboxStartError, PretrainedModelError) as error:
         console.print(escape(str(error)), style="red")
         return 1
 
@@ -105,13 +114,19 @@ class _Clock:
 def _run(settings: DemoSettings, run: RunFolder, console: Console) -> int:
     clock = _Clock()
     origin = run.origin
+    plan = plan_of(origin)
+    if origin.model is not None:
+        _tell_cost(origin.model, settings.steps - (run.resumed_at or 0), console)
     server = ServerConfig(port=0, isolation=isolation_of(origin.overrides))
-    _tell_isolation(server, console)
+    _tell_isolation(server, origin, console)
     clock.lap("look at the sandbox's isolation")
-    model = warm_model(settings.folder, origin, console)
-    clock.lap("model warm start")
-    train, val = _problems(origin, run)
-    toy = TOOL_MESSAGES if origin.recipe == "hermes" else TOY
+    if origin.model is None:
+        model = warm_model(settings.folder, origin, console)
+        clock.lap("model warm start")
+    else:
+        model = pretrained_model(settings.folder, origin.model, console, chat_template=origin.recipe != "torl")
+        clock.lap("model: fetch and convert")
+    train, val = problem_files(origin, plan, run)
     with EmbeddedSandbox(server) as sandbox:
         command = launch_command(
             run,
@@ -121,7 +136,7 @@ def _run(settings: DemoSettings, run: RunFolder, console: Console) -> int:
             val=val,
             endpoint=sandbox.endpoint,
             steps=settings.steps,
-            sizes=toy if origin.train is None and origin.val is None else REAL,
+            plan=plan,
         )
         run.command.write_text(" \\\n  ".join(command) + "\n", encoding="utf-8")
         begin = "" if run.resumed_at is None else f", from the checkpoint of step {run.resumed_at}"
@@ -168,14 +183,23 @@ def _parts(seconds: Mapping[str, float], start_up: StartUp, logged: Metrics) -> 
 
 def _finish(run: RunFolder, origin: Origin, seconds: Mapping[str, float], console: Console) -> None:
     curve = read_curve(read_metrics(run.metrics), run.trajectories)
-    found = {"recipe": origin.recipe, "seed": origin.seed, "seconds": dict(seconds), "curve": asdict(curve)}
+    started = {"recipe": origin.recipe, "model": origin.model, "seed": origin.seed}
+    found = {**started, "seconds": dict(seconds), "curve": asdict(curve)}
     run.summary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     show_curve(curve, console)
     show_times(seconds, console)
     show_samples(run.trajectories, console)
 
 
-def _tell_isolation(server: ServerConfig, console: Console) -> None:
+def _tell_cost(model: str, steps: int, console: Console) -> None:
+    what = PACKAGED[model].says if model in PACKAGED else f"{model}; time and memory grow with its parameters"
+    console.print(
+        f"[bold]a real model[/]: {what}.\n{steps} steps with 135 million parameters and generated problems take about "
+        f"{(START_SECONDS + steps * STEP_SECONDS) / 60:.0f} minutes on two idle cores, and up to {MEMORY_GIB} GiB."
+    )
+
+
+def _tell_isolation(server: ServerConfig, origin: Origin, console: Console) -> None:
     """Say how the programs are walled off. Raises SandboxSetupError where they cannot run, or not as asked."""
     survey = asyncio.run(survey_quietly(server))
     if not survey.missing:
@@ -186,10 +210,13 @@ def _tell_isolation(server: ServerConfig, console: Console) -> None:
     console.print("[bold yellow]sandbox[/]: this machine denies some protections. Missing:")
     for protection in survey.missing:
         console.print(f"  {protection}")
-    console.print(
-        f"tir.sandbox.isolation={server.isolation}; the toy's programs are harmless, a real model's need not be: "
-        "[bold]verl-tir doctor[/] tells the ways out"
+    what = (
+        "the toy's programs are harmless, a real model's need not be"
+        if origin.model is None
+        else "a real model writes these programs, and nothing of the above holds them: train it where nothing can be "
+        "lost, or with tir.sandbox.isolation=required, which refuses to run without"
     )
+    console.print(f"tir.sandbox.isolation={server.isolation}; {what}: [bold]verl-tir doctor[/] tells the ways out")
 
 
 def warm_model(parent: Path, origin: Origin, console: Console) -> Path:
@@ -216,16 +243,13 @@ def warm_model(parent: Path, origin: Origin, console: Console) -> Path:
     return folder
 
 
-def _problems(origin: Origin, run: RunFolder) -> tuple[Path, Path]:
+def problem_files(origin: Origin, plan: TrainingPlan, run: RunFolder) -> tuple[Path, Path]:
     """The data files: the given ones, or generated ones where none is given."""
     from pandas import DataFrame
 
     paths = []
     for part, given, problems in zip(
-        ("train", "val"),
-        (origin.train, origin.val),
-        split(origin.seed, TRAIN_PROBLEMS, VAL_PROBLEMS),
-        strict=True,
+        ("train", "val"), (origin.train, origin.val), _generated(origin, plan), strict=True
     ):
         path = run.path / f"{part}.parquet" if given is None else Path(given)
         if given is None:
@@ -233,6 +257,16 @@ def _problems(origin: Origin, run: RunFolder) -> tuple[Path, Path]:
             DataFrame(rows).to_parquet(path)
         paths.append(path)
     return paths[0], paths[1]
+
+
+def _generated(origin: Origin, plan: TrainingPlan) -> tuple[Sequence[DemoProblem | WordProblem], ...]:
+    """Problems for training and for validation; a real model's validation has new words too."""
+    of_a_kind = plan.val_problems_of_a_kind
+    if origin.model is None:
+        return split(origin.seed, plan.train_problems, of_a_kind * len(KINDS))
+    count = of_a_kind * len(WORD_KINDS)
+    splits = word_problem_splits(origin.seed, plan.train_problems, count, count)
+    return splits.train, (*splits.val, *splits.val_phrasings)
 
 
 def _explain_failure(log: Path, status: int, console: Console) -> None:
