@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_module
 from rich.console import Console
-from trajectories import line, trajectory, write_dump
+from trajectories import line, trajectory, turn, write_dump
 
 from tir_tools.demo.command import launch_command, recipe_of
 from tir_tools.demo.folder import Origin, ResumeError, RunFolder
 from tir_tools.demo.run import DemoSettings, problem_files, run_demo
+from tir_tools.demo.show import show_curve
 from tir_tools.demo.summary import read_curve, sparkline, step_seconds
 from tir_tools.demo.tasks.word_problems import KINDS
 from tir_tools.demo.training_plan import REAL, REAL_GIVEN_DATA, plan_of
@@ -246,17 +247,53 @@ def logged() -> list[tuple[int, dict[str, Any]]]:
 
 
 def test_the_curve_is_read_from_metrics_and_dump(tmp_path: Path) -> None:
-    """Success by kind from verl's metrics, the void ratio of a validation from its dumped trajectories."""
-    reasons = (StopReason.VOID, StopReason.ANSWER, StopReason.ANSWER, StopReason.VOID)
-    write_dump(tmp_path, [line([], trajectory(stop=reason), partition="val", step=0) for reason in reasons])
+    """Success by kind from verl's metrics, void ratio and lenient accuracy from the dumped trajectories."""
+    ends = [
+        ("sums", StopReason.VOID, "It is 5.", False),
+        ("sums", StopReason.ANSWER, "\\boxed{6}", False),
+        ("units", StopReason.ANSWER, "\\boxed{5}", True),
+        ("units", StopReason.VOID, "5 is the answer.", False),
+    ]
+    write_dump(
+        tmp_path,
+        [
+            line(
+                [("model", said)],
+                trajectory(turn(), stop=stop),
+                partition="val",
+                step=0,
+                data_source=kind,
+                correct=right,
+            )
+            for kind, stop, said, right in ends
+        ],
+    )
     curve = read_curve(logged(), tmp_path)
     assert curve.steps == (1, 2)
     assert curve.correct == (0.5, 0.75)
     first, last = curve.validations
     assert (first.step, first.by_kind, first.success, first.void_ratio) == (0, {"sums": 0.25, "units": 0.75}, 0.5, 0.5)
-    assert (last.step, last.success, last.void_ratio) == (2, 0.75, None)
+    assert (first.lenient_by_kind, first.lenient) == ({"sums": 0.5, "units": 1.0}, 0.75)
+    assert (last.step, last.success, last.lenient, last.void_ratio) == (2, 0.75, None, None)
     assert curve.steps_to(0.7) == 2
     assert curve.steps_to(0.9) is None
+
+
+def test_success_is_shown_strict_and_lenient(tmp_path: Path) -> None:
+    """Before and after, kind by kind; a dash where no trajectories were dumped."""
+    write_dump(tmp_path, [line([("model", "It is 5.")], trajectory(turn()), partition="val", step=0, correct=False)])
+    console = Console(record=True, width=120)
+    show_curve(read_curve(logged(), tmp_path), console)
+    text = console.export_text()
+    assert "solved: 0.50 (1.00 lenient) at step 0, 0.75 at step 2" in text
+    rows = {cells[1]: cells[2:6] for row in text.splitlines() if len(cells := [c.strip() for c in row.split("│")]) == 7}
+    assert rows == {
+        "sums": ["0.25", "1.00", "1.00", "-"],
+        "units": ["0.75", "-", "0.50", "-"],
+        "all": ["0.50", "1.00", "0.75", "-"],
+        "void": ["0.00", "", "-", ""],
+    }
+    assert "lenient: that, or it is the last one said" in " ".join(text.split())
 
 
 def test_the_seconds_are_those_of_verls_timers() -> None:

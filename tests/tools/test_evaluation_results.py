@@ -27,7 +27,7 @@ from verl_tir.trajectory import StopReason
 
 RIGHT, WRONG, NONE = Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER
 UNDECIDED, ABORTED = Verdict.UNDECIDED, None
-PLAIN = Sample("k", RIGHT, "1", StopReason.ANSWER, 2, True, 2, 1, False, False, 100)
+PLAIN = Sample("k", RIGHT, True, "1", StopReason.ANSWER, 2, True, 2, 1, False, False, 100)
 
 
 def answered(*given: tuple[Verdict | None, int | None]) -> Answered:
@@ -59,6 +59,15 @@ def test_the_numbers_of_a_benchmark_by_hand() -> None:
     assert (result.counts[UNDECIDED], result.counts["aborted"], result.missing) == (1, 1, 0)
     assert [note.split(" ")[0] for note in result.notes] == ["1", "3"]
     assert all(item.low <= item.value <= item.high for item in result.metrics.values() if item.low is not None)
+
+
+def test_lenient_accuracy_is_beside_the_strict_one() -> None:
+    """Over the same decided samples, and in the table by its name."""
+    said = replace(PLAIN, verdict=WRONG, lenient=True), replace(PLAIN, verdict=NONE, lenient=False)
+    result = benchmark_result("b", [Answered((PLAIN, *said), (0, 1, None)), answered((ABORTED, None))], 3)
+    assert result.metrics["avg@3"].value == pytest.approx(1 / 3)
+    assert result.metrics["lenient"].value == pytest.approx(2 / 3)
+    assert "| lenient accuracy | 66.7% " in EvaluationReport(SETTINGS, (result,), ()).markdown()
 
 
 def test_a_benchmark_of_which_nothing_is_known() -> None:

@@ -94,6 +94,13 @@ def test_a_line_that_was_cut_off_is_taken_again(tmp_path: Path) -> None:
     assert collect(read_dump(tmp_path), problems(1), 2).missing() == {}
 
 
+def test_a_sample_is_lenient_where_the_last_number_is_right(tmp_path: Path) -> None:
+    """Without a box; what is right in the box is right."""
+    said = finished(0, 0, VOID)
+    rows = [said, {**said, "turns": [{**said["turns"][0], "text": "1 is the answer."}]}, finished(0, 1, answered("1"))]
+    assert [sample_of(line).lenient for line in lines(tmp_path, rows)] == [False, True, True]
+
+
 def test_a_line_of_the_samples_file(tmp_path: Path) -> None:
     """Scores are 1, 0 or, where nothing is known, null."""
     rows = [finished(0, 0, answered("1")), finished(0, 1, VOID), finished(0, 2, answered("3"), undecided=True)]

@@ -160,7 +160,7 @@ def test_answers_by_value_or_text(answer: str, expected: Fraction | str) -> None
 
 def sample(status: Verdict | None, answer: str | None = None) -> Sample:
     """A sample of which only the answer matters."""
-    return Sample("k", status, answer, StopReason.ANSWER, 1, False, 0, 0, False, False, 1)
+    return Sample("k", status, False, answer, StopReason.ANSWER, 1, False, 0, 0, False, False, 1)
 
 
 async def test_votes_go_to_answers_and_not_to_their_spelling() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from verl_tir.dump.format import DumpedTrajectory
 from verl_tir.dump.reader import read_file
 from verl_tir.trajectory import StopReason
 
+_LENIENT = "solved: the right number is in the box; lenient: that, or it is the last one said"
+
 
 def show_curve(curve: Curve, console: Console) -> None:
     """Sampled and greedy success and void ratios, from the first step to the last."""
@@ -26,18 +29,29 @@ def show_curve(curve: Curve, console: Console) -> None:
             console.print(f"  {name:>7} {sparkline(values)} {first:.2f} -> {last:.2f}")
     validations = curve.validations
     if validations:
-        console.print("[bold]validation[/]: " + ", ".join(f"{v.success:.2f} at step {v.step}" for v in validations))
+        console.print("[bold]validation[/], solved: " + ", ".join(map(_solved, validations)))
         console.print(_by_kind(validations[0], validations[-1]))
 
 
 def _by_kind(first: Validation, last: Validation) -> Table:
-    table = Table("validation problems", f"solved at step {first.step}", f"at step {last.step}")
+    steps = [(f"solved at step {item.step}", "lenient") for item in (first, last)]
+    table = Table("validation problems", *itertools.chain(*steps), caption=_LENIENT, caption_justify="left")
     for kind in first.by_kind:
-        table.add_row(kind, f"{first.by_kind[kind]:.2f}", f"{last.by_kind.get(kind, 0.0):.2f}")
-    table.add_row("all", f"{first.success:.2f}", f"{last.success:.2f}", style="bold")
-    if first.void_ratio is not None and last.void_ratio is not None:
-        table.add_row("void", f"{first.void_ratio:.2f}", f"{last.void_ratio:.2f}")
+        pairs = ((item.by_kind.get(kind), item.lenient_by_kind.get(kind)) for item in (first, last))
+        table.add_row(kind, *map(_share, itertools.chain(*pairs)))
+    totals = ((item.success, item.lenient) for item in (first, last))
+    table.add_row("all", *map(_share, itertools.chain(*totals)), style="bold")
+    table.add_row("void", _share(first.void_ratio), "", _share(last.void_ratio), "")
     return table
+
+
+def _solved(validation: Validation) -> str:
+    lenient = "" if validation.lenient is None else f" ({validation.lenient:.2f} lenient)"
+    return f"{validation.success:.2f}{lenient} at step {validation.step}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def show_times(seconds: Mapping[str, float], console: Console) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from tir_tools.last_number import leniently_right
+from verl_tir.dump.format import DumpedTrajectory
 from verl_tir.dump.reader import read_file
 from verl_tir.trajectory import StopReason
 
@@ -34,7 +37,10 @@ class Validation:
 
     step: int
     by_kind: Mapping[str, float]
-    """Share of correct answers, by kind of problem (verl's `data_source`)."""
+    """Share of correct answers, by kind of problem (verl's `data_source`): the right one is in the box."""
+    lenient_by_kind: Mapping[str, float]
+    """Share of trajectories in which the right number is in the box or is the last that the model says, by kind; empty
+    where none were dumped."""
     void_ratio: float | None
     """Share of void trajectories; None where none were dumped."""
 
@@ -42,6 +48,11 @@ class Validation:
     def success(self) -> float:
         """Mean over the kinds."""
         return fmean(self.by_kind.values())
+
+    @property
+    def lenient(self) -> float | None:
+        """Lenient accuracy, as a mean over the kinds; None where no trajectories were dumped."""
+        return fmean(self.lenient_by_kind.values()) if self.lenient_by_kind else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +73,13 @@ class Curve:
 
 
 def read_curve(metrics: Metrics, trajectories: Path) -> Curve:
-    """The curve of a run, with the dumped validations' void ratios."""
+    """The curve of a run, with what the dump says of its validations."""
     training = [(step, data) for step, data in metrics if "actor/grad_norm" in data]
-    validations = [
-        Validation(step, by_kind, _void_ratio(trajectories / "val" / f"{step:06d}.jsonl"))
-        for step, data in metrics
-        if (by_kind := success_by_kind(data))
-    ]
+    validations = []
+    for step, data in metrics:
+        if by_kind := success_by_kind(data):
+            lines = _dumped(trajectories / "val" / f"{step:06d}.jsonl")
+            validations.append(Validation(step, by_kind, _lenient_by_kind(lines), _void_ratio(lines)))
     return Curve(
         steps=tuple(step for step, _ in training),
         correct=tuple(data["tir/correct_ratio"] for _, data in training),
@@ -102,8 +113,16 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
     return "".join("▁▂▃▄▅▆▇█"[min(7, max(0, int(mean * 8)))] for mean in means)
 
 
-def _void_ratio(dump: Path) -> float | None:
-    if not dump.exists():
-        return None
-    reasons = [line.item.trajectory.stop_reason for line in read_file(dump) if line.item is not None]
-    return reasons.count(StopReason.VOID) / len(reasons)
+def _dumped(path: Path) -> list[DumpedTrajectory]:
+    return [line.item for line in read_file(path) if line.item is not None] if path.exists() else []
+
+
+def _lenient_by_kind(lines: Sequence[DumpedTrajectory]) -> dict[str, float]:
+    right: defaultdict[str, list[bool]] = defaultdict(list)
+    for line in lines:
+        right[line.data_source or ""].append(leniently_right(line))
+    return {kind: fmean(of_kind) for kind, of_kind in right.items()}
+
+
+def _void_ratio(lines: Sequence[DumpedTrajectory]) -> float | None:
+    return fmean(line.trajectory.stop_reason is StopReason.VOID for line in lines) if lines else None

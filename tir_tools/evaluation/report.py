@@ -15,6 +15,7 @@ from tir_tools.evaluation.settings import EvalSettings
 from tir_tools.evaluation.statistics import CONFIDENCE, RESAMPLES, Estimate
 
 _NAMES = {
+    "lenient": "lenient accuracy",
     "turns": "turns",
     "tool_use": "with code",
     "code_pass": "programs that passed",
@@ -24,7 +25,7 @@ _NAMES = {
     "response_tokens": "response tokens, mean",
     "response_tokens_p95": "response tokens, 95th percentile",
 }
-"""Of the measures of behaviour, as a reader sees them; `avg@k`, `pass@k` and `maj@k` are their own."""
+"""Of the measures beside these, as a reader sees them; `avg@k`, `pass@k` and `maj@k` are their own."""
 
 _PLAIN = {"turns": 2, "response_tokens": 0, "response_tokens_p95": 0}
 """Decimals of the figures that are not shares."""

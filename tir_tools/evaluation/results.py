@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -74,9 +75,9 @@ class BenchmarkResult:
 def benchmark_result(name: str, answered: Sequence[Answered], samples: int, seed: int = 0) -> BenchmarkResult:
     """Work out all numbers of a benchmark.
 
-    avg@k is the mean over each problem's samples, then over problems. What was undecided or aborted is in no number; a
-    problem with fewer than k decided samples is in no pass@k and maj@k. The measures of behaviour are over all decided
-    samples.
+    avg@k and lenient accuracy are means over each problem's samples, then over problems. What was undecided or aborted
+    is in no number; a problem with fewer than k decided samples is in no pass@k and maj@k. The measures of behaviour
+    are over all decided samples.
 
     Args:
         name: of the benchmark.
@@ -87,6 +88,7 @@ def benchmark_result(name: str, answered: Sequence[Answered], samples: int, seed
     scored = [problem for problem in answered if problem.decided]
     decided = [item.decided for item in scored]
     measures = {f"avg@{samples}": _mean([item.right / len(item.decided) for item in scored])}
+    measures["lenient"] = _mean([fmean(sample.lenient for sample in taken) for taken in decided])
     ks = powers_up_to(samples)
     measures |= {f"pass@{k}": _at_k(scored, k, Answered.passed) for k in ks}
     # A majority of one or two is nothing but the average.

@@ -8,6 +8,7 @@ from typing import Any
 
 from math_answers import Verdict
 from tir_tools.evaluation.problems import BenchmarkProblem
+from tir_tools.last_number import leniently_right
 from verl_tir.dump.format import DumpedTrajectory
 from verl_tir.trajectory import Outcome, StopReason, TurnEnd
 
@@ -23,6 +24,8 @@ class Sample:
     """verl's, by which it is found in the dump."""
     verdict: Verdict | None
     """None where the sandbox or the engine failed, or the prompt was too long."""
+    lenient: bool
+    """Right by lenient accuracy: the right answer is in the box, or is the last number that the model says."""
     answer: str | None
     stop_reason: StopReason
     turns: int
@@ -49,6 +52,7 @@ def sample_of(line: DumpedTrajectory) -> Sample:
     return Sample(
         key=line.key,
         verdict=_verdict(line),
+        lenient=leniently_right(line),
         answer=trajectory.answer,
         stop_reason=trajectory.stop_reason,
         turns=len(trajectory.turns),
@@ -137,6 +141,7 @@ def sample_record(
         "sample": number,
         "status": sample.verdict or ABORTED,
         "score": float(sample.verdict is Verdict.CORRECT) if sample.decided else None,
+        "lenient": sample.lenient,
         "extracted": sample.answer,
         "answer_source": line.trajectory.answer_source,
         "ground_truth": problem.ground_truth,
