@@ -7,6 +7,7 @@ import io
 import re
 from collections import Counter
 from datetime import date, datetime
+from pathlib import Path
 from random import Random
 from string import Formatter
 
@@ -233,6 +234,19 @@ def test_no_answer_is_worth_a_guess(splits: WordProblemSplits) -> None:
     for kind in KINDS:
         answers = Counter(problem.answer for problem in splits.train if problem.kind == kind)
         assert answers.most_common(1)[0][1] / answers.total() < 0.05, kind
+
+
+def test_the_documents_table_is_that_of_the_kinds() -> None:
+    """Each kind with a question in one of its phrasings, and the number of all phrasings."""
+    text = (Path(__file__).parents[2] / "docs/demo.md").read_text(encoding="utf-8")
+    section = text.partition("## Problems for a real model\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", section, re.MULTILINE))
+    assert list(rows) == list(KINDS)
+    for kind, question in rows.items():
+        phrasings = [phrasing for form in KINDS[kind] for phrasing in form.phrasings]
+        patterns = [re.sub(r"\\\{[^}]*\}", r"[\\w-]+", re.escape(phrasing)) for phrasing in phrasings]
+        assert any(re.fullmatch(pattern, question.replace("\\", "")) for pattern in patterns), question
+    assert f"{sum(len(form.phrasings) for _, _, form in FORMS)} in all" in section
 
 
 def test_rows_are_verls_and_the_summary_reads_their_kinds() -> None:
