@@ -65,6 +65,7 @@ SLOW = {
     "sandbox_server/test_soak.py",
     "test_patterns.py",
     "tools/test_data_prepare.py",
+    "tools/test_demo_pretrained.py",
     "tools/test_evaluation_run.py",
     "verl_cpu/test_plugin.py",
 }

