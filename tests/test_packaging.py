@@ -133,7 +133,7 @@ def test_wheel_carries_the_licence(metadata):
     ("group", "targets"),
     [
         ("verl.plugins", {"cpu": "verl_cpu.plugin", "tir": "verl_tir.plugin"}),
-        ("vllm.general_plugins", {"verl_cpu": "verl_cpu.vllm_weights:register"}),
+        ("vllm.general_plugins", {"verl_cpu": "verl_cpu.vllm_engine:register"}),
         ("console_scripts", {"verl-tir": "verl_tir.cli:app"}),
     ],
 )

@@ -39,13 +39,30 @@ def activate() -> None:
     # verl registers its FSDP engine for "cuda" and "npu" only, though the class asks the platform for its device.
     os.environ["VERL_ENGINE_DEVICE"] = "cuda"
 
-    from verl_cpu import distribution, pinned_memory, platform, process_group, value_model
+    from verl_cpu import (
+        distribution,
+        model_size,
+        packed_attention,
+        pinned_memory,
+        platform,
+        process_group,
+        threads,
+        token_log_probs,
+        value_model,
+    )
 
-    distribution.install()
-    platform.install()
-    process_group.install()
-    pinned_memory.install()
-    value_model.install()
+    for part in (
+        distribution,
+        platform,
+        process_group,
+        pinned_memory,
+        value_model,
+        packed_attention,
+        token_log_probs,
+        threads,
+        model_size,
+    ):
+        part.install()
 
 
 def _check_vllm_hook() -> None:

@@ -162,7 +162,7 @@ def test_the_cpu_hook_raises_where_vllm_has_nothing_to_replace(monkeypatch: pyte
     """vLLM lets what a general plugin raises through, so the engine does not start without the hook."""
     from vllm.model_executor.layers import utils
 
-    from verl_cpu.vllm_weights import register
+    from verl_cpu.vllm_engine import register
 
     monkeypatch.setenv("VERL_PLATFORM", "cpu")
     monkeypatch.delattr(utils, "dispatch_cpu_unquantized_gemm")

@@ -63,6 +63,6 @@ def broken_installation(folder: Path, *missing: str) -> Path:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: verl-tir\nVersion: 0\n")
     (metadata / "entry_points.txt").write_text(
         "[verl.plugins]\ncpu = verl_cpu.plugin\ntir = verl_tir.plugin\n"
-        "[vllm.general_plugins]\nverl_cpu = verl_cpu.vllm_weights:register\n"
+        "[vllm.general_plugins]\nverl_cpu = verl_cpu.vllm_engine:register\n"
     )
     return folder

@@ -67,18 +67,18 @@ REAL = TrainingPlan(
     train_problems=4_000,
     val_problems_of_a_kind=5,
     prompts=8,
-    samples=16,
+    samples=12,
     learning_rate=3e-5,
     temperature=0.7,
     max_prompt_length=320,
-    max_response_length=176,
-    max_turn_tokens=80,
+    max_response_length=192,
+    max_turn_tokens=96,
     template="worked_examples",
     max_tool_calls=None,
     run_timeout=2.0,
     rollout_dtype=None,
     test_every=5,
-    save_every=10,
+    save_every=5,
 )
 """For a pretrained model of some hundred million parameters and generated problems."""
 REAL_GIVEN_DATA = replace(REAL, max_prompt_length=512, max_response_length=384, max_turn_tokens=160)
