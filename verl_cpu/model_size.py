@@ -19,7 +19,8 @@ _MOST_TOKENS = 16_384
 """verl's own default for a micro-batch."""
 _SMALLEST_BUCKET = 64
 """MiB, for many small weights together."""
-_BYTES = {"float32": 4, "bfloat16": 2}
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
+"""By `actor_rollout_ref.rollout.dtype`."""
 
 
 class ModelSizeError(ValueError):
@@ -44,7 +45,7 @@ class ModelSize:
 
         Fitted to SmolLM2-135M (1.4 MB in bf16 and 2.2 MB in fp32, which this puts at 1.6 and 2.4).
         """
-        wide = _BYTES[dtype]
+        wide = DTYPE_BYTES[dtype]
         return self.layers * (50 * self.hidden + 4 * wide * self.intermediate) + 4 * wide * self.vocabulary
 
 

@@ -42,6 +42,8 @@ def act(argv: Sequence[str], environ: Mapping[str, str]) -> None:
 
             verl_cpu.activate()
         _register_group(chosen)
+        if chosen == "cpu":
+            _register_memory_check()
     except BaseException as error:
         if not isinstance(error, Exception):
             raise
@@ -75,6 +77,17 @@ def _register_group(chosen: str | None) -> None:
             "PYTHONPATH"
         )
     Plugins.instance().register(PlatformSearchPath)
+
+
+def _register_memory_check() -> None:
+    """Have this process's launch checked by `CheckMemory` before it starts."""
+    import hydra.conf  # noqa: F401  # Hydra's own configuration enters the store with it.
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    node = store.load("hydra/config.yaml").node
+    node.callbacks.verl_cpu = {"_target_": "verl_cpu.memory.CheckMemory"}
+    store.store(group="hydra", name="config", node=node, provider="verl_cpu")
 
 
 act(sys.argv, os.environ)

@@ -21,7 +21,8 @@ def register() -> None:
     for module, name in ((utils, "dispatch_cpu_unquantized_gemm"), (topk_topp_sampler, "compiled_random_sample")):
         if not hasattr(module, name):
             raise RuntimeError(
-                f"verl-tir: {module.__name__}.{name} is gone from this vLLM; install the versions in constraints/cpu.txt"
+                f"verl-tir: {module.__name__}.{name} is gone from this vLLM; "
+                "install the versions in constraints/cpu.txt"
             )
     utils.dispatch_cpu_unquantized_gemm = _keep_weights
     topk_topp_sampler.compiled_random_sample = sample

@@ -1,17 +1,11 @@
 """The instructions put before the question."""
 
-import contextlib
-import io
 import textwrap
 
 import pytest
 from templates import TEMPLATES
 
-from verl_tir.rollout.code_block import code_blocks
-from verl_tir.rollout.config import ObservationConfig
-from verl_tir.rollout.observation import ProgramRun, observe, resolve_observation_rule
 from verl_tir.rollout.prompt import plain_text, templated_messages
-from verl_tir.trajectory import Outcome
 
 SIMPLETIR_PROMPT = textwrap.dedent(
     r"""
@@ -61,20 +55,6 @@ def test_torl_prompt_is_word_for_word() -> None:
     text = plain_text(templated_messages(messages, TEMPLATES["torl"]))
     assert text == TORL_PROMPT.replace("{question}", "What is {1 + 1}?")
     assert text.endswith("Assistant:\n")
-
-
-def test_worked_examples_look_as_a_rollout_does() -> None:
-    """A program, its output as the recipe shows it, and the answer in a box, which is what the program prints."""
-    text = TEMPLATES["worked_examples"]
-    blocks = list(code_blocks(text))
-    assert len(blocks) == 2
-    for block in blocks:
-        with contextlib.redirect_stdout(io.StringIO()) as stdout:
-            exec(block.code)
-        run = ProgramRun(Outcome.SUCCESS, stdout.getvalue(), "", 0)
-        shown = observe(run, resolve_observation_rule(ObservationConfig().rule), 512).text
-        assert text[block.end :].startswith(f"{shown}\\boxed{{{stdout.getvalue().strip()}}}\n")
-    assert text.endswith("\n\nQuestion: {question}")
 
 
 def test_torl_prompt_holds_one_question() -> None:

@@ -56,7 +56,7 @@ def test_simpletirs_settings_are_the_defaults() -> None:
     }
     assert prompt == {
         "template": "simpletir",
-        "templates": {name: TEMPLATES[name] for name in ("simpletir", "worked_examples")},
+        "templates": {"simpletir": TEMPLATES["simpletir"]},
         "chat_template": True,
     }
     tir = _tir("simpletir")

@@ -169,12 +169,11 @@ def test_the_toys_command_is_what_it_was(tmp_path: Path) -> None:
 
 
 def test_a_real_model_has_a_command_of_its_own(tmp_path: Path) -> None:
-    """Worked examples where the recipe's format is theirs; the precision is the platform's choice."""
+    """The recipe's own prompt where there are no worked examples of its format; the precision is the platform's choice."""
     found = changed(Origin("simpletir", 3, None, None, (), "smollm2"), tmp_path / "a")
-    assert found["tir.prompt.template"] == "worked_examples"
     assert found["actor_rollout_ref.rollout.temperature"] == f"{REAL.temperature}"
     assert found["actor_rollout_ref.rollout.dtype"] is None
-    assert "tir.prompt.chat_template" not in found
+    assert "tir.prompt.template" not in found
     other = changed(Origin("torl", 3, None, None, (), "smollm2"), tmp_path / "b")
     assert other == found | {
         "+tir": "torl",

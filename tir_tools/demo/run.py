@@ -29,6 +29,7 @@ from tir_tools.demo.tasks.kinds import KINDS, DemoProblem
 from tir_tools.demo.tasks.word_problems import KINDS as WORD_KINDS
 from tir_tools.demo.tasks.word_problems import WordProblem, word_problem_splits
 from tir_tools.demo.training_plan import MEMORY_GIB, START_SECONDS, STEP_SECONDS, TrainingPlan, plan_of
+from tir_tools.demo.worked_examples import with_worked_examples
 from tir_tools.report.metrics_log import read_metrics
 from tir_tools.report.write import ReportRequest, write_report
 from tir_tools.trainer import Launch, StartUp, last_lines
@@ -247,17 +248,24 @@ def warm_model(parent: Path, origin: Origin, console: Console) -> Path:
 
 
 def problem_files(origin: Origin, plan: TrainingPlan, run: RunFolder) -> tuple[Path, Path]:
-    """The data files: the given ones, or generated ones where none is given."""
-    from pandas import DataFrame
+    """The data files: the given ones, or generated ones where none is given; with worked examples always the run's own."""
+    from pandas import DataFrame, read_parquet
 
     paths = []
     for part, given, problems in zip(
         ("train", "val"), (origin.train, origin.val), _generated(origin, plan), strict=True
     ):
-        path = run.path / f"{part}.parquet" if given is None else Path(given)
+        if given is not None and not plan.worked_examples:
+            paths.append(Path(given))
+            continue
         if given is None:
-            rows = [verl_row(problem, index, part) for index, problem in enumerate(problems)]
-            DataFrame(rows).to_parquet(path)
+            table = DataFrame([verl_row(problem, index, part) for index, problem in enumerate(problems)])
+        else:
+            table = read_parquet(given)
+        if plan.worked_examples:
+            table["prompt"] = table["prompt"].map(with_worked_examples)
+        path = run.path / f"{part}.parquet"
+        table.to_parquet(path)
         paths.append(path)
     return paths[0], paths[1]
 

@@ -27,6 +27,8 @@ class TrainingPlan:
     max_turn_tokens: int
     template: str | None
     """`tir.prompt.template`, within the tokenizer's chat template; None for both as the recipe has them."""
+    worked_examples: bool
+    """Whether solved problems stand before each question."""
     max_tool_calls: int | None
     """Of a trajectory; None for the recipe's."""
     run_timeout: float
@@ -51,6 +53,7 @@ TOY = TrainingPlan(
     max_turn_tokens=112,
     # The tiny model knows no English; its warm start taught it the format, so no instructions are put before it.
     template="none",
+    worked_examples=False,
     max_tool_calls=None,
     run_timeout=1.0,
     # The tiny model is to agree with its trainer to rounding.
@@ -73,7 +76,8 @@ REAL = TrainingPlan(
     max_prompt_length=320,
     max_response_length=192,
     max_turn_tokens=96,
-    template="worked_examples",
+    template="none",
+    worked_examples=True,
     max_tool_calls=None,
     run_timeout=2.0,
     rollout_dtype=None,
@@ -98,6 +102,6 @@ def plan_of(origin: Origin) -> TrainingPlan:
         chosen = REAL_GIVEN_DATA if given else REAL
         if not origin.recipe.startswith("simpletir"):
             # Of another recipe's format the worked examples show nothing.
-            chosen = replace(chosen, template=None)
+            chosen = replace(chosen, template=None, worked_examples=False)
     # ToRL's one call does not do for problems that take two.
     return replace(chosen, max_tool_calls=3) if origin.recipe == "torl" else chosen
