@@ -132,6 +132,7 @@ class RunVerl(Protocol):
         after: VerlRun | None = None,
         kill_when: Callable[[Path], bool] | None = None,
         slow_engine: bool = False,
+        change_model: Callable[[Path], None] | None = None,
     ) -> VerlRun: ...
 
 
@@ -159,7 +160,7 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> RunV
 
     With `after`, it launches once more in that run's folder, which has the model and may have checkpoints. The run is
     killed, with all that it started, as soon as `kill_when(folder)` holds. With `slow_engine` its requests last long
-    enough for updates to cut them off.
+    enough for updates to cut them off. `change_model` gets the folder of the model that was grown.
     """
 
     def run(
@@ -170,6 +171,7 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> RunV
         after: VerlRun | None = None,
         kill_when: Callable[[Path], bool] | None = None,
         slow_engine: bool = False,
+        change_model: Callable[[Path], None] | None = None,
     ) -> VerlRun:
         # Both take seconds to import, which the tests that run no verl should not pay.
         from tir_tools.demo.model import build
@@ -178,6 +180,8 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> RunV
         if after is None:
             folder, number = tmp_path_factory.mktemp("verl"), 0
             build(folder / "model", WarmStart(steps=150, number_weight=1.0), stream)
+            if change_model is not None:
+                change_model(folder / "model")
             rows = [verl_row(problem, index, "train") for index, problem in enumerate(problems)]
             pandas.DataFrame(rows).to_parquet(folder / "problems.parquet")
         else:
@@ -200,6 +204,8 @@ def run_verl(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> RunV
             "data.max_response_length": 96,
             "actor_rollout_ref.model.path": folder / "model",
             "actor_rollout_ref.actor.optim.lr": 3e-4,
+            # Engine and trainer agree to rounding, on every processor.
+            "actor_rollout_ref.rollout.dtype": "float32",
             "trainer.logger": "[file]",
             "trainer.val_before_train": False,
             "trainer.default_local_dir": folder / "checkpoints",

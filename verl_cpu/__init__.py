@@ -41,7 +41,6 @@ def activate() -> None:
 
     from verl_cpu import (
         distribution,
-        model_size,
         packed_attention,
         pinned_memory,
         platform,
@@ -60,7 +59,6 @@ def activate() -> None:
         packed_attention,
         token_log_probs,
         threads,
-        model_size,
     ):
         part.install()
 

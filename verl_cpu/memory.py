@@ -67,7 +67,8 @@ def estimate(config: DictConfig) -> MemoryEstimate:
     size = model_size(actor_rollout.model.path)
     wide = DTYPE_BYTES[rollout.dtype]
     reference = actor_rollout.actor.use_kl_loss or config.algorithm.use_kl_in_reward
-    critic = config.algorithm.adv_estimator == "gae"
+    # As verl decides it.
+    critic = config.algorithm.adv_estimator == "gae" if config.critic.enable is None else config.critic.enable
     row = config.data.max_prompt_length + config.data.max_response_length
     batch = config.data.train_batch_size * rollout.n * row // ranks
     tokens = min(actor_rollout.actor.ppo_max_token_len_per_gpu, batch)

@@ -97,7 +97,7 @@ def fast_dtype() -> str:
     return "bfloat16" if fast else "float32"
 
 
-def install() -> None:
+def register_resolvers() -> None:
     """Let the platform's yaml ask."""
     for ask in (weight_bucket, micro_batch_tokens, fast_dtype):
         OmegaConf.register_new_resolver(f"verl_cpu.{ask.__name__}", ask, replace=True)

@@ -50,13 +50,15 @@ def packed_attention(
             f"attn_implementation={NAME} is for training on packed rows: it needs position_ids, and takes neither a "
             "mask nor cached keys; use sdpa"
         )
+    # In bf16 torch's kernel would compile a matrix product for each new length of a sequence.
+    wide_query, wide_key, wide_value = query.float(), key.float(), value.float()
     rows = [
         torch.cat(
             [
                 scaled_dot_product_attention(
-                    query[row : row + 1, :, begin:end],
-                    key[row : row + 1, :, begin:end],
-                    value[row : row + 1, :, begin:end],
+                    wide_query[row : row + 1, :, begin:end],
+                    wide_key[row : row + 1, :, begin:end],
+                    wide_value[row : row + 1, :, begin:end],
                     dropout_p=dropout,
                     scale=scaling,
                     is_causal=True,
@@ -68,7 +70,7 @@ def packed_attention(
         )
         for row in range(len(query))
     ]
-    return torch.cat(rows).transpose(1, 2).contiguous(), None
+    return torch.cat(rows).to(query.dtype).transpose(1, 2).contiguous(), None
 
 
 def _sequences(positions: torch.Tensor) -> list[tuple[int, int]]:

@@ -65,6 +65,8 @@ def _register_group(chosen: str | None) -> None:
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
+    from verl_cpu.model_size import register_resolvers
+
     class PlatformSearchPath(SearchPathPlugin):
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
             search_path.append(provider="verl_cpu", path=f"pkg://{_CONFIG}")
@@ -77,6 +79,8 @@ def _register_group(chosen: str | None) -> None:
             "PYTHONPATH"
         )
     Plugins.instance().register(PlatformSearchPath)
+    # The group's yaml asks by them, in every process that reads it.
+    register_resolvers()
 
 
 def _register_memory_check() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,13 @@ from tir_tools.demo.show import show_curve
 from tir_tools.demo.summary import read_curve, sparkline, step_seconds
 from tir_tools.demo.tasks.word_problems import KINDS
 from tir_tools.demo.training_plan import REAL, REAL_GIVEN_DATA, plan_of
+from tir_tools.demo.worked_examples import with_worked_examples
 from tir_tools.report.metrics_log import read_metrics
 from verl_tir.launch import validate
-from verl_tir.trajectory import StopReason
+from verl_tir.rollout.code_block import code_blocks
+from verl_tir.rollout.config import ObservationConfig
+from verl_tir.rollout.observation import ProgramRun, observe, resolve_observation_rule
+from verl_tir.trajectory import Outcome, StopReason
 
 ORIGIN = Origin("torl", 3, None, None, ("tir.rollout.max_turns=2",))
 
@@ -169,7 +175,7 @@ def test_the_toys_command_is_what_it_was(tmp_path: Path) -> None:
 
 
 def test_a_real_model_has_a_command_of_its_own(tmp_path: Path) -> None:
-    """The recipe's own prompt where there are no worked examples of its format; the precision is the platform's choice."""
+    """The recipe's own prompt where no worked examples have its format; the precision is the platform's choice."""
     found = changed(Origin("simpletir", 3, None, None, (), "smollm2"), tmp_path / "a")
     assert found["actor_rollout_ref.rollout.temperature"] == f"{REAL.temperature}"
     assert found["actor_rollout_ref.rollout.dtype"] is None
@@ -219,6 +225,38 @@ def test_a_real_models_data_files(tmp_path: Path) -> None:
     assert set(train.data_source) == set(KINDS)
     counts = {kind: REAL.val_problems_of_a_kind for name in KINDS for kind in (name, f"{name}, new words")}
     assert dict(val.data_source.value_counts()) == counts
+
+
+def test_worked_examples_look_as_a_rollout_does() -> None:
+    """A program, its output as the recipe shows it, and the answer in a box, which is what the program prints."""
+    *examples, asked = with_worked_examples([{"role": "user", "content": "One?"}])
+    assert asked == {"role": "user", "content": "One?"}
+    assert [message["role"] for message in examples] == ["user", "assistant"] * 2
+    for message in examples[1::2]:
+        text = message["content"]
+        (block,) = code_blocks(text)
+        with contextlib.redirect_stdout(io.StringIO()) as stdout:
+            exec(block.code)
+        run = ProgramRun(Outcome.SUCCESS, stdout.getvalue(), "", 0)
+        shown = observe(run, resolve_observation_rule(ObservationConfig().rule), 512).text
+        assert text[block.end :] == f"{shown}\\boxed{{{stdout.getvalue().strip()}}}"
+
+
+def test_worked_examples_stand_before_given_problems_too(tmp_path: Path) -> None:
+    """After a system message; the given file stays as it is, and a toy takes it itself."""
+    given = tmp_path / "given.parquet"
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "One?"}]
+    pd.DataFrame([{"data_source": "a", "prompt": prompt}]).to_parquet(given)
+    before = given.read_bytes()
+    origin = Origin("simpletir", 0, str(given), str(given), (), "smollm2")
+    files = problem_files(origin, plan_of(origin), RunFolder.new(tmp_path, origin))
+    for file in files:
+        (found,) = pd.read_parquet(file).prompt
+        assert [message["role"] for message in found] == ["system", *["user", "assistant"] * 2, "user"]
+        assert [dict(found[0]), dict(found[-1])] == prompt
+    assert given.read_bytes() == before
+    toy = Origin("simpletir", 0, str(given), str(given), ())
+    assert problem_files(toy, plan_of(toy), RunFolder.new(tmp_path / "toy", toy)) == (given, given)
 
 
 def test_an_unknown_recipe_is_named_before_anything_is_grown(tmp_path: Path) -> None:

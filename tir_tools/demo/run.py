@@ -248,7 +248,7 @@ def warm_model(parent: Path, origin: Origin, console: Console) -> Path:
 
 
 def problem_files(origin: Origin, plan: TrainingPlan, run: RunFolder) -> tuple[Path, Path]:
-    """The data files: the given ones, or generated ones where none is given; with worked examples always the run's own."""
+    """The data files: the given ones, or the run's own where none is given or worked examples come in."""
     from pandas import DataFrame, read_parquet
 
     paths = []
