@@ -226,7 +226,8 @@ def test_rows_of_different_length_are_written_as_one_batch() -> None:
 def test_cpu_platform_meets_verls_interface() -> None:
     """In a process of its own, verl runs on our platform and finds its FSDP engine and the CPU build of vLLM.
 
-    That engine asks for memory that is not pinned, and loads a critic with the attention of its configuration.
+    That engine asks for memory that is not pinned, loads a critic with the attention of its configuration, takes the
+    platform's log-probabilities of tokens, and transformers knows the platform's attention and gives it no mask.
     """
     program = (
         "import verl\n"
@@ -242,14 +243,20 @@ def test_cpu_platform_meets_verls_interface() -> None:
         "print(transformer_impl.CPUOffloadPolicy(pin_memory=True).pin_memory, load_valuehead_model.__module__)\n"
         "engine = inspect.getsource(transformer_impl.FSDPEngine)\n"
         "print('from verl.utils.model import load_valuehead_model' in engine)\n"
+        "from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS\n"
+        "from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS\n"
+        "print(transformer_impl.logprobs_from_logits.__module__)\n"
+        "print('packed_sdpa' in ALL_ATTENTION_FUNCTIONS, 'packed_sdpa' in ALL_MASK_ATTENTION_FUNCTIONS)\n"
     )
     environment = {**os.environ, "VERL_PLATFORM": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.stdout.splitlines()[-4:] == [
+    assert done.stdout.splitlines()[-6:] == [
         "cpu cpu True True",
         "FSDPEngineWithLMHead True",
         "False verl_cpu.value_model",
         "True",
+        "verl_cpu.token_log_probs",
+        "True False",
     ], done.stderr[-2000:]
