@@ -90,7 +90,7 @@ docs: setup
 wheel: setup
 	@rm -rf build dist
 	@$(PY) -m build --wheel --no-isolation >$(VENV)/wheel.log 2>&1 || { tail -n 20 $(VENV)/wheel.log >&2; exit 1; }
-	@rm -rf build
+	@rm -rf build verl_tir.egg-info  # whose entry points would stay as they are, and come first in this folder
 	@ls dist/*.whl
 
 wheel-check: setup

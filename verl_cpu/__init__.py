@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from verl_cpu.accelerator import find_accelerator
 
 _VLLM_HOOK = "verl_cpu"
+_VLLM_HOOK_VALUE = "verl_cpu.vllm_engine:register"
 
 
 class AcceleratorPresentError(RuntimeError):
@@ -64,9 +65,11 @@ def activate() -> None:
 
 
 def _check_vllm_hook() -> None:
-    if _VLLM_HOOK not in entry_points(group="vllm.general_plugins").names:
+    found = {hook.value for hook in entry_points(group="vllm.general_plugins", name=_VLLM_HOOK)}
+    if found != {_VLLM_HOOK_VALUE}:
         raise VllmHookMissingError(
-            f"no entry point {_VLLM_HOOK} in the group vllm.general_plugins: pip install --force-reinstall verl-tir"
+            f"the entry point {_VLLM_HOOK} of the group vllm.general_plugins is {', '.join(found) or 'missing'} "
+            f"and not {_VLLM_HOOK_VALUE}: pip install --force-reinstall verl-tir, and remove verl_tir.egg-info from a checkout"
         )
     allowed = os.environ.get("VLLM_PLUGINS")
     if allowed is not None and _VLLM_HOOK not in allowed.split(","):

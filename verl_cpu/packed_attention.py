@@ -2,6 +2,7 @@
 
 On a GPU that is flash-attention's work, which has no CPU build. transformers' own `sdpa` takes such rows too, with a
 mask over all pairs of a row's tokens: its time grows with the square of the row. Here each sequence attends to itself.
+The name stays, for a saved model's configuration has it, and is to load everywhere.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-NAME = "packed_sdpa"
+NAME = "sdpa"
 """For `attn_implementation`."""
 
 
@@ -25,60 +27,55 @@ def packed_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     position_ids: torch.Tensor | None = None,
-    **_: Any,
+    **further: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each sequence, in the shape of transformers' attention functions.
+    """As transformers' `sdpa`, whose work it leaves to it unless a row's sequences are all that its mask says.
 
     Args:
         module: the attention layer.
-        query: of shape (rows, heads, tokens, width of a head); keys and values may have fewer heads.
+        query: of shape (1, heads, tokens, width of a head); keys and values may have fewer heads.
         key: see `query`.
         value: see `query`.
-        attention_mask: None; padding at a row's end needs none, for it comes after all that may attend to it.
+        attention_mask: of shape (1, 1, tokens, tokens), True where a token may be looked at.
         dropout: probability.
         scaling: of the scores; None for the usual one.
-        position_ids: of shape (rows or 1, tokens); a sequence begins where they do not go on by one.
+        position_ids: of shape (1, tokens); a sequence begins where they do not go on by one.
+        further: for `sdpa`.
 
     Returns:
-        Of shape (rows, tokens, heads, width of a head), and None in place of the weights.
-
-    Raises:
-        ValueError: there are no positions, or there is a mask, or a cache of earlier tokens.
+        Of shape (1, tokens, heads, width of a head), and None in place of the weights.
     """
-    if position_ids is None or attention_mask is not None or key.shape[2] != query.shape[2]:
-        raise ValueError(
-            f"attn_implementation={NAME} is for training on packed rows: it needs position_ids, and takes neither a "
-            "mask nor cached keys; use sdpa"
+    lengths = _lengths(position_ids, attention_mask)
+    if lengths is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, position_ids=position_ids, **further
         )
     # In bf16 torch's kernel would compile a matrix product for each new length of a sequence.
-    wide_query, wide_key, wide_value = query.float(), key.float(), value.float()
-    rows = [
-        torch.cat(
-            [
-                scaled_dot_product_attention(
-                    wide_query[row : row + 1, :, begin:end],
-                    wide_key[row : row + 1, :, begin:end],
-                    wide_value[row : row + 1, :, begin:end],
-                    dropout_p=dropout,
-                    scale=scaling,
-                    is_causal=True,
-                    enable_gqa=key.shape[1] != query.shape[1],
-                )
-                for begin, end in _sequences(position_ids[row % len(position_ids)])
-            ],
-            dim=2,
-        )
-        for row in range(len(query))
+    parts = zip(*(tensor.float().split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    grouped = key.shape[1] != query.shape[1]
+    attended = [
+        scaled_dot_product_attention(*part, dropout_p=dropout, scale=scaling, is_causal=True, enable_gqa=grouped)
+        for part in parts
     ]
-    return torch.cat(rows).to(query.dtype).transpose(1, 2).contiguous(), None
+    return torch.cat(attended, dim=2).to(query.dtype).transpose(1, 2).contiguous(), None
 
 
-def _sequences(positions: torch.Tensor) -> list[tuple[int, int]]:
-    """Where each sequence of a row begins and ends."""
-    begins = [0, *(torch.nonzero(positions.diff() != 1).view(-1) + 1).tolist()]
-    return list(zip(begins, [*begins[1:], len(positions)], strict=True))
+def _lengths(positions: torch.Tensor | None, mask: torch.Tensor | None) -> list[int] | None:
+    """Of a packed row's sequences; None where there are none, or the mask says more than them.
+
+    A window, a bidirectional prefix or padding changes how many pairs of tokens see each other.
+    """
+    if positions is None or mask is None or mask.dtype != torch.bool or len(positions) != 1:
+        return None
+    tokens = positions.shape[-1]
+    if mask.shape != (1, 1, tokens, tokens):
+        return None
+    begins = [0, *(torch.nonzero(positions[0].diff() != 1).view(-1) + 1).tolist()]
+    lengths = [end - begin for begin, end in zip(begins, [*begins[1:], tokens], strict=True)]
+    pairs = sum(length * (length + 1) // 2 for length in lengths)
+    return lengths if int(mask.sum()) == pairs else None
 
 
 def install() -> None:
-    """Let models be loaded with `attn_implementation=packed_sdpa`."""
+    """Make transformers take it for `sdpa`."""
     AttentionInterface.register(NAME, packed_attention)

@@ -227,7 +227,7 @@ def test_cpu_platform_meets_verls_interface() -> None:
     """In a process of its own, verl runs on our platform and finds its FSDP engine and the CPU build of vLLM.
 
     That engine asks for memory that is not pinned, loads a critic with the attention of its configuration, takes the
-    platform's log-probabilities of tokens, and transformers knows the platform's attention and gives it no mask.
+    platform's log-probabilities of tokens, and transformers takes the platform's attention for `sdpa`.
     """
     program = (
         "import verl\n"
@@ -243,10 +243,9 @@ def test_cpu_platform_meets_verls_interface() -> None:
         "print(transformer_impl.CPUOffloadPolicy(pin_memory=True).pin_memory, load_valuehead_model.__module__)\n"
         "engine = inspect.getsource(transformer_impl.FSDPEngine)\n"
         "print('from verl.utils.model import load_valuehead_model' in engine)\n"
-        "from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS\n"
         "from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS\n"
         "print(transformer_impl.logprobs_from_logits.__module__)\n"
-        "print('packed_sdpa' in ALL_ATTENTION_FUNCTIONS, 'packed_sdpa' in ALL_MASK_ATTENTION_FUNCTIONS)\n"
+        "print(ALL_ATTENTION_FUNCTIONS['sdpa'].__module__)\n"
     )
     environment = {**os.environ, "VERL_PLATFORM": "cpu"}
     done = subprocess.run(
@@ -258,5 +257,5 @@ def test_cpu_platform_meets_verls_interface() -> None:
         "False verl_cpu.value_model",
         "True",
         "verl_cpu.token_log_probs",
-        "True False",
+        "verl_cpu.packed_attention",
     ], done.stderr[-2000:]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-PROMPTS, SAMPLES, STEPS = 4, 8, 2
+PROMPTS, SAMPLES, STEPS = 4, 16, 2
 VOCABULARY = 152_064
 """Qwen's: three times SmolLM2's, so that at the toy's width too the embedding fills more than the smallest bucket."""
 
@@ -48,7 +48,10 @@ def run(run_verl: RunVerl) -> VerlRun:
         problems,
         transcripts(0, itertools.cycle(problems)),
         {
+            "actor_rollout_ref.actor.ppo_mini_batch_size": PROMPTS,
             "actor_rollout_ref.rollout.n": SAMPLES,
+            # No row is cut, so that there is more than one micro-batch a step.
+            "tir.filter.void": "off",
             "actor_rollout_ref.rollout.dtype": "${verl_cpu.fast_dtype:}",
             "trainer.total_training_steps": STEPS,
         },
@@ -67,8 +70,8 @@ def test_the_weights_reach_the_engine(run: VerlRun) -> None:
 
 
 def test_engine_and_trainer_agree_in_the_processors_type(run: VerlRun) -> None:
-    """To rounding in fp32; in bf16 to two hundredths of a probability on average."""
-    close = 0.02 if fast_dtype() == "bfloat16" else 1e-4
+    """To rounding in fp32; in bf16 to a tenth of a probability on average, for the toy's logits are large."""
+    close = 0.1 if fast_dtype() == "bfloat16" else 1e-4
     for metrics in run.metrics:
         assert metrics["training/rollout_probs_diff_valid"] == 1
         assert metrics["training/rollout_probs_diff_mean"] < close

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, Qwen2Config
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import AttentionInterface
 
-from verl_cpu.packed_attention import NAME, install, packed_attention
+import verl_cpu.packed_attention as packed_attention
 
-install()
-
-SIZES = {
+SIZES: dict[str, Any] = {
     "vocab_size": 64,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -21,11 +29,31 @@ SIZES = {
     "num_key_value_heads": 2,
 }
 LENGTHS = (7, 1, 12, 2)
+CONFIGS = {"llama": LlamaConfig(**SIZES), "qwen2": Qwen2Config(**SIZES)}
 
 
-def _model(config: PreTrainedConfig, attention: str) -> PreTrainedModel:
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    yield
+    AttentionInterface.register("sdpa", sdpa_attention_forward)
+
+
+@pytest.fixture
+def left_to_transformers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The tokens of each call that the platform's attention leaves to transformers' own."""
+    calls: list[int] = []
+
+    def counted(module: torch.nn.Module, query: torch.Tensor, *rest: Any, **further: Any) -> Any:
+        calls.append(query.shape[2])
+        return sdpa_attention_forward(module, query, *rest, **further)
+
+    monkeypatch.setattr(packed_attention, "sdpa_attention_forward", counted)
+    return calls
+
+
+def _model(config: PreTrainedConfig) -> PreTrainedModel:
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
 
 
 def _row() -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,49 +62,55 @@ def _row() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randint(0, SIZES["vocab_size"], (1, sum(LENGTHS))), positions.unsqueeze(0)
 
 
-@pytest.mark.parametrize("config", [LlamaConfig(**SIZES), Qwen2Config(**SIZES)], ids=["llama", "qwen2"])
-def test_logits_and_gradients_are_those_of_transformers_own_attention(config: PreTrainedConfig) -> None:
-    """For packed rows, which sdpa takes with a mask over the whole row, and for a row of one sequence."""
+def _results(config: PreTrainedConfig, ids: torch.Tensor, **inputs: torch.Tensor) -> list[torch.Tensor]:
+    """Logits, and the gradients of all weights."""
+    model = _model(config)
+    logits = model(input_ids=ids, use_cache=False, **inputs).logits
+    logits.logsumexp(-1).sum().backward()
+    return [logits.detach(), *(weight.grad for weight in model.parameters())]
+
+
+def _same_as_transformers(config: PreTrainedConfig, ids: torch.Tensor, **inputs: torch.Tensor) -> None:
+    AttentionInterface.register("sdpa", sdpa_attention_forward)
+    expected = _results(config, ids, **inputs)
+    packed_attention.install()
+    for ours, theirs in zip(_results(config, ids, **inputs), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_packed_rows_give_what_transformers_gives(name: str, left_to_transformers: list[int]) -> None:
+    """Logits and gradients, without its mask over the whole row."""
     ids, positions = _row()
-    for row, where in ((ids, positions), (ids[:, :9], torch.arange(9).unsqueeze(0))):
-        found = {}
-        for attention in ("sdpa", NAME):
-            model = _model(config, attention)
-            logits = model(input_ids=row, position_ids=where, use_cache=False).logits
-            logits.logsumexp(-1).sum().backward()
-            found[attention] = [logits, *(weight.grad for weight in model.parameters())]
-        for ours, reference in zip(found[NAME], found["sdpa"], strict=True):
-            torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-5)
+    _same_as_transformers(CONFIGS[name], ids, position_ids=positions)
+    assert not left_to_transformers
 
 
 def test_a_sequence_gives_the_same_in_any_company() -> None:
-    """Alone, packed with others, or in a padded batch, whose padding comes after it."""
-    model = _model(LlamaConfig(**SIZES), NAME)
+    """Alone, or packed with others."""
+    packed_attention.install()
+    model = _model(CONFIGS["llama"])
     ids, positions = _row()
     first = LENGTHS[0]
     packed = model(input_ids=ids, position_ids=positions, use_cache=False).logits[0, :first]
     alone = model(input_ids=ids[:, :first], position_ids=positions[:, :first], use_cache=False).logits[0]
-    padding = torch.zeros(1, 3, dtype=torch.long)
-    batch = torch.cat([torch.cat([ids[:, :first], padding], 1), torch.cat([padding, ids[:, :first]], 1)])
-    where = torch.cat([torch.cat([positions[:, :first], padding], 1), torch.arange(first + 3).unsqueeze(0)])
-    padded = model(input_ids=batch, position_ids=where, use_cache=False).logits[0, :first]
     torch.testing.assert_close(packed, alone)
-    torch.testing.assert_close(padded, alone)
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        lambda query, key: {"key": key, "position_ids": None},
-        lambda query, key: {"key": key, "attention_mask": torch.ones(1, 1, 4, 4)},
-        lambda query, key: {"key": torch.cat([key, key], 2)},
-    ],
-    ids=["no positions", "a mask", "a cache"],
-)
-def test_what_it_is_not_for_is_refused(broken: Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]) -> None:
-    """Without a word it would attend to the wrong tokens."""
-    query = torch.randn(1, 2, 4, 8)
-    arguments = {"key": query, "attention_mask": None, "position_ids": torch.arange(4).unsqueeze(0)}
-    arguments |= broken(query, query)
-    with pytest.raises(ValueError, match="is for training on packed rows"):
-        packed_attention(torch.nn.Module(), query, value=arguments["key"], **arguments)
+def test_what_is_more_than_packed_rows_is_left_to_transformers(left_to_transformers: list[int]) -> None:
+    """A padded batch, a sliding window over packed rows, and a row of one sequence."""
+    ids, positions = _row()
+    padded = ids.view(2, 11)
+    mask = torch.ones(2, 11, dtype=torch.long)
+    mask[1, 6:] = 0
+    _same_as_transformers(CONFIGS["llama"], padded, attention_mask=mask)
+    _same_as_transformers(MistralConfig(**SIZES, sliding_window=4), ids, position_ids=positions)
+    _same_as_transformers(CONFIGS["llama"], ids, position_ids=torch.arange(ids.shape[1]).unsqueeze(0))
+    assert left_to_transformers == [11, 11, 22, 22, 22, 22]
+
+
+def test_a_saved_configuration_loads_everywhere() -> None:
+    """The name that a checkpoint's configuration has is transformers' own."""
+    packed_attention.install()
+    assert _model(CONFIGS["llama"]).config._attn_implementation == "sdpa"
+    assert packed_attention.NAME == "sdpa"
