@@ -69,7 +69,8 @@ def _check_vllm_hook() -> None:
     if found != {_VLLM_HOOK_VALUE}:
         raise VllmHookMissingError(
             f"the entry point {_VLLM_HOOK} of the group vllm.general_plugins is {', '.join(found) or 'missing'} "
-            f"and not {_VLLM_HOOK_VALUE}: pip install --force-reinstall verl-tir, and remove verl_tir.egg-info from a checkout"
+            f"and not {_VLLM_HOOK_VALUE}: pip install --force-reinstall verl-tir, and in a checkout remove "
+            "verl_tir.egg-info"
         )
     allowed = os.environ.get("VLLM_PLUGINS")
     if allowed is not None and _VLLM_HOOK not in allowed.split(","):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,20 +29,20 @@ def smollm2(folder: Path) -> list[str]:
 
 
 def test_the_estimate_is_about_what_was_measured(tmp_path: Path) -> None:
-    """9.7 GiB of proportional set sizes at the most, in bf16 on one rank."""
+    """11.5 GiB of proportional set sizes, in bf16 on one rank."""
     launch = [*smollm2(tmp_path), "actor_rollout_ref.rollout.dtype=bfloat16"]
     whole = estimate(composed(*launch))
-    assert 9 * GIB < whole.total < 11 * GIB
-    assert whole.trainer == 134_515_008 * 18
+    assert 10 * GIB < whole.total < 12 * GIB
+    assert whole.trainer == 134_515_008 * 22
 
 
 @pytest.mark.parametrize(
     ("override", "gibibytes"),
     [
         ("algorithm.use_kl_in_reward=true", 134_515_008 * 4 / GIB),
-        ("algorithm.adv_estimator=gae", 134_515_008 * 16 / GIB),
+        ("algorithm.adv_estimator=gae", 134_515_008 * 20 / GIB),
         ("actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes=620", 1.0),
-        ("trainer.n_gpus_per_node=2", 1.1 + 1.0 + 1.0 + 134_515_008 * 2 / GIB),
+        ("trainer.n_gpus_per_node=2", 1.2 + 1.0 + 1.0 + 134_515_008 * 2 / GIB),
     ],
     ids=["a reference policy", "a critic", "a larger bucket", "a second rank"],
 )
@@ -75,7 +76,7 @@ def test_a_model_of_seven_billion_is_refused_before_ray_starts(launch: Launcher,
     done = launch("+platform=cpu", f"actor_rollout_ref.model.path={tmp_path / 'large'}", cwd=tmp_path)
     assert done.returncode != 0
     assert "verl_cpu: the launch was stopped, nothing was started" in done.stdout
-    assert "needs about 2" in done.stdout
+    assert re.search(r"needs about \d{3}\.\d GiB", done.stdout)
     assert "Started a local Ray instance" not in done.stdout
 
 

@@ -88,7 +88,7 @@ REAL = TrainingPlan(
 REAL_GIVEN_DATA = replace(REAL, max_prompt_length=512, max_response_length=384, max_turn_tokens=160)
 """For problems such as GSM8K's, whose questions and programs are longer."""
 
-STEP_SECONDS, START_SECONDS, MEMORY_GIB = 90, 120, 8
+STEP_SECONDS, START_SECONDS, MEMORY_GIB = 170, 160, 12
 """Of a run with `REAL` and 135 million parameters on two idle cores: a step, all before the first, and the most memory
 that its processes hold together."""
 

@@ -1,7 +1,7 @@
 """Solved problems before the one that is asked, as earlier turns of a conversation.
 
-Chat models of this size copy rather than follow. Before any training, SmolLM2-135M writes code for 65% of the sampled
-word problems with these two before them, and for 9 to 51% with the same two, and instructions, in one message.
+Chat models of this size copy rather than follow. Before any training, SmolLM2-135M writes programs for most word
+problems with these two before them, and for fewer with the same two, and instructions, in the question's own message.
 """
 
 from __future__ import annotations
