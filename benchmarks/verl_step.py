@@ -120,7 +120,13 @@ def write_model(folder: Path, *, hidden: int, layers: int, seed: int) -> None:
 
 def launch_config(overrides: Mapping[str, Any]) -> DictConfig:
     """verl's composed configuration with the recipe and the CPU platform."""
-    settings: dict[str, Any] = {"+tir": "simpletir", "+platform": "cpu", "trainer.logger": "[]"}
+    settings: dict[str, Any] = {
+        "+tir": "simpletir",
+        "+platform": "cpu",
+        "trainer.logger": "[]",
+        # What is compared is equal to rounding.
+        "actor_rollout_ref.rollout.dtype": "float32",
+    }
     with initialize_config_module("verl.trainer.config", version_base=None):
         return compose("ppo_trainer", [f"{key}={value}" for key, value in (settings | dict(overrides)).items()])
 

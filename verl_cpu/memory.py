@@ -115,11 +115,12 @@ class CheckMemory(Callback):
 
 
 def memory_complaint(config: DictConfig, available: int | None = None) -> str | None:
-    """Why a launch cannot run in `available` bytes, this machine's if None; or None if it can."""
+    """Why a launch cannot run in `available` bytes, this machine's if None; None if it can, or its model is unknown."""
     try:
         needed = estimate(config)
-    except ModelSizeError as error:
-        return f"verl_cpu: the launch was stopped, nothing was started: {error}"
+    except ModelSizeError:
+        # verl meets the same error when it resolves its configuration, and ends with it.
+        return None
     free = available_bytes() if available is None else available
     if needed.total <= free * _TOLERANCE:
         return None

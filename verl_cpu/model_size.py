@@ -105,7 +105,12 @@ def fast_dtype() -> str:
     return "bfloat16" if fast else "float32"
 
 
+def fused_optimizer(optimizer: str) -> bool:
+    """Whether torch has the optimizer of this name in one pass over sharded parameters."""
+    return optimizer in ("Adam", "AdamW")
+
+
 def register_resolvers() -> None:
     """Let the platform's yaml ask."""
-    for ask in (weight_bucket, micro_batch_tokens, fast_dtype):
+    for ask in (weight_bucket, micro_batch_tokens, fast_dtype, fused_optimizer):
         OmegaConf.register_new_resolver(f"verl_cpu.{ask.__name__}", ask, replace=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from launches import Launcher, broken_installation, config_of
+from transformers import LlamaConfig
 
 from verl_tir.launch import check_versions
 from verl_tir.overrides import selected
@@ -206,7 +207,11 @@ def test_a_plugin_that_cannot_load_in_a_ray_worker_stops_the_run(tmp_path: Path)
     )
     # Warm Python has plugins loaded before Ray knows of the worker, and Ray would start another one for ever.
     launch = Launcher(sys.executable)
-    done = launch("+tir=simpletir", "+platform=cpu", cwd=tmp_path, path=tmp_path)
+    LlamaConfig(vocab_size=99, hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(
+        tmp_path / "model"
+    )
+    model = f"actor_rollout_ref.model.path={tmp_path / 'model'}"
+    done = launch("+tir=simpletir", "+platform=cpu", model, cwd=tmp_path, path=tmp_path)
     assert done.returncode != 0
     assert "tir=simpletir was asked for, but the plugin cannot act" in done.stdout
     assert "broken on purpose in a Ray worker" in done.stdout

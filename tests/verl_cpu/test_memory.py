@@ -63,6 +63,11 @@ def test_a_launch_that_fits_is_left_alone_and_another_told_its_parts(tmp_path: P
         assert said in complaint
 
 
+def test_a_model_that_is_not_there_is_left_to_verl(tmp_path: Path) -> None:
+    """Which ends with its name when it resolves the configuration; another check may have more to say before."""
+    assert memory_complaint(composed(f"actor_rollout_ref.model.path={tmp_path / 'none'}"), available=1) is None
+
+
 def test_a_model_of_seven_billion_is_refused_before_ray_starts(launch: Launcher, tmp_path: Path) -> None:
     """By verl's own launch command, in the time that composing takes."""
     Qwen2Config(

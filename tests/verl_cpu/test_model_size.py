@@ -99,6 +99,17 @@ def test_the_platform_asks_for_them(smollm2: str) -> None:
     assert config.actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu == 7
 
 
+def test_the_fused_optimizer_is_that_of_adam(tiny: str) -> None:
+    """Of actor and critic; torch's other fused optimizers take no sharded parameters."""
+    model = f"actor_rollout_ref.model.path={tiny}"
+    for override, expected in (("AdamW", True), ("SGD", False)):
+        config = composed(
+            model, f"actor_rollout_ref.actor.optim.optimizer={override}", f"critic.optim.optimizer={override}"
+        )
+        assert config.actor_rollout_ref.actor.optim.override_optimizer_config.fused is expected
+        assert config.critic.optim.override_optimizer_config.fused is expected
+
+
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     """With its key, and not only as a file that was not found."""
     with pytest.raises(ModelSizeError, match=r"actor_rollout_ref\.model\.path=.*/none: .*give a model's folder"):
