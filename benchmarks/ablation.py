@@ -2,6 +2,8 @@
 
     python benchmarks/ablation.py --folder runs/ablation
     python benchmarks/ablation.py --folder runs/gentle --learning-rate 1.5e-4 --problems 16 --mini-batch 16 --talk 0
+    python benchmarks/ablation.py --folder runs/real --model smollm2 --learning-rate 1e-4 --parallel 1 --seeds 0 1 \
+        --arms SimpleTIR "naive multi-turn" "stop, no filter"
 
 Every arm is a run of `verl-tir demo`, whole verl, vLLM and FSDP, with `+ablation=NAME`; the arms of a seed begin with
 the same model and meet the same problems. What makes it hard: half of the programs print a preamble before their result
@@ -35,6 +37,7 @@ from rich.console import Console
 from sandbox_server import EmbeddedSandbox, IsolationPolicy, ServerConfig
 from tir_tools.demo.folder import Origin
 from tir_tools.demo.formats import model_name
+from tir_tools.demo.pretrained import pretrained_model
 from tir_tools.demo.run import warm_model
 from tir_tools.report.metrics_log import read_metrics
 from verl_tir.dump.reader import read_dump
@@ -58,12 +61,14 @@ class Setting:
     steps: int
     learning_rate: float
     problems: int
-    """Of a step, each sampled 8 times."""
+    """Of a step, each sampled 8 times, or as often as the demo does it with a real model."""
     mini_batch: int
     """Problems per update."""
     turns: int
     talk: float
     """Share of the programs that print a preamble."""
+    model: str | None
+    """As `verl-tir demo --model` takes it; None for the toy."""
 
     def overrides(self, endpoint: str) -> list[str]:
         """Of the demo's launch command."""
@@ -95,10 +100,14 @@ class Job:
         return self.folder / "seconds.json"
 
     def run(self, setting: Setting, endpoint: str, model: Path) -> None:
-        """Run it, from the warmed-up model. Raises RuntimeError when verl fails."""
+        """Run it, from the given or the warmed-up model. Raises RuntimeError when verl fails."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.copytree(model, self.folder / model.name)
         command = [sys.executable, "-m", "verl_tir", "demo", f"--folder={self.folder}", f"--seed={self.seed}"]
+        if setting.model is None:
+            shutil.copytree(model, self.folder / model.name)
+        else:
+            self.folder.mkdir()
+            command.append(f"--model={model}")
         command += [f"--steps={setting.steps}", *setting.overrides(endpoint)]
         if (name := ARMS[self.arm]) is not None:
             command.append(f"+ablation={name}")
@@ -161,9 +170,11 @@ def tell_estimate(open_jobs: Sequence[Job], jobs: Sequence[Job], parallel: int, 
 
 def run_all(open_jobs: Sequence[Job], folder: Path, setting: Setting, parallel: int) -> None:
     """All that is open; the first run that fails ends it when those under way are over."""
-    models = {}
-    for seed in sorted({job.seed for job in open_jobs}):
-        models[seed] = warm_model(folder, Origin("simpletir", seed, None, None, ()), Console())
+    seeds = sorted({job.seed for job in open_jobs})
+    if setting.model is None:
+        models = {seed: warm_model(folder, Origin("simpletir", seed, None, None, ()), Console()) for seed in seeds}
+    else:
+        models = dict.fromkeys(seeds, pretrained_model(folder, setting.model, Console()))
     server = ServerConfig(port=0, isolation=IsolationPolicy.BEST_EFFORT)
     with (
         EmbeddedSandbox(server) as sandbox,
@@ -193,11 +204,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help=", ".join(ARMS))
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--learning-rate", type=float, default=4e-4, help="the demo's is 1.5e-4")
+    parser.add_argument("--learning-rate", type=float, default=4e-4, help="the demo's is 1.5e-4, a real model's 3e-5")
     parser.add_argument("--problems", type=int, default=8, help="of a step, each sampled 8 times")
     parser.add_argument("--mini-batch", type=int, default=2, help="problems per update")
     parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--talk", type=float, default=0.5, help="share of the programs that print a preamble")
+    parser.add_argument("--model", metavar="NAME|PATH", help="as the demo's; without it the toy")
     parser.add_argument("--parallel", type=int, default=2, help="runs at a time")
     parser.add_argument("--finished", action="store_true", help="run nothing: the tables of the seeds that are whole")
     options = parser.parse_args()
@@ -220,7 +232,7 @@ def main() -> None:
     elif open_jobs:
         lock(folder)
         seeds = {job.seed for job in open_jobs}
-        cold = sum(not (folder / model_name("simpletir", seed)).exists() for seed in seeds)
+        cold = sum(not (folder / model_name("simpletir", seed)).exists() for seed in seeds) if not setting.model else 0
         tell_estimate(open_jobs, jobs, options.parallel, cold)
         try:
             run_all(open_jobs, folder, setting, options.parallel)

@@ -26,7 +26,11 @@ def demo(
     val: Annotated[Path | None, typer.Option(exists=True, help="Validation problems, verl's parquet format.")] = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME|PATH", help="smollm2, a Hugging Face folder or a .gguf file; a toy if not given."),
+        typer.Option(
+            metavar="NAME|PATH",
+            help="smollm2, a Hugging Face folder, a .gguf file, or a run or checkpoint to train further; a toy if not "
+            "given.",
+        ),
     ] = None,
     folder: Annotated[Path, typer.Option(help="Where runs and models are kept.")] = Path("runs"),
     resume: Annotated[

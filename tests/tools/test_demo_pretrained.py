@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from zipfile import ZipFile
@@ -26,6 +27,7 @@ from sandbox_server.isolation import Isolation, IsolationSurvey, Protection
 from tir_tools.demo import pretrained
 from tir_tools.demo.pretrained import GGUF_READER, PACKAGED, PretrainedModelError, pretrained_model, resolved
 from tir_tools.demo.run import DemoSettings, run_demo
+from tir_tools.evaluation.checkpoint import CheckpointError
 
 SMOLLM2 = PACKAGED["smollm2"]
 
@@ -159,7 +161,7 @@ def test_what_is_no_model_is_named(tmp_path: Path, value: str, why: str, monkeyp
     Path("weights.bin").touch()
     said = console()
     assert run_demo(DemoSettings(tmp_path / "runs", steps=1, model=value), said) == 2
-    expected = f"--model {value}: {why}; it takes smollm2, a folder in Hugging Face's format, or a .gguf file"
+    expected = f"--model {value}: {why}; it takes smollm2, a folder in Hugging Face's format, a run of the demo "
     assert expected in said.export_text()
     assert not (tmp_path / "runs").exists()
 
@@ -270,6 +272,32 @@ def test_a_converted_model_says_what_the_file_says(tmp_path: Path) -> None:
     assert (
         tokenizer.apply_chat_template([{"role": "user", "content": "ab"}], tokenize=False) == "<|im_start|>ab<|im_end|>"
     )
+
+
+def test_a_run_s_newest_checkpoint_is_a_model(tmp_path: Path) -> None:
+    """Merged by verl's own merger and kept; a checkpoint can be named too, and one without its shards is refused."""
+    file = tmp_path / "tiny.gguf"
+    tiny_gguf(file)
+    source = pretrained_model(tmp_path / "runs", str(file), console())
+    run = tmp_path / "runs/demo-1"
+    weights = AutoModelForCausalLM.from_pretrained(source).state_dict()
+    for step in (5, 10):
+        actor = run / f"checkpoints/global_step_{step}/actor"
+        shutil.copytree(source, actor / "huggingface", ignore=shutil.ignore_patterns("*.safetensors"))
+        (actor / "fsdp_config.json").write_text(json.dumps({"FSDP_version": 2, "world_size": 1}))
+        torch.save({name: value * step for name, value in weights.items()}, actor / "model_world_size_1_rank_0.pt")
+    (run / "checkpoints/latest_checkpointed_iteration.txt").write_text("10")
+    folder = pretrained_model(tmp_path / "runs", resolved(str(run)), console())
+    merged = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    for name, value in weights.items():
+        assert torch.allclose(merged[name].float(), value * 10, rtol=0.01), name
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+    before = (folder / "model.safetensors").stat()
+    assert pretrained_model(tmp_path / "runs", str(actor), console()) == folder
+    assert (folder / "model.safetensors").stat() == before
+    (run / "checkpoints/global_step_5/actor/model_world_size_1_rank_0.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"1 of 1 shards are missing, model_world_size_1_rank_0\.pt first"):
+        pretrained_model(tmp_path / "runs", str(run / "checkpoints/global_step_5"), console())
 
 
 def test_a_file_that_is_gone_is_named_when_its_run_is_resumed(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tir_tools.demo.show import show_curve
 from tir_tools.demo.summary import read_curve, sparkline, step_seconds
 from tir_tools.demo.tasks.word_problems import KINDS
 from tir_tools.demo.training_plan import REAL, REAL_GIVEN_DATA, plan_of
-from tir_tools.demo.worked_examples import with_worked_examples
+from tir_tools.demo.worked_examples import PRODUCT, SUM, with_worked_examples
 from tir_tools.report.metrics_log import read_metrics
 from verl_tir.launch import validate
 from verl_tir.rollout.code_block import code_blocks
@@ -179,6 +179,9 @@ def test_a_real_model_has_a_command_of_its_own(tmp_path: Path) -> None:
     found = changed(Origin("simpletir", 3, None, None, (), "smollm2"), tmp_path / "a")
     assert found["actor_rollout_ref.rollout.temperature"] == f"{REAL.temperature}"
     assert found["actor_rollout_ref.rollout.dtype"] is None
+    assert found["tir.filter.min_reward_std"] is None
+    assert found["tir.filter.max_refills"] == f"{REAL.max_refills}"
+    assert found["algorithm.rollout_correction.bypass_mode"] == "True"
     assert "tir.prompt.template" not in found
     other = changed(Origin("torl", 3, None, None, (), "smollm2"), tmp_path / "b")
     assert other == found | {
@@ -225,11 +228,14 @@ def test_a_real_models_data_files(tmp_path: Path) -> None:
     assert set(train.data_source) == set(KINDS)
     counts = {kind: REAL.val_problems_of_a_kind for name in KINDS for kind in (name, f"{name}, new words")}
     assert dict(val.data_source.value_counts()) == counts
+    for prompt in (*train.prompt[:50], *val.prompt):
+        assert tuple(prompt[:2]) == PRODUCT.messages
+        assert [message["role"] for message in prompt] == ["user", "assistant"] * 2 + ["user"]
 
 
 def test_worked_examples_look_as_a_rollout_does() -> None:
     """A program, its output as the recipe shows it, and the answer in a box, which is what the program prints."""
-    *examples, asked = with_worked_examples([{"role": "user", "content": "One?"}])
+    *examples, asked = with_worked_examples([{"role": "user", "content": "One?"}], (PRODUCT, SUM))
     assert asked == {"role": "user", "content": "One?"}
     assert [message["role"] for message in examples] == ["user", "assistant"] * 2
     for message in examples[1::2]:

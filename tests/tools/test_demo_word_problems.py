@@ -16,7 +16,7 @@ import pytest
 from tir_tools.demo.summary import success_by_kind
 from tir_tools.demo.tasks.data import verl_row
 from tir_tools.demo.tasks.question_form import QuestionForm, is_held_out
-from tir_tools.demo.tasks.word_problems import KINDS, WordProblem, WordProblemSplits, word_problem_splits
+from tir_tools.demo.tasks.word_problems import KINDS, WordProblemSplits, word_problem_splits
 
 FORMS = [(kind, number, form) for kind, forms in KINDS.items() for number, form in enumerate(forms)]
 
@@ -49,6 +49,13 @@ PROGRAMS = {
 """Another way to each answer than the one in the project: what a model may write."""
 
 
+def printed(program: str, **operands: object) -> str:
+    """What a program prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        exec(program, dict(operands))
+    return stdout.getvalue()
+
+
 @pytest.fixture(scope="module")
 def splits() -> WordProblemSplits:
     """As large as in training."""
@@ -62,10 +69,8 @@ def test_answers_are_those_of_another_program(kind: str, number: int, form: Ques
     rng = Random(5)
     ends = [{name: values[end] for name, values in form.operands.items()} for end in (0, -1)]
     for operands in [*ends, *(form.draw(rng, held_out=held_out) for _ in range(20))]:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(PROGRAMS[kind, number], dict(operands))
-        assert printed.getvalue() == f"{form.answer(**operands)}\n", operands
+        assert printed(PROGRAMS[kind, number], **operands) == f"{form.answer(**operands)}\n", operands
+        assert printed(form.program.format(**operands)) == f"{form.answer(**operands)}\n", operands
 
 
 READ = {
@@ -158,21 +163,48 @@ def test_last_digits_are_held_out_alike() -> None:
     assert sum(counts.values()) == pytest.approx(2_500, abs=10)
 
 
+def words(question: str) -> str:
+    """A question without its numbers and dates."""
+    return re.sub(_MONTH, "", _DATE.sub("", question)).translate({ord(d): None for d in "0123456789"})
+
+
 def test_phrasings_are_those_of_the_split(splits: WordProblemSplits) -> None:
     """Only the last split has new words; in it, every question has them, and all held-out phrasings occur."""
-
-    def kinds_of_words(problems: tuple[WordProblem, ...]) -> set[str]:
-        return {
-            re.sub(_MONTH, "", _DATE.sub("", p.question)).translate({ord(d): None for d in "0123456789"})
-            for p in problems
-        }
-
-    trained, val, new = map(kinds_of_words, (splits.train, splits.val, splits.val_phrasings))
+    trained, val, new = (
+        {words(problem.question) for problem in part} for part in (splits.train, splits.val, splits.val_phrasings)
+    )
     assert val <= trained
     assert not new & trained
     assert len(new) == sum(len(form.held_out) for _, _, form in FORMS)
     assert {p.data_source for p in splits.val} == set(KINDS) == {p.data_source for p in splits.train}
     assert {p.data_source for p in splits.val_phrasings} == {f"{kind}, new words" for kind in KINDS}
+
+
+def test_an_example_is_solved_by_the_question_s_program(splits: WordProblemSplits) -> None:
+    """With numbers and words of training in every split, and with another answer."""
+    trained = {(problem.kind, words(problem.question)) for problem in splits.train}
+    for problem in (*splits.train[:440], *splits.val, *splits.val_phrasings):
+        example = problem.example
+        assert printed(example.program) == f"{example.output}\n"
+        assert example.output != problem.answer
+        assert (problem.kind, words(example.question)) in trained
+        assert not any(map(is_held_out, operands_in(example.question)))
+        (form,) = [f for f in KINDS[problem.kind] if any(_is_wording(p, problem.question) for p in f.phrasings)]
+        assert any(_is_wording(phrasing, example.question) for phrasing in form.trained)
+
+
+def _is_wording(phrasing: str, question: str) -> bool:
+    """Whether a question has a phrasing, with any operands."""
+    parts = [re.escape(text) for text, *_ in Formatter().parse(phrasing)]
+    return re.fullmatch("[\\w-]+".join(parts) + r"[\w-]*", question) is not None
+
+
+def test_an_example_depends_on_nothing_but_its_problem() -> None:
+    """The same problem has the same one whatever other kinds and problems there are, and they differ."""
+    alone = word_problem_splits(3, train=24, val=0, val_phrasings=0, kinds=["sums", "dates"]).train
+    more = word_problem_splits(3, train=96, val=0, val_phrasings=0, kinds=["dates", "sums", "powers"]).train
+    assert set(alone) <= set(more)
+    assert len({problem.example for problem in alone}) == len(alone)
 
 
 def test_all_kinds_are_in_each_split_evenly(splits: WordProblemSplits) -> None:

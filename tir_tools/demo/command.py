@@ -51,8 +51,9 @@ def launch_command(
         "tir.rollout.max_turn_tokens": plan.max_turn_tokens,
         "tir.sandbox.endpoints": f"[{endpoint}]",
         "tir.sandbox.run_timeout": plan.run_timeout,
-        # Groups of so small a model often agree: replacing them would cost most of the demo's time.
-        "tir.filter.min_reward_std": "null",
+        "tir.filter.min_reward_std": "null" if plan.max_refills is None else None,
+        "tir.filter.max_refills": plan.max_refills,
+        "algorithm.rollout_correction.bypass_mode": plan.bypass_log_probs or None,
         _ISOLATION_KEY: IsolationPolicy.BEST_EFFORT,
         "tir.dump_dir": run.trajectories,
         "tir.dump_token_log_probs": True,

@@ -43,7 +43,7 @@ class RunFolder:
         """An empty folder for a run that begins now."""
         folder = cls(parent / f"demo-{datetime.now():%Y%m%d-%H%M%S}")
         folder.path.mkdir(parents=True)
-        folder._origin_file.write_text(json.dumps(asdict(origin), indent=2) + "\n", encoding="utf-8")
+        folder.keep(origin)
         return folder
 
     @classmethod
@@ -65,10 +65,9 @@ class RunFolder:
         folder = cls(found.resolve())
         if not folder._origin_file.exists():
             raise ResumeError(f"--resume {name}: {found} has no {folder._origin_file.name}: not a run of the demo")
-        tracker = folder.checkpoints / "latest_checkpointed_iteration.txt"
-        if not tracker.exists():
+        step = folder.last_checkpoint
+        if step is None:
             raise ResumeError(f"--resume {name}: {found} has no checkpoint yet; start a new run without --resume")
-        step = int(tracker.read_text(encoding="utf-8"))
         if step >= steps:
             raise ResumeError(f"--resume {name}: {found} is at step {step} already; resume with --steps above {step}")
         folder.exit_status.unlink(missing_ok=True)
@@ -80,6 +79,10 @@ class RunFolder:
         """What the run was started with."""
         fields = json.loads(self._origin_file.read_text(encoding="utf-8"))
         return Origin(**{**fields, "overrides": tuple(fields["overrides"])})
+
+    def keep(self, origin: Origin) -> None:
+        """Write down what the run was started with."""
+        write_text(self._origin_file, json.dumps(asdict(origin), indent=2) + "\n")
 
     @property
     def _origin_file(self) -> Path:
@@ -124,6 +127,12 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """verl's checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> int | None:
+        """The step of the newest checkpoint; None where there is none yet."""
+        tracker = self.checkpoints / "latest_checkpointed_iteration.txt"
+        return int(tracker.read_text(encoding="utf-8")) if tracker.exists() else None
 
     @property
     def _part(self) -> str:

@@ -1,4 +1,4 @@
-"""A pretrained model for the demo: one that pip fetches, a GGUF file, or a folder in Hugging Face's format."""
+"""A model for the demo: one that pip fetches, a GGUF file, a folder in Hugging Face's format, or what a run saved."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from tempfile import TemporaryDirectory
 from zipfile import BadZipFile, ZipFile
 
 from rich.console import Console
+
+from tir_tools.demo.folder import RunFolder
+from tir_tools.evaluation.checkpoint import CheckpointKind, find_checkpoint
+from tir_tools.evaluation.launch import merged
 
 GGUF_READER = "gguf==0.19.0"
 """What transformers reads GGUF files with: pure Python, and all that it imports is here."""
@@ -65,12 +69,13 @@ def resolved(value: str) -> str:
         return str(path)
     why = "no such file or folder" if not path.exists() else "a file, but not one that ends in .gguf"
     raise PretrainedModelError(
-        f"--model {value}: {why}; it takes {', '.join(PACKAGED)}, a folder in Hugging Face's format, or a .gguf file"
+        f"--model {value}: {why}; it takes {', '.join(PACKAGED)}, a folder in Hugging Face's format, a run of the demo "
+        "or a checkpoint of one, or a .gguf file"
     )
 
 
 def pretrained_model(parent: Path, model: str, console: Console, *, chat_template: bool = True) -> Path:
-    """The folder of a model: as it is, or converted now, or by an earlier run.
+    """The folder of a model: as it is, or converted or merged now, or by an earlier run.
 
     Args:
         parent: folder in which converted models are kept.
@@ -80,9 +85,12 @@ def pretrained_model(parent: Path, model: str, console: Console, *, chat_templat
 
     Raises:
         PretrainedModelError: there is none, it cannot be fetched or converted, or the folder lacks a part of a model.
+        CheckpointError: it is a checkpoint of verl's, and not whole.
+        MergeError: verl's merger did not make a model of it.
     """
     path = Path(model := resolved(model))
     if model not in PACKAGED and path.is_dir():
+        path = _merged(parent, path, console)
         _check(path, f"--model {model}: the folder", "take one that has all of them", chat_template)
         console.print(f"[bold]model[/]: {path}, as it is")
         return path
@@ -102,6 +110,21 @@ def pretrained_model(parent: Path, model: str, console: Console, *, chat_templat
     _check(folder, f"--model {model}: {folder}", "remove it to have it made again", chat_template)
     console.print(f"[bold]model[/]: {folder}")
     return folder
+
+
+def _merged(parent: Path, folder: Path, console: Console) -> Path:
+    """A model of a run's newest checkpoint, or of a checkpoint of verl's; any other folder as it is."""
+    if (step := RunFolder(folder).last_checkpoint) is not None:
+        folder = RunFolder(folder).checkpoints / f"global_step_{step}"
+    if not any((folder / part / "fsdp_config.json").exists() for part in ("", "actor")):
+        return folder
+    checkpoint = find_checkpoint(str(folder))
+    if checkpoint.kind is not CheckpointKind.SHARDS:
+        return Path(checkpoint.location)
+    kept = parent / f"merged-{checkpoint.fingerprint[:8]}"
+    kept.mkdir(parents=True, exist_ok=True)
+    with console.status(f"model: merging {folder} with verl's merger"):
+        return merged(checkpoint, kept, trust_remote_code=False)
 
 
 def _made(work: Path, model: str, console: Console) -> Path:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -29,7 +29,9 @@ from tir_tools.demo.tasks.kinds import KINDS, DemoProblem
 from tir_tools.demo.tasks.word_problems import KINDS as WORD_KINDS
 from tir_tools.demo.tasks.word_problems import WordProblem, word_problem_splits
 from tir_tools.demo.training_plan import MEMORY_GIB, START_SECONDS, STEP_SECONDS, TrainingPlan, plan_of
-from tir_tools.demo.worked_examples import with_worked_examples
+from tir_tools.demo.worked_examples import PRODUCT, SUM, with_worked_examples
+from tir_tools.evaluation.checkpoint import CheckpointError
+from tir_tools.evaluation.launch import MergeError
 from tir_tools.report.metrics_log import read_metrics
 from tir_tools.report.write import ReportRequest, write_report
 from tir_tools.trainer import Launch, StartUp, last_lines
@@ -91,10 +93,10 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
     except KeyboardInterrupt:
         run.exit_status.write_text("130\n", encoding="utf-8")
         console.print(f"\nstopped; everything that was started has ended. What there is so far: {run.path}")
-        if (run.checkpoints / "latest_checkpointed_iteration.txt").exists():
+        if run.last_checkpoint is not None:
             console.print(f"to go on: verl-tir demo --resume {run.path.name} --steps {settings.steps}")
         return 130
-    except (SandboxSetupError, SandboxStartError, PretrainedModelError) as error:
+    except (SandboxSetupError, SandboxStartError, PretrainedModelError, CheckpointError, MergeError) as error:
         console.print(escape(str(error)), style="red")
         return 1
 
@@ -127,6 +129,9 @@ def _run(settings: DemoSettings, run: RunFolder, console: Console) -> int:
     else:
         model = pretrained_model(settings.folder, origin.model, console, chat_template=origin.recipe != "torl")
         clock.lap("model: fetch and convert")
+        if Path(origin.model).is_dir():
+            # The run that saved it removes old checkpoints when it saves new ones.
+            run.keep(replace(origin, model=str(model)))
     train, val = problem_files(origin, plan, run)
     with EmbeddedSandbox(server) as sandbox:
         command = launch_command(
@@ -263,7 +268,9 @@ def problem_files(origin: Origin, plan: TrainingPlan, run: RunFolder) -> tuple[P
         else:
             table = read_parquet(given)
         if plan.worked_examples:
-            table["prompt"] = table["prompt"].map(with_worked_examples)
+            own = [problem.example for problem in problems if isinstance(problem, WordProblem)]
+            shown = [(PRODUCT, example) for example in own] if given is None else [(PRODUCT, SUM)] * len(table)
+            table["prompt"] = list(map(with_worked_examples, table["prompt"], shown))
         path = run.path / f"{part}.parquet"
         table.to_parquet(path)
         paths.append(path)

@@ -35,6 +35,10 @@ class TrainingPlan:
     """Seconds of one program."""
     rollout_dtype: str | None
     """Of vLLM's weights; None for the platform's choice."""
+    max_refills: int | None
+    """Groups per prompt that other prompts may replace because their rewards agree; None where such groups stay."""
+    bypass_log_probs: bool
+    """Whether the engine's log-probabilities are the old ones, so that the trainer computes them once a step."""
     test_every: int
     """Steps between validations."""
     save_every: int
@@ -58,6 +62,9 @@ TOY = TrainingPlan(
     run_timeout=1.0,
     # The tiny model is to agree with its trainer to rounding.
     rollout_dtype="float32",
+    # Groups of so small a model often agree: replacing them would cost most of the demo's time.
+    max_refills=None,
+    bypass_log_probs=False,
     test_every=5,
     save_every=10,
 )
@@ -81,6 +88,9 @@ REAL = TrainingPlan(
     max_tool_calls=None,
     run_timeout=2.0,
     rollout_dtype=None,
+    # At first three groups in four are all wrong, and a group is sampled in a quarter of the time that it is trained in.
+    max_refills=60,
+    bypass_log_probs=True,
     test_every=5,
     save_every=5,
 )

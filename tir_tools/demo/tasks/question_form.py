@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from random import Random
 
+from tir_tools.demo.worked_examples import WorkedExample
+
 Operand = int | date
 
 _MULTIPLIER, _MODULUS = 2_654_435_769, 2**32
@@ -28,6 +30,8 @@ class QuestionForm:
     """Their names, and what each is drawn from. The wordings have no other figures."""
     answer: Callable[..., int]
     """Takes the operands by their names."""
+    program: str
+    """Python that prints the answer, for `str.format` with the operands; what a worked example shows."""
     phrasings: tuple[str, ...]
     """For `str.format`. The last is held out of training; of six and more the last two are."""
 
@@ -48,6 +52,13 @@ class QuestionForm:
     def draw(self, rng: Random, *, held_out: bool) -> dict[str, Operand]:
         """Operands by name, all of them held out or all of them for training."""
         return {name: _drawn(rng, values, held_out) for name, values in self.operands.items()}
+
+    def example(self, rng: Random, other_than: int) -> WorkedExample:
+        """One of training's problems with its program and another answer than `other_than`."""
+        while self.answer(**(operands := self.draw(rng, held_out=False))) == other_than:
+            pass
+        question = rng.choice(self.trained).format(**operands)
+        return WorkedExample(question, self.program.format(**operands), str(self.answer(**operands)))
 
 
 def _drawn(rng: Random, values: Sequence[Operand], held_out: bool) -> Operand:

@@ -10,6 +10,7 @@ _STORIES = (
     QuestionForm(
         {"a": between(10, 999), "b": between(2, 23), "c": between(2, 59)},
         lambda a, b, c: ((a * 24 + b) * 60 + c) * 60,
+        "print((({a} * 24 + {b}) * 60 + {c}) * 60)",
         (
             "How many seconds are {a} days, {b} hours and {c} minutes?",
             "Convert {a} days, {b} hours and {c} minutes to seconds.",
@@ -21,6 +22,7 @@ _STORIES = (
     QuestionForm(
         {"a": between(100, 999), "b": between(23, 499), "c": between(100, 999), "d": between(500, 2_999)},
         lambda a, b, c, d: a * b + c * d,
+        "print({a} * {b} + {c} * {d})",
         (
             "A shop sells {a} pens at {b} cents each and {c} books at {d} cents each. How many cents does it take in?",
             "A school buys {a} pencils at {b} cents each and {c} rulers at {d} cents each. How many cents does it pay?",
@@ -33,6 +35,7 @@ _STORIES = (
     QuestionForm(
         {"a": between(1_000, 9_999), "b": between(12, 399), "c": between(1_000, 9_999)},
         lambda a, b, c: a * b - c,
+        "print({a} * {b} - {c})",
         (
             "Mia saves {a} cents a week for {b} weeks and then spends {c} cents. How many cents does she have left?",
             "A farm picks {a} apples a day for {b} days and sells {c} of them. How many apples are not sold?",
@@ -48,6 +51,7 @@ _DIGIT_REMAINDERS = (
     QuestionForm(
         {"a": between(12, 999), "b": between(100, 599), "m": between(30, 299)},
         lambda a, b, m: digit_sum(a**b) % m,
+        "s = sum(int(d) for d in str({a} ** {b}))\nprint(s % {m})",
         (
             "Let s be the digit sum of {a} to the power {b}. What is the remainder of s divided by {m}?",
             "Add up the digits of {a}^{b}. What is the remainder when the sum is divided by {m}?",
@@ -60,6 +64,7 @@ _DIGIT_REMAINDERS = (
     QuestionForm(
         {"a": between(10_000, 999_999), "b": between(10_000, 999_999), "c": between(100_000, 9_999_999)},
         lambda a, b, c: c % digit_sum(a * b),
+        "s = sum(int(d) for d in str({a} * {b}))\nprint({c} % s)",
         (
             "Let s be the digit sum of {a} times {b}. What is the remainder when {c} is divided by s?",
             "Multiply {a} by {b} and add up the digits of the product. What is {c} modulo that sum?",
@@ -75,6 +80,7 @@ _SHARING = (
     QuestionForm(
         {"a": between(100, 999), "b": between(100, 999), "c": between(1_000, 9_999), "d": between(30, 299)},
         lambda a, b, c, d: (a * b - c) % d,
+        "print(({a} * {b} - {c}) % {d})",
         (
             "A builder buys {a} boxes of {b} nails, uses {c} nails and divides the rest equally among {d} workers. "
             "How many nails are left over?",
@@ -91,6 +97,7 @@ _SHARING = (
     QuestionForm(
         {"a": between(100, 999), "b": between(100, 999), "c": between(1_000, 9_999), "d": between(12, 99)},
         lambda a, b, c, d: (a * b - c) // d,
+        "print(({a} * {b} - {c}) // {d})",
         (
             "A club orders {a} boxes of {b} balls and keeps {c} balls. The rest is shared equally by {d} teams. "
             "How many balls does each team get at most?",

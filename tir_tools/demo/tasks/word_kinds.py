@@ -22,6 +22,7 @@ _PRODUCTS = (
     QuestionForm(
         {"a": between(1_000, 99_999), "b": between(100, 9_999)},
         lambda a, b: a * b,
+        "print({a} * {b})",
         (
             "What is {a} times {b}?",
             "Multiply {a} by {b}.",
@@ -35,6 +36,7 @@ _PRODUCTS = (
     QuestionForm(
         {"a": between(100, 999), "b": between(100, 999), "c": between(23, 299)},
         lambda a, b, c: a * b * c,
+        "print({a} * {b} * {c})",
         (
             "What is {a} times {b} times {c}?",
             "What is the product of {a}, {b} and {c}?",
@@ -49,6 +51,7 @@ _REMAINDERS = (
     QuestionForm(
         {"a": between(1_000_000, 99_999_999), "b": between(23, 999)},
         lambda a, b: a % b,
+        "print({a} % {b})",
         (
             "What is the remainder when {a} is divided by {b}?",
             "Divide {a} by {b}. What is the remainder?",
@@ -65,6 +68,7 @@ _POWERS = (
     QuestionForm(
         {"a": between(100, 9_999), "b": between(50, 999), "m": between(101, 9_999)},
         lambda a, b, m: pow(a, b, m),
+        "print(pow({a}, {b}, {m}))",
         (
             "What is the remainder when {a} to the power {b} is divided by {m}?",
             "Find the remainder of {a}^{b} divided by {m}.",
@@ -82,6 +86,7 @@ _SUMS = (
     QuestionForm(
         {"a": between(10, 999), "b": between(1_000, 49_999)},
         lambda a, b: sum(range(a, b + 1)),
+        "print(sum(n for n in range({a}, {b} + 1)))",
         (
             "What is the sum of the integers from {a} to {b}?",
             "Add up all whole numbers from {a} to {b}. What is the total?",
@@ -94,6 +99,7 @@ _SUMS = (
     QuestionForm(
         {"a": between(2, 99), "b": between(100, 1_999)},
         lambda a, b: sum(n * n for n in range(a, b + 1)),
+        "print(sum(n * n for n in range({a}, {b} + 1)))",
         (
             "What is the sum of the squares of the integers from {a} to {b}?",
             "Square every integer from {a} to {b} and add up the results. What is the sum?",
@@ -106,6 +112,7 @@ _SUMS = (
     QuestionForm(
         {"m": between(3, 97), "a": between(100, 999), "b": between(2_000, 29_999)},
         lambda m, a, b: sum(n for n in range(a, b + 1) if n % m == 0),
+        "print(sum(n for n in range({a}, {b} + 1) if n % {m} == 0))",
         (
             "What is the sum of all multiples of {m} from {a} to {b}?",
             "Add up all integers from {a} to {b} that are divisible by {m}. What is the sum?",
@@ -120,6 +127,7 @@ _COUNTING = (
     QuestionForm(
         {"a": between(100, 9_999), "b": between(20_000, 99_999), "d": between(3, 97)},
         lambda a, b, d: b // d - (a - 1) // d,
+        "print(sum(1 for n in range({a}, {b} + 1) if n % {d} == 0))",
         (
             "How many integers from {a} to {b} are divisible by {d}?",
             "Count the multiples of {d} from {a} to {b}. How many are there?",
@@ -131,6 +139,7 @@ _COUNTING = (
     QuestionForm(
         {"a": between(100, 4_999), "b": between(10_000, 49_999), "d": between(1, 9)},
         lambda a, b, d: sum(str(d) in str(n) for n in range(a, b + 1)),
+        'print(sum(1 for n in range({a}, {b} + 1) if "{d}" in str(n)))',
         (
             "How many integers from {a} to {b} contain the digit {d}?",
             "How many numbers from {a} to {b} have at least one digit {d}?",
@@ -145,6 +154,7 @@ _DIGIT_SUMS = (
     QuestionForm(
         {"a": between(10_000_000, 999_999_999), "b": between(10_000_000, 999_999_999)},
         lambda a, b: digit_sum(a * b),
+        "print(sum(int(d) for d in str({a} * {b})))",
         (
             "What is the sum of the digits of {a} times {b}?",
             "Multiply {a} by {b} and add up the digits of the result. What do you get?",
@@ -156,6 +166,7 @@ _DIGIT_SUMS = (
     QuestionForm(
         {"a": between(12, 999), "b": between(60, 599)},
         lambda a, b: digit_sum(a**b),
+        "print(sum(int(d) for d in str({a} ** {b})))",
         (
             "What is the digit sum of {a} to the power {b}?",
             "What is the sum of the digits of {a}^{b}?",
@@ -170,6 +181,7 @@ _FACTORIALS = (
     QuestionForm(
         {"n": between(100, 1_499)},
         lambda n: _trailing_zeros(math.factorial(n)),
+        'import math\ndigits = str(math.factorial({n}))\nprint(len(digits) - len(digits.rstrip("0")))',
         (
             "How many trailing zeros does {n}! have?",
             "How many zeros does the factorial of {n} end with?",
@@ -181,6 +193,7 @@ _FACTORIALS = (
     QuestionForm(
         {"n": between(100, 1_499)},
         lambda n: len(str(math.factorial(n))),
+        "import math\nprint(len(str(math.factorial({n}))))",
         (
             "How many digits does {n}! have?",
             "How many digits are in the factorial of {n}?",
@@ -193,6 +206,7 @@ _FACTORIALS = (
         # A prime, since a product of many numbers is a multiple of nearly everything else.
         {"n": between(20, 199), "p": primes_between(211, 9_999)},
         lambda n, p: math.factorial(n) % p,
+        "import math\nprint(math.factorial({n}) % {p})",
         (
             "What is the remainder when {n}! is divided by {p}?",
             "Find {n} factorial modulo {p}.",
@@ -207,6 +221,8 @@ _DATES = (
     QuestionForm(
         {"a": days_of_years(1950, 1989), "b": days_of_years(1990, 2029)},
         lambda a, b: (b - a).days,
+        "from datetime import date\n"
+        "print((date({b.year}, {b.month}, {b.day}) - date({a.year}, {a.month}, {a.day})).days)",
         (
             "How many days are there from {a} to {b}?",
             "How many days after {a:%B} {a.day}, {a.year} is {b:%B} {b.day}, {b.year}?",
@@ -218,6 +234,7 @@ _DATES = (
     QuestionForm(
         {"a": days_of_years(1950, 2029)},
         lambda a: (date(a.year, 12, 31) - a).days,
+        "from datetime import date\nprint((date({a.year}, 12, 31) - date({a.year}, {a.month}, {a.day})).days)",
         (
             "How many days of its year are left after {a}?",
             "How many days after {a:%B} {a.day}, {a.year} does that year end?",
@@ -229,6 +246,7 @@ _DATES = (
     QuestionForm(
         {"a": days_of_years(1950, 1999), "n": between(3_000, 19_999)},
         lambda a, n: date.fromordinal(a.toordinal() + n).year,
+        "from datetime import date, timedelta\nprint((date({a.year}, {a.month}, {a.day}) + timedelta(days={n})).year)",
         (
             "What year is it {n} days after {a}?",
             "In which year is the day that comes {n} days after {a.day} {a:%B} {a.year}?",

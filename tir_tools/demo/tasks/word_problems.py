@@ -11,6 +11,7 @@ from tir_tools.demo.tasks.data import distinct
 from tir_tools.demo.tasks.question_form import QuestionForm
 from tir_tools.demo.tasks.story_kinds import STORY_KINDS
 from tir_tools.demo.tasks.word_kinds import WORD_KINDS
+from tir_tools.demo.worked_examples import WorkedExample
 
 KINDS: Mapping[str, tuple[QuestionForm, ...]] = {**WORD_KINDS, **STORY_KINDS}
 """What is asked for in each kind of word problems, by its name."""
@@ -26,6 +27,8 @@ class WordProblem:
     """An integer."""
     new_words: bool
     """Whether no training problem has its phrasing."""
+    example: WorkedExample
+    """Solved, with a training problem's numbers and phrasing: what the same program does with other numbers."""
 
     @property
     def data_source(self) -> str:
@@ -83,7 +86,10 @@ def _kind(kind: str, seed: str, held_out: bool, new_words: bool) -> Iterator[Wor
         while True:
             operands = form.draw(rng, held_out=held_out)
             phrasing = rng.choice(form.held_out if new_words else form.trained)
-            yield WordProblem(kind, phrasing.format(**operands), str(form.answer(**operands)), new_words)
+            question, answer = phrasing.format(**operands), form.answer(**operands)
+            # Of its own, so that the problems are the same whatever an example draws.
+            example = form.example(Random(f"{seed}/{question}"), other_than=answer)
+            yield WordProblem(kind, question, str(answer), new_words, example)
 
     return _in_turn(
         [distinct(posed(form, Random(f"{seed}/{kind}/{number}"))) for number, form in enumerate(KINDS[kind])]
