@@ -2,10 +2,11 @@
 
     python benchmarks/demo_seeds.py --folder runs/seeds
     python benchmarks/demo_seeds.py --folder runs/seeds --seeds 0 1 2 --steps 40 --recipe torl
+    python benchmarks/demo_seeds.py --folder runs/real --seeds 0 1 2 --steps 40 --model smollm2
 
 Each seed has a folder of its own, so nothing is warmed up before. A seed that has finished there is not run again: a
-measurement that was broken off resumes. The rows are Markdown, for docs/results.md: the seeds' ends, their
-greedy success from validation to validation, and where the seconds went.
+measurement that was broken off resumes, with a pretrained model from that run's last checkpoint. The rows are Markdown,
+for docs/results.md: the seeds' ends, their greedy success from validation to validation, and where the seconds went.
 """
 
 from __future__ import annotations
@@ -72,20 +73,30 @@ COLUMNS = (
 )
 
 
-def run(seed: int, folder: Path, recipe: str, steps: int) -> Outcome:
+def run(seed: int, folder: Path, options: argparse.Namespace) -> Outcome:
     """One seed's demo, or what is there of it from before."""
-    place = folder / f"{recipe}-seed{seed}"
-    done = place / "seconds.json"
+    place = folder / f"{options.recipe}-seed{seed}"
+    done, spent = place / "seconds.json", place / "spent.json"
     if not done.exists():
-        command = [sys.executable, "-m", "verl_tir", "demo", f"--recipe={recipe}", f"--seed={seed}", f"--steps={steps}"]
-        # A model or a run that an interrupted measurement left would make this one shorter.
-        for left in place.rglob("warm_start.json"):
-            left.unlink()
+        command = [sys.executable, "-m", "verl_tir", "demo", f"--steps={options.steps}", f"--folder={place}"]
+        if options.model and [*place.glob("demo-*/checkpoints/latest_checkpointed_iteration.txt")]:
+            command += ["--resume=last"]
+        else:
+            command += [f"--recipe={options.recipe}", f"--seed={seed}"]
+            command += [f"--model={options.model}"] if options.model else []
+            # A model or a run that an interrupted measurement left would make this one shorter.
+            for left in (*place.rglob("warm_start.json"), spent):
+                left.unlink(missing_ok=True)
+        before = json.loads(spent.read_text()) if spent.exists() else 0.0
         started = time.perf_counter()
-        status = subprocess.run([*command, f"--folder={place}"]).returncode
+        place.mkdir(parents=True, exist_ok=True)
+        try:
+            status = subprocess.run(command).returncode
+        finally:
+            spent.write_text(json.dumps(before + time.perf_counter() - started))
         if status:
-            sys.exit(f"seed {seed} ended with status {status}: {' '.join(command)} --folder={place}")
-        done.write_text(json.dumps(time.perf_counter() - started))
+            sys.exit(f"seed {seed} ended with status {status}: {' '.join(command)}")
+        spent.rename(done)
     newest = max(place.glob("demo-*/summary.json"), key=lambda path: path.stat().st_mtime)
     summary = json.loads(newest.read_text())
     return Outcome(seed, summary["curve"], summary["seconds"], json.loads(done.read_text()))
@@ -103,9 +114,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--recipe", default="simpletir")
+    parser.add_argument("--model", metavar="NAME|PATH", help="as the demo's; without it the toy")
     parser.add_argument("--folder", type=Path, required=True, help="where the runs are kept, finished ones included")
     options = parser.parse_args()
-    outcomes = [run(seed, options.folder.resolve(), options.recipe, options.steps) for seed in options.seeds]
+    outcomes = [run(seed, options.folder.resolve(), options) for seed in options.seeds]
     show(COLUMNS, *(outcome.cells() for outcome in outcomes))
     steps = [f"{item['step']}" for item in outcomes[0].curve["validations"]]
     show(("greedy success at step", *steps), *(outcome.greedy() for outcome in outcomes))
