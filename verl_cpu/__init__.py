@@ -46,6 +46,7 @@ def activate() -> None:
         pinned_memory,
         platform,
         process_group,
+        shared_prefixes,
         threads,
         token_log_probs,
         value_model,
@@ -58,6 +59,7 @@ def activate() -> None:
         pinned_memory,
         value_model,
         packed_attention,
+        shared_prefixes,
         token_log_probs,
         threads,
     ):

@@ -14,6 +14,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from verl_cpu.shared_prefixes import KEY
+
 NAME = "sdpa"
 """For `attn_implementation`."""
 
@@ -45,7 +47,13 @@ def packed_attention(
     Returns:
         Of shape (1, tokens, heads, width of a head), and None in place of the weights.
     """
+    shared = further.pop(KEY, None)
     lengths = _lengths(position_ids, attention_mask)
+    if shared is not None:
+        if lengths != shared.lengths:
+            raise ValueError("a mask that is not of packed rows: use_remove_padding=False computes without prefixes")
+        attended = shared.attend(query.float(), key.float(), value.float(), dropout=dropout, scaling=scaling)
+        return attended.to(query.dtype).transpose(1, 2).contiguous(), None
     if lengths is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, position_ids=position_ids, **further

@@ -80,11 +80,19 @@ def test_engine_and_trainer_agree_in_the_processors_type(run: VerlRun) -> None:
 def test_it_trains_in_micro_batches_that_fit(run: VerlRun) -> None:
     """More than one a step, by the recorder's count, each within the bound; and there is a gradient."""
     most = micro_batch_tokens(str(run.folder / "model"), fast_dtype(), 64, 96)
-    batches = [[len(row) for row in record["input_ids"]] for record in run.records("trained")]
-    assert len(batches) > STEPS
-    assert all(sum(batch) <= most for batch in batches)
-    assert max(sum(batch) for batch in batches) > most / 2
+    computed = [record["computed"] for record in run.records("trained")]
+    assert len(computed) > STEPS
+    assert all(tokens <= most for tokens in computed)
+    assert max(computed) > most / 2
     assert any(metrics["actor/grad_norm"] > 0 for metrics in run.metrics)
+
+
+def test_what_rows_share_is_computed_once(run: VerlRun) -> None:
+    """The samples of a group have their prompt in common at least, but for its last token."""
+    for record in run.records("trained"):
+        assert record["computed"] <= sum(map(len, record["input_ids"]))
+    rows = [row for record in run.records("trained") for row in record["input_ids"]]
+    assert sum(record["computed"] for record in run.records("trained")) < 0.9 * sum(map(len, rows))
 
 
 def test_it_stays_small(run: VerlRun) -> None:

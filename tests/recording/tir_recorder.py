@@ -86,6 +86,16 @@ def _recording_as_dict(self: Any) -> dict[str, Any]:
     return _as_dict(self)
 
 
+_prepare_model_inputs = FSDPEngineWithLMHead.prepare_model_inputs
+
+
+@wraps(_prepare_model_inputs)
+def _counting_prepare_model_inputs(self: Any, micro_batch: Any) -> Any:
+    model_inputs, output_args = _prepare_model_inputs(self, micro_batch)
+    self.tokens_for_recorder = model_inputs["input_ids"].numel()
+    return model_inputs, output_args
+
+
 _forward_step = FSDPEngineWithLMHead.forward_step
 
 
@@ -110,6 +120,8 @@ def _recording_forward_step(self: Any, micro_batch: Any, loss_function: Any, for
         _write(
             "trained",
             {
+                # That go through the model: what rows share goes once, and padding too.
+                "computed": self.tokens_for_recorder,
                 "input_ids": [row.tolist() for row in data["input_ids"].unbind()],
                 "response_mask": [row.tolist() for row in data["response_mask"].unbind()],
                 "loss_mask": [row.tolist() for row in data["loss_mask"].unbind()],
@@ -143,5 +155,6 @@ def _recording_optimizer_step(self: Any) -> Any:
 AgentLoopWorker._run_agent_loop = _recording_run_agent_loop
 AgentLoopOutput.as_dict = _recording_as_dict
 LLMServerClient.generate = _recording_generate
+FSDPEngineWithLMHead.prepare_model_inputs = _counting_prepare_model_inputs
 FSDPEngineWithLMHead.forward_step = _recording_forward_step
 FSDPEngine.optimizer_step = _recording_optimizer_step
