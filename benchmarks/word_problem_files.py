@@ -6,7 +6,8 @@
 `own_example.parquet` has before each question what the demo shows: a product, and a solved problem of the question's
 own sort. In `same_examples.parquet` a product and a sum stand before all questions, so that a program that the model
 has not seen in the prompt has to come from its weights. The problems are the same: with numbers that no training
-problem has, half of them in words that none has.
+problem has, half of them in words that none has. The benchmarks are few, so that each has many problems: products, sums
+and remainders, and the other kinds, in both words.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from tir_tools.demo.tasks.data import verl_row
 from tir_tools.demo.tasks.word_problems import KINDS, WordProblem, word_problem_splits
 from tir_tools.demo.worked_examples import PRODUCT, SUM, WorkedExample, with_worked_examples
 
+PLAIN = ("products", "sums", "remainders")
 
-def write(path: Path, problems: Iterable[tuple[WordProblem, WorkedExample]]) -> None:
+
+def write(path: Path, ending: str, problems: Iterable[tuple[WordProblem, WorkedExample]]) -> None:
     rows = []
     for index, (problem, example) in enumerate(problems):
-        row = verl_row(problem, index, "test")
+        name = ", ".join(PLAIN) if problem.kind in PLAIN else "other kinds"
+        name += (", new words" if problem.new_words else "") + ending
+        row = verl_row(problem, index, "test") | {"data_source": name}
         rows.append(row | {"prompt": with_worked_examples(row["prompt"], (PRODUCT, example))})
     DataFrame(rows).to_parquet(path)
     print(f"{path}: {len(rows)} problems")
@@ -41,8 +46,8 @@ def main() -> None:
     splits = word_problem_splits(options.seed, 0, count, count)
     problems = (*splits.val, *splits.val_phrasings)
     options.folder.mkdir(parents=True, exist_ok=True)
-    write(options.folder / "own_example.parquet", ((problem, problem.example) for problem in problems))
-    write(options.folder / "same_examples.parquet", ((problem, SUM) for problem in problems))
+    write(options.folder / "own_example.parquet", "", ((problem, problem.example) for problem in problems))
+    write(options.folder / "same_examples.parquet", ", same examples", ((problem, SUM) for problem in problems))
 
 
 if __name__ == "__main__":
