@@ -14,7 +14,7 @@ from enum import IntEnum
 from errno import EINVAL, ENOPROTOOPT, ENOSYS, ENOTTY, EPERM
 
 from sandbox_server import linux
-from sandbox_server.call_table import ABSENT, ALLOWED, Processor
+from sandbox_server.call_table import ABSENT, ALLOWED, IDLE, Processor
 
 _PROCESSORS = {"x86_64": Processor.X86_64, "aarch64": Processor.AARCH64}
 _AUDIT = {Processor.X86_64: 0xC000003E, Processor.AARCH64: 0xC00000B7}  # the kernel's names for them
@@ -73,8 +73,8 @@ def _op(code: _Code, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 
-_ALLOWED, _REFUSED, _UNKNOWN = (
-    (_op(_Code.RETURN, answer),) for answer in (_ALLOW, _ERROR | EPERM, _ERROR | ENOSYS)
+_ALLOWED, _REFUSED, _UNKNOWN, _NOTHING = (
+    (_op(_Code.RETURN, answer),) for answer in (_ALLOW, _ERROR | EPERM, _ERROR | ENOSYS, _ERROR | 0)
 )  # blocks of code of one instruction
 
 
@@ -93,6 +93,7 @@ def instructions(processor: Processor, worker_pid: int) -> tuple[bytes, ...]:
     """The filter's code. Nobody may signal `worker_pid`, also where worker and program are the same user."""
     checks = _argument_checks(worker_pid)
     blocks = {number: _UNKNOWN for numbers in ABSENT.values() if (number := numbers[processor]) is not None}
+    blocks |= {number: _NOTHING for numbers in IDLE.values() if (number := numbers[processor]) is not None}
     for name, numbers in ALLOWED.items():
         if (number := numbers[processor]) is not None:
             blocks[number] = (*checks[name], *_ALLOWED) if name in checks else _ALLOWED

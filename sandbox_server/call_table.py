@@ -63,7 +63,7 @@ ALLOWED: dict[str, tuple[int | None, int | None]] = {
     **{"tkill": (200, 130), "tgkill": (234, 131), "pidfd_open": (434, 434)},
     **{"set_tid_address": (218, 96), "arch_prctl": (158, None), "prctl": (157, 167), "getpid": (39, 172)},
     **{"getppid": (110, 173), "gettid": (186, 178), "getpgrp": (111, None), "getpgid": (121, 155)},
-    **{"setpgid": (109, 154), "getsid": (124, 156), "setsid": (112, 157)},
+    **{"setpgid": (109, 154), "getsid": (124, 156)},
     # Signals.
     **{"rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "rt_sigpending": (127, 136)},
     **{"rt_sigtimedwait": (128, 137), "rt_sigsuspend": (130, 133), "rt_sigqueueinfo": (129, 138)},
@@ -86,6 +86,10 @@ ALLOWED: dict[str, tuple[int | None, int | None]] = {
     **{"sched_get_priority_max": (146, 125), "sched_get_priority_min": (147, 126), "getcpu": (309, 168)},
     **{"sysinfo": (99, 179), "uname": (63, 160), "getrandom": (318, 278)},
 }
+
+IDLE: dict[str, tuple[int | None, int | None]] = {"setsid": (112, 157)}
+"""Answered as if it had been done: programs call it for tidiness, and a session of its own may be a share of the
+processors of its own."""
 
 ABSENT: dict[str, tuple[int | None, int | None]] = {"flock": (73, 32), "preadv2": (327, 286), "pwritev2": (328, 287)}
 """Refused as if the kernel lacked them: libraries then take another way, and with EPERM they would give up."""

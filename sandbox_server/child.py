@@ -128,7 +128,7 @@ def run(program: ChildProgram) -> NoReturn:
 
 
 def _confine(program: ChildProgram) -> None:
-    os.setsid()
+    os.setpgid(0, 0)
     for number, fd in enumerate((program.stdin_fd, program.stdout_fd, program.stderr_fd)):
         os.dup2(fd, number)
     highest = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

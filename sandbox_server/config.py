@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-MAX_WORKERS = 500  # each has a user of its own, and the range that is free for them ends soon after
+MAX_WORKERS = 500  # each has a user of its own, and several servers are to find some on one machine
 
 DEFAULT_PRELOAD = ("numpy", "sympy", "scipy")
 """What programs import most, and what takes longest to import."""

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sandbox_server.isolation import FIRST_UID, Isolation
+from sandbox_server.isolation import Isolation
 
 SIZES = struct.Struct(">IQ")
 """What a frame begins with: the bytes of JSON, and of content."""
@@ -213,7 +213,7 @@ class WorkerSpec:
     """Make a worker; sent to the zygote together with the worker's socket. The limits are those of ServerConfig."""
 
     index: int
-    """Number of the worker, from 0; picks its user."""
+    """Number of the worker, from 0."""
 
     isolation: Isolation
     """How its programs are walled off."""
@@ -236,10 +236,8 @@ class WorkerSpec:
     scratch_mb: int = 64
     """MiB of each private temporary directory."""
 
-    @property
-    def uid(self) -> int | None:
-        """The user of the programs; None for the server's own."""
-        return FIRST_UID + self.index if self.isolation.own_user else None
+    uid: int | None = None
+    """The user of the programs; None for the server's own."""
 
 
 Frame = Hello | Order | Fetched | OrderOutcome | Cancel | WorkerSpec

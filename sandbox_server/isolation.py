@@ -53,7 +53,7 @@ class Isolation:
     """Reach the above through a user namespace, for a server that is not root."""
 
     own_user: bool
-    """Run each program as `first_uid` + worker index; needs root.
+    """Run each worker's programs as a user of their own; needs root.
 
     No user namespace on top: the worker would keep its power over the programs' users only through a second process
     that maps them, and what the namespace would take from the worker, `confinement.settle` takes away as well.
@@ -116,6 +116,9 @@ class IsolationSurvey:
     refusals: tuple[RefusedLevel, ...] = ()
     """The stronger ones, strongest first."""
 
+    users: range = range(0)
+    """What programs run as, a worker each; empty where they run as the server's user."""
+
     @property
     def missing(self) -> tuple[Protection, ...]:
         """The protections that this machine does not allow."""
@@ -134,9 +137,6 @@ class IsolationSurvey:
 
 UNISOLATED = Isolation(namespaces=False, private_files=False, user_namespace=False, own_user=False)
 
-# The range that systemd keeps for services without a user of their own, hence free on ordinary machines. One user per
-# worker, so that programs that run side by side can neither signal each other nor use up each other's process count.
-FIRST_UID = 65000
 UNPRIVILEGED_GID = 65534
 
 

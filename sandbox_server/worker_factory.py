@@ -13,6 +13,7 @@ from sandbox_server.config import ServerConfig
 from sandbox_server.frames import Job, ProgramStatus, WorkerSpec, encode
 from sandbox_server.isolation import UNISOLATED, Isolation, IsolationPolicy, IsolationSurvey, RefusedLevel, candidates
 from sandbox_server.job_codec import ReplyBounds
+from sandbox_server.program_users import NoFreeUsersError, ProgramUsers
 from sandbox_server.scratch import remove
 from sandbox_server.worker_handle import WorkerHandle, WorkerLost
 
@@ -43,6 +44,7 @@ class WorkerFactory:
         """`levels`: what to try, strongest first."""
         self._config = config
         self._levels = levels
+        self._users = range(0)
         self.survey = IsolationSurvey(UNISOLATED)  # until start() has made one
         self._scratch_root = ""
         self._zygote: asyncio.subprocess.Process | None = None
@@ -55,8 +57,16 @@ class WorkerFactory:
         """The level that workers are made at."""
         return self.survey.isolation
 
-    async def start(self) -> None:
-        """Start the zygote and find the isolation. Raises SandboxSetupError, also where the policy wants more."""
+    async def start(self, users: range) -> None:
+        """Start the zygote and find the isolation.
+
+        Args:
+            users: one for each worker, where a level needs them.
+
+        Raises:
+            SandboxSetupError: no program runs, or not as walled off as the policy wants.
+        """
+        self._users = users
         try:
             await self._start_zygote()
             self.survey = await self._survey()
@@ -70,6 +80,8 @@ class WorkerFactory:
     def log_isolation(self) -> None:
         """Say what the workers are made with, and without."""
         logger.info("protections in force: %s", "; ".join(self.isolation.in_force()) or "resource limits only")
+        if self.survey.users:
+            logger.info("programs run as users %d to %d", self.survey.users[0], self.survey.users[-1])
         if self.isolation.missing():
             logger.warning("protections missing on this machine: %s", "; ".join(self.isolation.missing()))
 
@@ -138,7 +150,7 @@ class WorkerFactory:
         for isolation in self._levels:
             reason = await self._try(isolation)
             if not reason:
-                return IsolationSurvey(isolation, tuple(refusals))
+                return IsolationSurvey(isolation, tuple(refusals), self._users if isolation.own_user else range(0))
             logger.info("this machine does not allow (%s): %s", "; ".join(isolation.in_force()), reason)
             refusals.append(RefusedLevel(isolation, reason))
         raise WorkerLost(refusals[-1].reason if refusals else "no isolation level was tried")
@@ -166,6 +178,7 @@ class WorkerFactory:
             max_file_mb=config.max_file_mb,
             scratch_mb=config.scratch_mb,
             max_output_bytes=config.max_output_bytes,
+            uid=self._users[index] if isolation.own_user else None,
         )
         mine, theirs = socket.socketpair()
         try:
@@ -188,10 +201,25 @@ class WorkerFactory:
 async def probe_isolation(config: ServerConfig | None = None) -> IsolationSurvey:
     """What this machine allows, without starting a server. Raises SandboxSetupError when no program runs at all."""
     config = replace(config or ServerConfig(), preload=(), isolation=IsolationPolicy.BEST_EFFORT)
-    factory = WorkerFactory(config, candidates(is_root=os.getuid() == 0))
-    await factory.start()
-    await factory.close()
+    levels = candidates(is_root=os.getuid() == 0)
+    users = users_for(config, levels)
+    factory = WorkerFactory(config, levels)
+    try:
+        await factory.start(users.ids)
+        await factory.close()
+    finally:
+        users.release()
     return factory.survey
+
+
+def users_for(config: ServerConfig, levels: tuple[Isolation, ...]) -> ProgramUsers:
+    """A user for each worker where any level needs them, to be released; else none. Raises SandboxSetupError."""
+    if not any(level.own_user for level in levels):
+        return ProgramUsers(range(0))
+    try:
+        return ProgramUsers.claim(config.workers)
+    except (NoFreeUsersError, OSError) as error:
+        raise SandboxSetupError(str(error)) from error
 
 
 def zygote_environment() -> dict[str, str]:

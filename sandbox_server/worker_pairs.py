@@ -13,7 +13,8 @@ from dataclasses import replace
 from sandbox_server.config import ServerConfig
 from sandbox_server.frames import Job, ProgramReport
 from sandbox_server.isolation import Isolation
-from sandbox_server.worker_factory import SandboxSetupError, WorkerFactory
+from sandbox_server.program_users import ProgramUsers
+from sandbox_server.worker_factory import SandboxSetupError, WorkerFactory, users_for
 from sandbox_server.worker_handle import WorkerHandle, WorkerLost
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class WorkerPairs:
     def __init__(self, config: ServerConfig, levels: tuple[Isolation, ...]) -> None:
         """`levels`: the isolation to try, strongest first."""
         self._config = config
+        self._levels = levels
+        self._users: ProgramUsers | None = None
         self._loaded = WorkerFactory(config, levels)
         self._plain: WorkerFactory | None = None
         self._libraries = libraries(config.preload)
@@ -75,15 +78,15 @@ class WorkerPairs:
 
     async def start(self) -> None:
         """Start what workers are made from. Raises SandboxSetupError."""
-        await self._loaded.start()
-        self._loaded.log_isolation()
-        if not self._libraries:
-            return
-        self._plain = WorkerFactory(replace(self._config, preload=_PLAIN), (self._loaded.isolation,))
+        self._users = users_for(self._config, self._levels)
         try:
-            await self._plain.start()
+            await self._loaded.start(self._users.ids)
+            self._loaded.log_isolation()
+            if self._libraries:
+                self._plain = WorkerFactory(replace(self._config, preload=_PLAIN), (self._loaded.isolation,))
+                await self._plain.start(self._users.ids)
         except SandboxSetupError:
-            await self._loaded.close()
+            await self.close()
             raise
 
     async def make_worker(self, index: int) -> WorkerHandle | WorkerPair:
@@ -102,6 +105,8 @@ class WorkerPairs:
         """End every process, and remove what they had on disk."""
         factories = [factory for factory in (self._loaded, self._plain) if factory is not None]
         await asyncio.gather(*(factory.close() for factory in factories))
+        if self._users is not None:
+            self._users.release()
 
 
 def libraries(preload: Iterable[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from sandbox_server import child, confinement, linux, private_files, processes, worker
+from sandbox_server import child, confinement, cpu_share, linux, private_files, processes, worker
 from sandbox_server.config import LogFormat
 from sandbox_server.frames import Hello, WorkerSpec, decode, pack
 from sandbox_server.isolation import Isolation
@@ -164,11 +164,13 @@ def _keep(sock: socket.socket, spec: WorkerSpec) -> NoReturn:
         os.chdir("/")
         linux.set_child_subreaper()
         _enter_namespaces(spec.isolation)
+        proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
         pid = os.fork()
         if pid == 0:
+            os.close(proc)
             _work(sock, spec)
         sock.close()
-        os.waitpid(pid, 0)
+        cpu_share.keep(pid, spec.uid, proc)
         # An emptied pid namespace ends its processes by itself; otherwise they have come to this process.
         processes.kill_all(own_namespace=False)
     except OSError as error:
@@ -182,6 +184,8 @@ def _work(sock: socket.socket, spec: WorkerSpec) -> NoReturn:
             linux.set_parent_death_signal(signal.SIGKILL)
         else:
             linux.set_child_subreaper()
+        # Of its own, for the kernel may share processors out among sessions.
+        os.setsid()
         if spec.isolation.private_files:
             private_files.enter(spec.scratch_mb, os.getuid() if spec.uid is None else spec.uid)
         confinement.settle(spec.isolation)

@@ -186,6 +186,9 @@ async def _check_isolation(server: ServerConfig) -> Finding:
     except worker_factory.SandboxSetupError as error:
         return Finding(name, False, str(error), "see the cause in the message, or use a service: tir.sandbox.endpoints")
     in_force = "; ".join(survey.isolation.in_force()) or "resource limits only"
+    if survey.users:
+        first, last = survey.users[0], survey.users[-1]
+        in_force += f". Programs run as users that no other server of this machine has, now {first} to {last}"
     if not survey.missing:
         return Finding(name, True, f"in force: {in_force}")
     return Finding(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import pandas
 import pytest
+import torch
 from arithmetic import split, transcripts, verl_row
 
 from tir_tools.evaluation.cost import read_attempts
@@ -59,7 +61,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> Eva
     folder = root / "out"
     # The command starts verl with its own interpreter, or what it takes for that.
     main = f"import sys; sys.executable = {verl_python!r}; from verl_tir.cli import app; app()"
-    command = [sys.executable, "-c", main, "eval", str(root / "model"), "--output", str(folder)]
+    command = [sys.executable, "-c", main, "eval", str(_as_shards(root / "model")), "--output", str(folder)]
     command += ["--data", str(root / "first.parquet"), "--data", str(root / "second.parquet")]
     command += ["--samples", str(SAMPLES), "+platform=cpu", "tir.prompt.template=none"]
     command += ["tir.rollout.max_turn_tokens=96", "data.max_response_length=96", "data.max_prompt_length=64"]
@@ -72,6 +74,17 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, verl_python: str) -> Eva
     again = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert again.returncode == 0, again.stdout[-8000:] + again.stderr[-4000:]
     return Evaluated(folder, killed, again.stdout)
+
+
+def _as_shards(model: Path) -> Path:
+    """A model's folder as a checkpoint that verl's trainer saved, which is merged before it is evaluated."""
+    from safetensors.torch import load_file
+
+    actor = model.parent / "global_step_5" / "actor"
+    shutil.copytree(model, actor / "huggingface", ignore=shutil.ignore_patterns("*.safetensors"))
+    (actor / "fsdp_config.json").write_text(json.dumps({"FSDP_version": 2, "world_size": 1}))
+    torch.save(load_file(model / "model.safetensors"), actor / "model_world_size_1_rank_0.pt")
+    return actor.parent
 
 
 def _killed(command: list[str], folder: Path, environment: dict[str, str]) -> list[str]:

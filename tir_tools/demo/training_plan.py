@@ -88,7 +88,7 @@ REAL = TrainingPlan(
     max_tool_calls=None,
     run_timeout=2.0,
     rollout_dtype=None,
-    # At first three groups in four are all wrong, and a group is sampled in a quarter of the time that it is trained in.
+    # At first three groups in four are all wrong, and later as many all right.
     max_refills=60,
     bypass_log_probs=True,
     test_every=5,
@@ -98,7 +98,7 @@ REAL = TrainingPlan(
 REAL_GIVEN_DATA = replace(REAL, max_prompt_length=512, max_response_length=384, max_turn_tokens=160)
 """For problems such as GSM8K's, whose questions and programs are longer."""
 
-STEP_SECONDS, START_SECONDS, MEMORY_GIB = 170, 160, 12
+STEP_SECONDS, START_SECONDS, MEMORY_GIB = 110, 160, 12
 """Of a run with `REAL` and 135 million parameters on two idle cores: a step, all before the first, and the most memory
 that its processes hold together."""
 

@@ -99,15 +99,19 @@ def understand(request: EvalRequest) -> Evaluation:
 
 
 def overrides_of(request: EvalRequest, recipe: str, samples: int, checkpoint: Checkpoint, attempt: int) -> list[str]:
-    """Hydra's overrides for an attempt, the first of which is 1."""
-    shards = checkpoint.kind is CheckpointKind.SHARDS
+    """Hydra's overrides for an attempt, the first of which is 1; 0 to look at them, before shards are merged."""
+    if checkpoint.kind is CheckpointKind.SHARDS:
+        # What is chosen by the model's size needs its configuration, which stands beside the shards.
+        model = str(request.folder / MERGED) if attempt else str(Path(checkpoint.location) / "huggingface")
+    else:
+        model = checkpoint.location
     return eval_overrides(
         preset=PRESETS[request.protocol],
         recipe=recipe,
         samples=samples,
         # Another attempt draws other samples: it may take more samples of problems that have some.
         seed=request.seed + _SEED_STRIDE * attempt,
-        model=str(request.folder / MERGED) if shards else checkpoint.location,
+        model=model,
         problems=request.folder / PROBLEMS,
         folder=request.folder,
         overrides=request.overrides,
