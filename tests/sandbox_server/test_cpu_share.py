@@ -65,16 +65,18 @@ def test_tasks_that_run_give_way_and_others_do_not(proc: int) -> None:
         until = time.monotonic() + 20
         while len(os.listdir(f"/proc/{spinning[1]}/task")) < 2 and time.monotonic() < until:
             time.sleep(0.01)
-        expected = {min(19, own + niceness(count)) for count in (3, 4)}
-        balance(worker, None, proc)
-        found = {os.getpriority(os.PRIO_PROCESS, pid) for pid in (spinning[0], spinning[2])}
-        threads = {os.getpriority(os.PRIO_PROCESS, int(tid)) for tid in os.listdir(f"/proc/{spinning[1]}/task")}
-        # A thread that waits for the interpreter's lock does not run at that moment.
-        assert found <= expected
+        # A thread that waits for the interpreter's lock does not run at that moment, and may not for several looks.
+        expected = {min(19, own + niceness(count)) for count in (2, 3, 4)}
+        for _ in range(100):
+            balance(worker, None, proc)
+            threads = {os.getpriority(os.PRIO_PROCESS, int(tid)) for tid in os.listdir(f"/proc/{spinning[1]}/task")}
+            if threads & expected:
+                break
+            time.sleep(0.01)
         assert threads & expected
+        alone = {os.getpriority(os.PRIO_PROCESS, pid) for pid in (spinning[0], spinning[2])}
+        assert alone <= expected
         assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in (sleeper, worker)] == [own, own]
-        balance(worker, None, proc)
-        assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in (spinning[0], spinning[2])} <= expected
 
 
 def test_one_task_stays_as_important_as_it_is(proc: int) -> None:
