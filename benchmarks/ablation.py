@@ -67,7 +67,7 @@ class Setting:
     turns: int
     talk: float
     """Share of the programs that print a preamble."""
-    model: str | None
+    model: str | None = None
     """As `verl-tir demo --model` takes it; None for the toy."""
 
     def overrides(self, endpoint: str) -> list[str]:

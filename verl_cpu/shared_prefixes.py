@@ -131,6 +131,9 @@ _sharing = False
 
 def _patch(engine: Any) -> None:
     model, prepare = engine.FSDPEngineWithLMHead, engine.prepare_micro_batches
+    if hasattr(prepare, "__wrapped__"):
+        # A process that was activated twice: what has been left out cannot be left out again.
+        return
     inputs, outputs, unpad = (
         model.prepare_model_inputs,
         model.prepare_model_outputs,

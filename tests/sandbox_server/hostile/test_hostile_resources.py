@@ -33,15 +33,16 @@ print(made)""",
         "a crowd in sessions of its own",
         """
 ours, (there, back) = os.getsid(0), os.pipe()
-for _ in range(40):
+for _ in range(24):
     if os.fork() == 0:
-        os.setsid(); until = time.monotonic() + 1.5
+        os.setsid(); until = time.monotonic() + 1
         while time.monotonic() < until: pass
         os.write(back, b'%d %d\\n' % (os.getpriority(os.PRIO_PROCESS, 0), os.getsid(0) == ours)); os._exit(0)
 os.close(back)
 told = [line.split() for line in open(there)]
-print(len(told), {same for _, same in told}, sorted(int(nice) for nice, _ in told)[20] >= 12)""",
-        "40 {'1'} True\n",
+print(len(told), {same for _, same in told}, sorted(int(nice) for nice, _ in told)[12] >= 10)""",
+        "24 {'1'} True\n",
+        4.0,
     ),
     Attack("100 GB at once", "print(attempt(bytearray, 100 << 30))", "MemoryError\n"),
     Attack(
