@@ -117,11 +117,11 @@ def _recording_forward_step(self: Any, micro_batch: Any, loss_function: Any, for
         (slopes,) = torch.autograd.grad(probe, leaf)
         lengths = nested.offsets().diff().tolist()
         loss, metrics = loss_function(model_output=model_output, data=data, **kwargs)
+        # Tokens that go through the model: what rows share goes once.
+        _write("computed", {"tokens": self.tokens_for_recorder, "of": data["input_ids"].offsets()[-1].item()})
         _write(
             "trained",
             {
-                # That go through the model: what rows share goes once, and padding too.
-                "computed": self.tokens_for_recorder,
                 "input_ids": [row.tolist() for row in data["input_ids"].unbind()],
                 "response_mask": [row.tolist() for row in data["response_mask"].unbind()],
                 "loss_mask": [row.tolist() for row in data["loss_mask"].unbind()],

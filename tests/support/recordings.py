@@ -65,8 +65,7 @@ def _returned(call: dict[str, Any], item: dict[str, Any], start: int, end: int) 
 def rows_of(batch: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of a trained micro-batch, one by one."""
     return [
-        {name: values[i] for name, values in batch.items() if name not in ("loss", "computed")}
-        for i in range(len(batch["input_ids"]))
+        {name: values[i] for name, values in batch.items() if name != "loss"} for i in range(len(batch["input_ids"]))
     ]
 
 
