@@ -22,6 +22,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from tir_tools.demo.folder import RunFolder
+
 GOAL = 0.9
 """Share of the validation problems that greedy decoding is to solve at the end."""
 
@@ -79,7 +81,8 @@ def run(seed: int, folder: Path, options: argparse.Namespace) -> Outcome:
     done, spent = place / "seconds.json", place / "spent.json"
     if not done.exists():
         command = [sys.executable, "-m", "verl_tir", "demo", f"--steps={options.steps}", f"--folder={place}"]
-        if options.model and [*place.glob("demo-*/checkpoints/latest_checkpointed_iteration.txt")]:
+        newest = max(place.glob("demo-*"), default=None)
+        if options.model and newest is not None and RunFolder(newest).last_checkpoint is not None:
             command += ["--resume=last"]
         else:
             command += [f"--recipe={options.recipe}", f"--seed={seed}"]
@@ -97,8 +100,8 @@ def run(seed: int, folder: Path, options: argparse.Namespace) -> Outcome:
         if status:
             sys.exit(f"seed {seed} ended with status {status}: {' '.join(command)}")
         spent.rename(done)
-    newest = max(place.glob("demo-*/summary.json"), key=lambda path: path.stat().st_mtime)
-    summary = json.loads(newest.read_text())
+    last = max(place.glob("demo-*/summary.json"), key=lambda path: path.stat().st_mtime)
+    summary = json.loads(last.read_text())
     return Outcome(seed, summary["curve"], summary["seconds"], json.loads(done.read_text()))
 
 

@@ -45,9 +45,11 @@ _CORRECTIONS = (
 def sample(folder: Path, model: str, engine: str) -> None:
     """Run one step and keep its log-probabilities."""
     folder.mkdir(parents=True)
-    command = [sys.executable, "-m", "verl_tir", "demo", f"--model={model}", "--steps=1", f"--folder={folder.parent}"]
+    command = [sys.executable, "-m", "verl_tir", "demo", f"--model={model}", "--steps=1", f"--folder={folder}"]
     command += [f"actor_rollout_ref.rollout.dtype={engine}", "actor_rollout_ref.actor.optim.lr=0"]
-    command += ["tir.filter.void=off", "tir.filter.cut_masked_rows=false"]
+    command += ["tir.filter.void=off", "tir.filter.cut_masked_rows=false", "tir.filter.min_reward_std=null"]
+    # The trainer is to compute them too.
+    command += ["algorithm.rollout_correction.bypass_mode=false"]
     command += ["trainer.val_before_train=false", "trainer.test_freq=-1", "trainer.save_freq=-1"]
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {"VERL_USE_EXTERNAL_MODULES": "log_prob_recorder", "TIR_LOG_PROB_FOLDER": str(folder)}
@@ -161,7 +163,7 @@ def main() -> None:
     folder = options.folder.resolve()
     if not (kept_in := folder / f"log-probs-{options.engine}").exists():
         sample(kept_in, options.model, options.engine)
-    (run,) = folder.glob("demo-*")
+    (run,) = kept_in.glob("demo-*")
     weights = re.search(r"actor_rollout_ref\.model\.path=(.*?)(?: \\)?$", (run / "command.txt").read_text(), re.M)
     table = tokens(kept_in, AutoModelForCausalLM.from_pretrained(weights[1], dtype=torch.float32).eval())
     table["position"] = cut(table.position, _POSITIONS, right=False)

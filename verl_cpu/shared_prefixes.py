@@ -9,8 +9,7 @@ predecessor's too. Each log-probability, and each gradient, is what it would be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import wraps
 from itertools import pairwise
 from typing import Any
@@ -141,19 +140,14 @@ def _patch(engine: Any) -> None:
     )
     batch = model.forward_backward_batch
 
-    @contextmanager
-    def sharing(wanted: bool) -> Iterator[None]:
-        global _sharing
-        _sharing = wanted
-        try:
-            yield
-        finally:
-            _sharing = False
-
     @wraps(batch)
     def forward_backward_batch(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
-        with sharing(_may_share(self, engine, data)):
+        global _sharing
+        _sharing = _may_share(self, engine, data)
+        try:
             return batch(self, data, *args, **kwargs)
+        finally:
+            _sharing = False
 
     @wraps(prepare)
     def prepare_micro_batches(data: Any, *args: Any, **kwargs: Any) -> Any:
